@@ -1,0 +1,56 @@
+package v1alpha1
+
+// Condition types. Ready sums up the others; Reconciling and Stalled are present only while they are true, as kstatus
+// has it (https://github.com/kubernetes-sigs/cli-utils, "kstatus").
+const (
+	// ConditionReady: clients are served what the spec says.
+	ConditionReady = "Ready"
+	// ConditionReconciling: the operator is at work, or waits for something that can come by itself.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled: waiting will not help; a person must change something.
+	ConditionStalled = "Stalled"
+
+	// ConditionStorageReady: there is a place to keep packs.
+	ConditionStorageReady = "StorageReady"
+	// ConditionAuthReady: the users are known.
+	ConditionAuthReady = "AuthReady"
+	// ConditionTLSReady: there is a certificate, and it fits the hosts.
+	ConditionTLSReady = "TLSReady"
+	// ConditionAvailable: enough replicas answer.
+	ConditionAvailable = "Available"
+	// ConditionExposed: there is an address to reach the registry at.
+	ConditionExposed = "Exposed"
+)
+
+// Reasons of conditions.
+const (
+	ReasonReady             = "Ready"
+	ReasonProgressing       = "Progressing"
+	ReasonSuspended         = "Suspended"
+	ReasonNotSupported      = "NotSupported"
+	ReasonInvalid           = "Invalid"
+	ReasonConflict          = "Conflict"
+	ReasonSecretMissing     = "SecretMissing"
+	ReasonSecretInvalid     = "SecretInvalid"
+	ReasonClaimMissing      = "ClaimMissing"
+	ReasonClaimPending      = "ClaimPending"
+	ReasonClaimBound        = "ClaimBound"
+	ReasonClaimLost         = "ClaimLost"
+	ReasonEphemeral         = "Ephemeral"
+	ReasonUsersKnown        = "UsersKnown"
+	ReasonLastGoodUsers     = "LastGoodUsers"
+	ReasonCertificateValid  = "CertificateValid"
+	ReasonExpired           = "Expired"
+	ReasonExpiresSoon       = "ExpiresSoon"
+	ReasonWrongHost         = "WrongHost"
+	ReasonDisabled          = "Disabled"
+	ReasonMinimumAvailable  = "MinimumReplicasAvailable"
+	ReasonScaledToZero      = "ScaledToZero"
+	ReasonRollingOut        = "RollingOut"
+	ReasonDeadlineExceeded  = "ProgressDeadlineExceeded"
+	ReasonReplicaFailure    = "ReplicaFailure"
+	ReasonAddressAssigned   = "AddressAssigned"
+	ReasonAddressPending    = "AddressPending"
+	ReasonReconcileFailed   = "ReconcileFailed"
+	ReasonDeletionRequested = "DeletionRequested"
+)

@@ -1,0 +1,3 @@
+module packregistry.dev/hack/cluster/components/pause
+
+go 1.26.0

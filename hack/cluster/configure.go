@@ -1,0 +1,351 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// configure writes everything that the components read. Keys that exist stay, so that a cluster can be started again
+// on its old data.
+func (c *cluster) configure() error {
+	for _, dir := range []string{"pki", "logs", "etcd", "cni", "manifests", "volumes", "tmp"} {
+		if err := os.MkdirAll(c.path(dir), 0o700); err != nil {
+			return err
+		}
+	}
+	// Pods' users must be able to reach the volumes below.
+	for _, dir := range []string{"", "volumes"} {
+		if err := os.Chmod(c.path(dir), 0o711); err != nil {
+			return err
+		}
+	}
+	if err := c.createKeys(); err != nil {
+		return err
+	}
+	for name, text := range c.files() {
+		if err := os.WriteFile(c.path(name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	return c.createCgroups()
+}
+
+// identities are the clients of the API server: kubeconfig name → (user, group).
+var identities = map[string][2]string{
+	"admin":              {"admin", "system:masters"},
+	"controller-manager": {"system:kube-controller-manager", ""},
+	"scheduler":          {"system:kube-scheduler", ""},
+	"kubelet":            {"system:node:" + nodeName, "system:nodes"},
+	"kube-proxy":         {"system:kube-proxy", ""},
+	"coredns":            {"cluster:coredns", ""},
+	"provisioner":        {"cluster:provisioner", ""},
+	"loadbalancer":       {"cluster:loadbalancer", ""},
+}
+
+func (c *cluster) createKeys() error {
+	ca, err := c.loadOrCreateCA()
+	if err != nil {
+		return err
+	}
+	if err := ca.issue(c.path("pki", "apiserver"), pkix.Name{CommonName: "kube-apiserver"},
+		[]string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
+		[]string{"127.0.0.1", nodeIP, apiService}); err != nil {
+		return err
+	}
+	if err := ca.issue(c.path("pki", "kubelet-server"), pkix.Name{CommonName: nodeName}, []string{nodeName}, []string{nodeIP}); err != nil {
+		return err
+	}
+	if err := ca.issue(c.path("pki", "apiserver-kubelet"), pkix.Name{CommonName: "kube-apiserver", Organization: []string{"system:masters"}}, nil, nil); err != nil {
+		return err
+	}
+	if _, err := os.Stat(c.path("pki", "service-account.key")); errors.Is(err, fs.ErrNotExist) {
+		if _, err := newKey(c.path("pki", "service-account.key")); err != nil {
+			return err
+		}
+	}
+	for name, identity := range identities {
+		subject := pkix.Name{CommonName: identity[0]}
+		if identity[1] != "" {
+			subject.Organization = []string{identity[1]}
+		}
+		if err := ca.issue(c.path("pki", name), subject, nil, nil); err != nil {
+			return err
+		}
+		inside := fmt.Sprintf("https://%s:%d", nodeIP, apiInside)
+		if err := c.writeKubeconfig(name+".kubeconfig", name, inside); err != nil {
+			return err
+		}
+	}
+	return c.writeKubeconfig("kubeconfig", "admin", fmt.Sprintf("https://127.0.0.1:%d", c.apiPort))
+}
+
+func (c *cluster) writeKubeconfig(file, identity, server string) error {
+	encoded := map[string]string{}
+	for key, path := range map[string]string{"ca": "ca.crt", "crt": identity + ".crt", "key": identity + ".key"} {
+		data, err := os.ReadFile(c.path("pki", path))
+		if err != nil {
+			return err
+		}
+		encoded[key] = base64.StdEncoding.EncodeToString(data)
+	}
+	return os.WriteFile(c.path(file), fmt.Appendf(nil, `apiVersion: v1
+kind: Config
+clusters:
+- name: packregistry
+  cluster: {server: %q, certificate-authority-data: %s}
+users:
+- name: %s
+  user: {client-certificate-data: %s, client-key-data: %s}
+contexts:
+- name: packregistry
+  context: {cluster: packregistry, user: %s}
+current-context: packregistry
+`, server, encoded["ca"], identity, encoded["crt"], encoded["key"], identity), 0o600)
+}
+
+type authority struct {
+	certificate *x509.Certificate
+	key         *ecdsa.PrivateKey
+}
+
+func (c *cluster) loadOrCreateCA() (*authority, error) {
+	crtPath, keyPath := c.path("pki", "ca.crt"), c.path("pki", "ca.key")
+	crt, err := os.ReadFile(crtPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return createCA(crtPath, keyPath)
+	}
+	if err != nil {
+		return nil, err
+	}
+	keyText, err := os.ReadFile(keyPath)
+	if err != nil {
+		return nil, err
+	}
+	crtBlock, _ := pem.Decode(crt)
+	keyBlock, _ := pem.Decode(keyText)
+	if crtBlock == nil || keyBlock == nil {
+		return nil, fmt.Errorf("%s or %s is damaged; run: cluster down", crtPath, keyPath)
+	}
+	a := &authority{}
+	if a.certificate, err = x509.ParseCertificate(crtBlock.Bytes); err != nil {
+		return nil, err
+	}
+	a.key, err = x509.ParseECPrivateKey(keyBlock.Bytes)
+	return a, err
+}
+
+func createCA(crtPath, keyPath string) (*authority, error) {
+	key, err := newKey(keyPath)
+	if err != nil {
+		return nil, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "packregistry-cluster"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		return nil, err
+	}
+	a := &authority{key: key}
+	if a.certificate, err = x509.ParseCertificate(der); err != nil {
+		return nil, err
+	}
+	return a, writePEM(crtPath, "CERTIFICATE", der)
+}
+
+// issue writes <path>.crt and <path>.key for client and server use, unless they exist.
+func (a *authority) issue(path string, subject pkix.Name, names, addresses []string) error {
+	if _, err := os.Stat(path + ".crt"); err == nil {
+		return nil
+	}
+	key, err := newKey(path + ".key")
+	if err != nil {
+		return err
+	}
+	serial, err := rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
+	if err != nil {
+		return err
+	}
+	template := &x509.Certificate{
+		SerialNumber: serial, Subject: subject, DNSNames: names,
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(10, 0, 0),
+		KeyUsage:    x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	for _, address := range addresses {
+		template.IPAddresses = append(template.IPAddresses, net.ParseIP(address))
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.certificate, &key.PublicKey, a.key)
+	if err != nil {
+		return err
+	}
+	return writePEM(path+".crt", "CERTIFICATE", der)
+}
+
+func newKey(path string) (*ecdsa.PrivateKey, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalECPrivateKey(key)
+	if err != nil {
+		return nil, err
+	}
+	return key, writePEM(path, "EC PRIVATE KEY", der)
+}
+
+func writePEM(path, kind string, der []byte) error {
+	return os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)
+}
+
+// files are the components' configuration files, by name below the state folder.
+func (c *cluster) files() map[string]string {
+	replace := strings.NewReplacer("$STATE", c.state, "$COMPONENTS", c.components, "$NODE_IP", nodeIP, "$DNS", dnsService,
+		"$PODS", podSubnet, "$PAUSE", pauseImage, "$CGROUP", "/"+cgroupRoot, "$RUNC", lookPath("runc"), "$NODE", nodeName)
+	texts := map[string]string{
+		// Every write, without its content: tests count what the operator does.
+		"audit.yaml": `apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- {level: None, verbs: [get, list, watch]}
+- {level: Metadata}
+`,
+		"resolv.conf": "# no name outside of the cluster can be resolved\n",
+		"containerd.toml": `version = 3
+root = "$STATE/containerd"
+state = "$STATE/run/containerd"
+[grpc]
+address = "$STATE/run/containerd.sock"
+[plugins.'io.containerd.cri.v1.images'.pinned_images]
+sandbox = "$PAUSE"
+[plugins.'io.containerd.cri.v1.runtime']
+# Without CAP_SYS_RESOURCE a container cannot be given a lower score than our own.
+restrict_oom_score_adj = true
+netns_mounts_under_state_dir = true
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc]
+runtime_type = "io.containerd.runc.v2"
+[plugins.'io.containerd.cri.v1.runtime'.containerd.runtimes.runc.options]
+SystemdCgroup = false
+BinaryName = "$RUNC"
+[plugins.'io.containerd.cri.v1.runtime'.cni]
+bin_dirs = ["$COMPONENTS"]
+conf_dir = "$STATE/cni"
+[plugins.'io.containerd.internal.v1.opt']
+path = "$STATE/opt"
+`,
+		"cni/10-bridge.conflist": `{
+  "cniVersion": "1.0.0",
+  "name": "pods",
+  "plugins": [{
+    "type": "bridge", "bridge": "pods0", "isGateway": true, "isDefaultGateway": true, "hairpinMode": true,
+    "ipam": {"type": "host-local", "dataDir": "$STATE/run/ipam", "ranges": [[{"subnet": "$PODS"}]]}
+  }]
+}
+`,
+		"kubelet.yaml": `apiVersion: kubelet.config.k8s.io/v1beta1
+kind: KubeletConfiguration
+authentication:
+  anonymous: {enabled: false}
+  webhook: {enabled: false}
+  x509: {clientCAFile: "$STATE/pki/ca.crt"}
+authorization: {mode: AlwaysAllow}
+tlsCertFile: "$STATE/pki/kubelet-server.crt"
+tlsPrivateKeyFile: "$STATE/pki/kubelet-server.key"
+address: $NODE_IP
+containerRuntimeEndpoint: "unix://$STATE/run/containerd.sock"
+cgroupDriver: cgroupfs
+cgroupRoot: $CGROUP
+failCgroupV1: false
+failSwapOn: false
+clusterDNS: [$DNS]
+clusterDomain: cluster.local
+resolvConf: "$STATE/resolv.conf"
+staticPodPath: "$STATE/manifests"
+volumePluginDir: "$STATE/volume-plugins"
+podLogsDir: "$STATE/pod-logs"
+# This machine's disk may be nearly full for reasons that are none of the cluster's.
+evictionHard: {memory.available: "50Mi", nodefs.available: "0%", imagefs.available: "0%", nodefs.inodesFree: "0%"}
+imageGCHighThresholdPercent: 100
+maxPods: 200
+`,
+		"kube-proxy.yaml": `apiVersion: kubeproxy.config.k8s.io/v1alpha1
+kind: KubeProxyConfiguration
+mode: nftables
+clusterCIDR: $PODS
+hostnameOverride: $NODE
+clientConnection: {kubeconfig: "$STATE/kube-proxy.kubeconfig"}
+healthzBindAddress: 127.0.0.1:10256
+metricsBindAddress: 127.0.0.1:10249
+# The machine's limits are not ours to change.
+conntrack: {maxPerCore: 0, min: 0}
+`,
+		"Corefile": `.:53 {
+  bind $NODE_IP
+  errors
+  ready 127.0.0.1:8181
+  kubernetes cluster.local in-addr.arpa ip6.arpa {
+    kubeconfig $STATE/coredns.kubeconfig
+    pods insecure
+  }
+  cache 10
+  loadbalance
+}
+`,
+	}
+	for name, text := range texts {
+		texts[name] = replace.Replace(text)
+	}
+	return texts
+}
+
+// createCgroups makes the group that pods lie in, in each hierarchy of version 1, or in the one of version 2.
+func (c *cluster) createCgroups() error {
+	for _, dir := range cgroupDirs() {
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		// A new group of the cpuset hierarchy is empty, and nothing can run in it.
+		for _, file := range []string{"cpuset.cpus", "cpuset.mems"} {
+			parent, err := os.ReadFile(filepath.Join(filepath.Dir(dir), file))
+			if err == nil && len(strings.TrimSpace(string(parent))) > 0 {
+				if err := os.WriteFile(filepath.Join(dir, file), parent, 0o644); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// cgroupDirs lists the cluster's group in every hierarchy of this machine.
+func cgroupDirs() []string {
+	const mount = "/sys/fs/cgroup"
+	if _, err := os.Stat(filepath.Join(mount, "cgroup.controllers")); err == nil {
+		return []string{filepath.Join(mount, cgroupRoot)}
+	}
+	var dirs []string
+	entries, _ := os.ReadDir(mount) //nolint:errcheck // none then
+	for _, e := range entries {
+		if e.IsDir() {
+			dirs = append(dirs, filepath.Join(mount, e.Name(), cgroupRoot))
+		}
+	}
+	return dirs
+}

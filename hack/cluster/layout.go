@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+)
+
+// cluster is the whole of it. There is one per state folder; the namespace's name is fixed, so one per machine.
+type cluster struct {
+	state      string
+	components string
+	apiPort    int
+	httpsPort  int
+}
+
+// Names and addresses inside the namespace. Nobody outside sees them.
+const (
+	namespace   = "packregistry-cluster"
+	nodeName    = "node-1"
+	nodeIP      = "10.89.0.2"
+	nodeSubnet  = "10.89.0.0/24"
+	podSubnet   = "10.88.0.0/16"
+	serviceCIDR = "10.96.0.0/16"
+	apiService  = "10.96.0.1"
+	dnsService  = "10.96.0.10"
+	apiInside   = 6443
+	cgroupRoot  = "packregistry-cluster"
+	pauseImage  = "packregistry.dev/pause:1"
+)
+
+// path is a path below the state folder.
+func (c *cluster) path(parts ...string) string {
+	return filepath.Join(append([]string{c.state}, parts...)...)
+}
+
+func (c *cluster) bin(name string) string { return filepath.Join(c.components, name) }
+
+func netnsPath() string { return filepath.Join("/run/netns", namespace) }
+
+// binaries are what components must hold; the Kubernetes programs are one file under several names.
+var binaries = []string{"kubernetes", "etcd", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "pause",
+	"bridge", "host-local", "loopback", "kube-apiserver", "kubectl"}
+
+func (c *cluster) checkComponents() error {
+	if c.components == "" {
+		return fmt.Errorf("no --components and no $CLUSTER_COMPONENTS; `make cluster-up` builds them and passes the folder")
+	}
+	for _, name := range binaries {
+		if _, err := os.Stat(c.bin(name)); err != nil {
+			return fmt.Errorf("the components lack %s: %w", name, err)
+		}
+	}
+	for _, name := range []string{"runc", "nft", "ip", "nsenter"} {
+		if _, err := exec.LookPath(name); err != nil {
+			return fmt.Errorf("%s is not installed; on Debian: apt-get install runc nftables iproute2 util-linux", name)
+		}
+	}
+	return nil
+}
+
+// inside is a command in the cluster's network namespace. nsenter and not `ip netns exec`, which would hide the cgroup
+// mounts.
+func (c *cluster) inside(ctx context.Context, name string, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + netnsPath(), "--", name}, args...)...)
+}

@@ -1,0 +1,141 @@
+package pack
+
+import (
+	"archive/tar"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"slices"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// Directory is a pack that lies in a directory, checked.
+type Directory struct {
+	Metadata
+	fsys  fs.FS
+	files []string
+	size  int64
+}
+
+// litter is what editors, systems and version control leave behind, and no pack means to hold.
+var litter = []string{".git", ".svn", ".hg", ".DS_Store", "Thumbs.db"}
+
+// OpenDirectory reads the pack at dir and checks it. What is wrong with it comes as an *Error.
+func OpenDirectory(dir string) (*Directory, error) {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if !info.IsDir() {
+		return nil, fmt.Errorf("%s: not a directory; name the folder that pack.json is in", dir)
+	}
+	return openFS(os.DirFS(dir))
+}
+
+func openFS(fsys fs.FS) (*Directory, error) {
+	d := &Directory{fsys: fsys}
+	text, err := readLimited(fsys, MetadataFile, maxMetadata)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, asError([]Violation{{MetadataFile, "missing; this is no pack's folder"}})
+	}
+	if err != nil {
+		return nil, err
+	}
+	var violations []Violation
+	d.Metadata, violations = ParseMetadata(text)
+	err = fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case slices.Contains(litter, entry.Name()):
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		case entry.IsDir():
+			return nil
+		case !entry.Type().IsRegular():
+			violations = append(violations, Violation{name, "neither a file nor a directory; links are not followed"})
+			return nil
+		}
+		info, err := entry.Info()
+		if err != nil {
+			return err
+		}
+		d.files = append(d.files, name)
+		d.size += info.Size()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if len(d.files) > MaxFiles || d.size > MaxSize {
+		violations = append(violations, Violation{"", fmt.Sprintf("%d files of %d bytes; a pack holds %d files of %d bytes at most",
+			len(d.files), d.size, MaxFiles, int64(MaxSize))})
+	}
+	violations = append(violations, d.checkFiles(func(name string) bool {
+		_, err := fs.Stat(fsys, name)
+		return err == nil
+	})...)
+	sortViolations(violations)
+	return d, asError(violations)
+}
+
+func readLimited(fsys fs.FS, name string, limit int64) ([]byte, error) {
+	f, err := fsys.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(text)) > limit {
+		err = fmt.Errorf("%s: larger than %d bytes", name, limit)
+	}
+	return text, err
+}
+
+// WriteArchive writes the pack as a compressed archive that holds one folder, <name>-<version>. The same files give the
+// same bytes, whoever writes them, when, and where: entries are sorted and carry no times, owners or permissions but
+// "readable", and the compressor is part of this program.
+func (d *Directory) WriteArchive(w io.Writer) error {
+	compressor, err := gzip.NewWriterLevel(w, gzip.DefaultCompression)
+	if err != nil {
+		return err
+	}
+	archive := tar.NewWriter(compressor)
+	top := d.folder()
+	if err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: top + "/", Mode: 0o755, Format: tar.FormatPAX}); err != nil {
+		return err
+	}
+	files := slices.Clone(d.files)
+	slices.Sort(files)
+	for _, name := range files {
+		if err := d.writeFile(archive, top, name); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return errors.Join(archive.Close(), compressor.Close())
+}
+
+func (d *Directory) writeFile(archive *tar.Writer, top, name string) error {
+	f, err := d.fsys.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if err := archive.WriteHeader(&tar.Header{
+		Typeflag: tar.TypeReg, Name: path.Join(top, name), Size: info.Size(), Mode: 0o644, Format: tar.FormatPAX,
+	}); err != nil {
+		return err
+	}
+	_, err = io.Copy(archive, f)
+	return err
+}

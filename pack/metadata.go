@@ -1,0 +1,131 @@
+package pack
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
+)
+
+// Metadata is what this program needs of pack.json. Everything else is kept as it is, since the file is never rewritten.
+type Metadata struct {
+	Name          string            `json:"name"`
+	DisplayName   string            `json:"displayName"`
+	Version       string            `json:"version"`
+	Layer         string            `json:"layer"`
+	Group         string            `json:"group,omitempty"`
+	AddonType     string            `json:"addonType,omitempty"`
+	CloudTypes    []string          `json:"cloudTypes,omitempty"`
+	Charts        []string          `json:"charts,omitempty"`
+	KubeManifests []string          `json:"kubeManifests,omitempty"`
+	AnsibleRoles  []string          `json:"ansibleRoles,omitempty"`
+	Annotations   map[string]string `json:"annotations,omitempty"`
+}
+
+// maxMetadata bounds pack.json, in bytes.
+const maxMetadata = 1 << 20
+
+//go:embed schema.json
+var schemaText []byte
+
+var schema = sync.OnceValue(func() *jsonschema.Schema {
+	document, err := jsonschema.UnmarshalJSON(bytes.NewReader(schemaText))
+	if err != nil {
+		panic(err) // it is part of the program
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("pack.json", document); err != nil {
+		panic(err)
+	}
+	return compiler.MustCompile("pack.json")
+})
+
+// ParseMetadata reads pack.json and returns what is wrong with it. Metadata is filled as far as it could be read.
+func ParseMetadata(text []byte) (Metadata, []Violation) {
+	var m Metadata
+	// Editors of some systems begin a file with a byte order mark.
+	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return m, []Violation{{MetadataFile, "not JSON: " + err.Error()}}
+	}
+	var violations []Violation
+	if err := schema().Validate(value); err != nil {
+		violations = schemaViolations(err)
+	}
+	if err := json.Unmarshal(text, &m); err != nil && len(violations) == 0 {
+		violations = append(violations, Violation{MetadataFile, err.Error()})
+	}
+	if m.Name != "" && !validName.MatchString(m.Name) {
+		violations = append(violations, Violation{MetadataFile + "#/name",
+			fmt.Sprintf("%q: use lower-case letters and digits, separated by single '.', '_' or '-'", m.Name)})
+	}
+	if m.Version != "" {
+		if tag := m.Tag(); !validTag.MatchString(tag) {
+			violations = append(violations, Violation{MetadataFile + "#/version",
+				fmt.Sprintf("%q does not make a tag: use letters, digits, '.', '_' and '-', 128 at most", tag)})
+		} else if IsParentTag(tag) {
+			violations = append(violations, Violation{MetadataFile + "#/version",
+				fmt.Sprintf("%q is the form of a parent tag, which stands for the newest version below it", m.Version)})
+		}
+	}
+	return m, violations
+}
+
+var printer = message.NewPrinter(language.English)
+
+// schemaViolations lists the leaves of a validation error: each names one place in the file.
+func schemaViolations(err error) []Violation {
+	invalid, ok := err.(*jsonschema.ValidationError)
+	if !ok {
+		return []Violation{{MetadataFile, err.Error()}}
+	}
+	if len(invalid.Causes) == 0 {
+		place := MetadataFile
+		if len(invalid.InstanceLocation) > 0 {
+			place += "#/" + strings.Join(invalid.InstanceLocation, "/")
+		}
+		return []Violation{{place, invalid.ErrorKind.LocalizedString(printer)}}
+	}
+	var list []Violation
+	for _, cause := range invalid.Causes {
+		list = append(list, schemaViolations(cause)...)
+	}
+	return list
+}
+
+// checkFiles returns what is missing of the files that a pack must have and those that its pack.json names. exists
+// answers for files and directories, by their path in the pack.
+func (m Metadata) checkFiles(exists func(name string) bool) []Violation {
+	var violations []Violation
+	if !exists(ValuesFile) {
+		violations = append(violations, Violation{ValuesFile, "missing; it may be empty"})
+	}
+	for _, list := range []struct {
+		key   string
+		paths []string
+	}{{"charts", m.Charts}, {"kubeManifests", m.KubeManifests}} {
+		for i, p := range list.paths {
+			place := fmt.Sprintf("%s#/%s/%d", MetadataFile, list.key, i)
+			switch clean := path.Clean(p); {
+			case path.IsAbs(p) || clean == ".." || strings.HasPrefix(clean, "../"):
+				violations = append(violations, Violation{place, fmt.Sprintf("%q leads out of the pack", p)})
+			case !exists(clean):
+				violations = append(violations, Violation{place, fmt.Sprintf("%q is not in the pack", p)})
+			}
+		}
+	}
+	return violations
+}
+
+func sortViolations(violations []Violation) {
+	slices.SortStableFunc(violations, func(a, b Violation) int { return strings.Compare(a.Path, b.Path) })
+}

@@ -1,0 +1,75 @@
+// Package pack knows the pack format: what pack.json may say, which files a pack holds, how a directory becomes an
+// archive whose bytes depend on nothing but the pack, and under which tags a version is known.
+//
+//	metadata.go    pack.json: its schema (schema.json) and the type it is read into
+//	directory.go   a pack as a directory, and the archive made of it
+//	archive.go     a pack as an archive from somebody else, read without trusting it
+//	tag.go         versions, groups and tags
+//
+// A pack that is wrong is told everything that is wrong with it at once, as a list of Violations.
+package pack
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Names of the files that a pack has at its top.
+const (
+	MetadataFile = "pack.json"
+	ValuesFile   = "values.yaml"
+	ReadmeFile   = "README.md"
+	LogoFile     = "logo.png"
+)
+
+// OCI media types of a pack version's manifest. They are those that consoles expect, though the layer's bytes are
+// compressed.
+const (
+	ConfigMediaType  = "application/vnd.unknown.config.v1+json"
+	ArchiveMediaType = "application/vnd.oci.image.layer.v1.tar"
+)
+
+// Violation is one thing that is wrong with a pack.
+type Violation struct {
+	// Path is a file of the pack, with the place in it where that is known: pack.json#/constraints/dependencies/0.
+	Path    string `json:"path"`
+	Message string `json:"message"`
+}
+
+func (v Violation) String() string {
+	if v.Path == "" {
+		return v.Message
+	}
+	return v.Path + ": " + v.Message
+}
+
+// Error is a pack's violations as an error.
+type Error struct {
+	Violations []Violation
+}
+
+func (e *Error) Error() string {
+	lines := make([]string, len(e.Violations))
+	for i, v := range e.Violations {
+		lines[i] = v.String()
+	}
+	return fmt.Sprintf("not a valid pack (%d found):\n  %s", len(lines), strings.Join(lines, "\n  "))
+}
+
+// asError returns nil where there is no violation.
+func asError(violations []Violation) error {
+	if len(violations) == 0 {
+		return nil
+	}
+	return &Error{violations}
+}
+
+// IsBrowsable says whether a file of a pack is also stored as a blob of its own, so that a console can show it without
+// taking the archive apart.
+func IsBrowsable(name string) bool {
+	switch name {
+	case MetadataFile, ValuesFile, ReadmeFile, LogoFile, "logo.svg", "logo.jpg", "logo.jpeg", "logo.webp", "schema.yaml", "presets.yaml":
+		return true
+	}
+	return false
+}

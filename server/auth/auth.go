@@ -1,0 +1,159 @@
+// Package auth checks who is asking: basic authentication (RFC 7617) against a file of bcrypt hashes.
+//
+// bcrypt is slow on purpose, some 50 ms at the usual cost, and basic authentication sends the password with every
+// request. So a pair of user and password that was right once is remembered, as a keyed hash, until the file changes;
+// requests that bring the same pair at once share one computation; and only as many computations run as there are
+// processors, so that wrong passwords cost whoever sends them and not the server.
+//
+// The file is read again when it changes. One that is broken or gone leaves the last good users in place and shows in
+// Status.
+package auth
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sync/singleflight"
+
+	"packregistry.dev/server/internal/watch"
+)
+
+// ErrDenied is returned for every credential that is wrong, whatever is wrong with it.
+var ErrDenied = errors.New("unknown user or wrong password")
+
+// maxRemembered bounds the memory of right credentials; more users than that at once are checked again.
+const maxRemembered = 10_000
+
+// HTPasswd is a file of users.
+type HTPasswd struct {
+	path   string
+	log    *slog.Logger
+	state  atomic.Pointer[state]
+	status atomic.Pointer[error]
+
+	checks singleflight.Group
+	slots  chan struct{}
+	// computed counts bcrypt computations, for tests and metrics.
+	computed atomic.Int64
+}
+
+// state is a table with what was remembered of it: a new table begins with a memory of its own, so nothing needs to be
+// invalidated.
+type state struct {
+	table *table
+	key   [32]byte
+
+	mu         sync.RWMutex
+	remembered map[[32]byte]string
+}
+
+// OpenHTPasswd reads the file. A file that is missing or broken is an error: nobody is made up in its place.
+func OpenHTPasswd(path string, log *slog.Logger) (*HTPasswd, error) {
+	h := &HTPasswd{path: path, log: log, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	if err := h.load(); err != nil {
+		return nil, fmt.Errorf("auth.htpasswd.path: %w", err)
+	}
+	return h, nil
+}
+
+func (h *HTPasswd) load() error {
+	text, err := os.ReadFile(h.path)
+	if err != nil {
+		return err
+	}
+	t, bad, err := parse(text)
+	if err != nil {
+		return fmt.Errorf("%s: %w", h.path, err)
+	}
+	for _, r := range bad {
+		h.log.Warn("this line of the users' file cannot match", "file", h.path, "line", r.Line, "user", r.User, "reason", r.Reason)
+	}
+	if len(t.hashes) == 0 {
+		h.log.Warn("the users' file holds no usable line: nobody can log in", "file", h.path)
+	}
+	next := &state{table: t, remembered: map[[32]byte]string{}}
+	rand.Read(next.key[:]) //nolint:errcheck // never fails
+	h.state.Store(next)
+	return nil
+}
+
+// Watch reads the file again whenever it changes, until the context ends.
+func (h *HTPasswd) Watch(ctx context.Context, interval time.Duration) {
+	watch.Files(ctx, interval, []string{h.path}, func() {
+		err := h.load()
+		h.status.Store(&err)
+		if err != nil {
+			h.log.Error("cannot read the users' file; the users that were read last stay", "error", err)
+			return
+		}
+		h.log.Info("read the users' file again", "users", len(h.state.Load().table.hashes))
+	})
+}
+
+// Status returns why the file as it is now could not be read, or nil.
+func (h *HTPasswd) Status() error {
+	if err := h.status.Load(); err != nil {
+		return *err
+	}
+	return nil
+}
+
+// Check returns nil for a user of the file with the right password, ErrDenied for anybody else, and the context's
+// error where it ended before that was known.
+func (h *HTPasswd) Check(ctx context.Context, user, password string) error {
+	s := h.state.Load()
+	id := s.identify(user, password)
+	s.mu.RLock()
+	_, known := s.remembered[id]
+	s.mu.RUnlock()
+	if known {
+		return nil
+	}
+	// The computation outlives a request that gives up: others may share it.
+	result := h.checks.DoChan(string(id[:]), func() (any, error) {
+		h.slots <- struct{}{}
+		defer func() { <-h.slots }()
+		h.computed.Add(1)
+		if !s.table.matches(user, []byte(password)) {
+			return nil, ErrDenied
+		}
+		s.remember(id, user)
+		return nil, nil
+	})
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case r := <-result:
+		return r.Err
+	}
+}
+
+// identify is the keyed hash of a pair. The key dies with the table, and so does all that the hash could reveal.
+func (s *state) identify(user, password string) (id [32]byte) {
+	mac := hmac.New(sha256.New, s.key[:])
+	fmt.Fprintf(mac, "%d:%s%s", len(user), user, password)
+	mac.Sum(id[:0])
+	return id
+}
+
+func (s *state) remember(id [32]byte, user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.remembered) >= maxRemembered {
+		for old := range s.remembered { // any one: it costs its owner one computation
+			delete(s.remembered, old)
+			break
+		}
+	}
+	s.remembered[id] = user
+}

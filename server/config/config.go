@@ -1,0 +1,274 @@
+// Package config is the one definition of the registry's configuration file: the server reads it, and the operator
+// writes the same type, so that neither can know a key that the other does not.
+//
+// The schema follows that of the CNCF distribution registry, so that an existing file and an existing list of
+// REGISTRY_… variables keep working. A configuration comes about in four steps, each in a file of its own:
+//
+//	parse.go     YAML text → a tree of nodes with line numbers
+//	env.go       REGISTRY_… variables → changes of that tree, in the order of their names
+//	decode.go    tree → Config, guided by the type: every error carries the key's whole path and line
+//	validate.go  what no single key can tell (two kinds of storage, certificate and letsencrypt, …) and defaults
+//
+// A key that is spelt wrongly stops the start: a misspelt "auth" must never mean an open registry. A key that this
+// version knows but cannot serve yet carries a `later` tag and is refused by name, never ignored.
+package config
+
+import (
+	"time"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// Version is the only version of the file format.
+const Version = "0.1"
+
+// Config is the whole file. Pointers mark sections whose presence itself has a meaning.
+type Config struct {
+	// Version is always 0.1.
+	Version   string     `yaml:"version"`
+	Log       Log        `yaml:"log,omitempty"`
+	Storage   Storage    `yaml:"storage,omitempty"`
+	HTTP      HTTP       `yaml:"http,omitempty"`
+	Auth      *Auth      `yaml:"auth,omitempty"`
+	Packs     Packs      `yaml:"packs,omitempty"`
+	Manifests *Manifests `yaml:"manifests,omitempty" later:"manifests that name missing content are always refused"`
+	Catalog   Catalog    `yaml:"catalog,omitempty"`
+	Tags      Tags       `yaml:"tags,omitempty"`
+	Health    Health     `yaml:"health,omitempty"`
+}
+
+// Log says what is logged to standard error, and how.
+type Log struct {
+	// Level is error, warn, info or debug.
+	Level string `yaml:"level,omitempty" oneof:"error warn info debug"`
+	// Formatter is text or json.
+	Formatter string `yaml:"formatter,omitempty" oneof:"text json"`
+	// Fields are added to every line.
+	Fields    map[string]any `yaml:"fields,omitempty"`
+	AccessLog AccessLog      `yaml:"accesslog,omitempty"`
+}
+
+// AccessLog is the line that every finished request writes.
+type AccessLog struct {
+	Disabled bool `yaml:"disabled,omitempty"`
+}
+
+// Storage holds exactly one kind of storage, and settings that hold for every kind.
+type Storage struct {
+	Filesystem *Filesystem `yaml:"filesystem,omitempty" kind:"storage"`
+	S3         *S3         `yaml:"s3,omitempty" kind:"storage" later:"use storage.filesystem or storage.inmemory"`
+	InMemory   *InMemory   `yaml:"inmemory,omitempty" kind:"storage"`
+
+	Cache       Cache       `yaml:"cache,omitempty"`
+	Delete      Delete      `yaml:"delete,omitempty"`
+	Redirect    Redirect    `yaml:"redirect,omitempty"`
+	Maintenance Maintenance `yaml:"maintenance,omitempty"`
+}
+
+// Filesystem keeps packs below one directory.
+type Filesystem struct {
+	RootDirectory string `yaml:"rootdirectory,omitempty"`
+	// MaxThreads bounds how many file operations block the system at once.
+	MaxThreads int `yaml:"maxthreads,omitempty"`
+}
+
+// S3 keeps packs in a bucket of AWS or of a compatible server.
+type S3 struct {
+	Region           string `yaml:"region,omitempty"`
+	Bucket           string `yaml:"bucket,omitempty"`
+	RootDirectory    string `yaml:"rootdirectory,omitempty"`
+	Encrypt          bool   `yaml:"encrypt,omitempty"`
+	KeyID            string `yaml:"keyid,omitempty"`
+	Secure           *bool  `yaml:"secure,omitempty"`
+	SkipVerify       bool   `yaml:"skipverify,omitempty"`
+	CAFile           string `yaml:"cafile,omitempty"`
+	AccessKey        string `yaml:"accesskey,omitempty" secret:"true"`
+	SecretKey        string `yaml:"secretkey,omitempty" secret:"true"`
+	Host             string `yaml:"host,omitempty"`
+	Port             string `yaml:"port,omitempty"`
+	RegionEndpoint   string `yaml:"regionendpoint,omitempty"`
+	RedirectEndpoint string `yaml:"redirectendpoint,omitempty"`
+	ForcePathStyle   *bool  `yaml:"forcepathstyle,omitempty"`
+	ChunkSize        int    `yaml:"chunksize,omitempty"`
+	StorageClass     string `yaml:"storageclass,omitempty"`
+	SingleWriter     bool   `yaml:"singlewriter,omitempty"`
+}
+
+// InMemory forgets everything when the process ends.
+type InMemory struct{}
+
+// Cache is accepted for the sake of existing files: this server caches only what cannot go stale.
+type Cache struct {
+	BlobDescriptor     string `yaml:"blobdescriptor,omitempty"`
+	BlobDescriptorSize int    `yaml:"blobdescriptorsize,omitempty"`
+}
+
+// Delete says whether tags and manifests can be deleted; they can, unless enabled is false.
+type Delete struct {
+	Enabled *bool `yaml:"enabled,omitempty"`
+}
+
+// Redirect turns presigned redirects of storages that can make them off.
+type Redirect struct {
+	Disable bool `yaml:"disable,omitempty"`
+}
+
+// Maintenance holds what the server does to its storage by itself, and the read-only switch.
+type Maintenance struct {
+	UploadPurging     UploadPurging      `yaml:"uploadpurging,omitempty"`
+	ReadOnly          ReadOnly           `yaml:"readonly,omitempty"`
+	GarbageCollection *GarbageCollection `yaml:"garbagecollection,omitempty" later:"nothing is collected yet; leave the section out"`
+}
+
+// UploadPurging removes uploads that were begun and never finished.
+type UploadPurging struct {
+	Enabled  *bool    `yaml:"enabled,omitempty"`
+	Age      Duration `yaml:"age,omitempty"`
+	Interval Duration `yaml:"interval,omitempty"`
+	DryRun   bool     `yaml:"dryrun,omitempty"`
+}
+
+// ReadOnly refuses every write with 405.
+type ReadOnly struct {
+	Enabled bool `yaml:"enabled,omitempty"`
+}
+
+// GarbageCollection removes content that nothing refers to any more.
+type GarbageCollection struct {
+	Interval     Duration `yaml:"interval,omitempty"`
+	Grace        Duration `yaml:"grace,omitempty"`
+	KeepUntagged Duration `yaml:"keepuntagged,omitempty"`
+}
+
+// HTTP is where and how the server answers.
+type HTTP struct {
+	// Addr is host:port or :port.
+	Addr string `yaml:"addr,omitempty"`
+	// Host is the scheme and host that clients see; it goes into Location headers.
+	Host string `yaml:"host,omitempty"`
+	// Prefix is a path that all routes lie below.
+	Prefix string `yaml:"prefix,omitempty"`
+	// RelativeURLs makes Location headers relative, which they are anyway unless Host is set.
+	RelativeURLs bool `yaml:"relativeurls,omitempty"`
+	// DrainTimeout is how long requests in flight may take to finish after SIGTERM.
+	DrainTimeout Duration `yaml:"draintimeout,omitempty"`
+	// Headers are added to every response, over the defaults; an empty list removes a default.
+	Headers        Headers  `yaml:"headers,omitempty"`
+	HTTP2          HTTP2    `yaml:"http2,omitempty"`
+	TrustedProxies []string `yaml:"trustedproxies,omitempty" later:"the address of the connection is taken as the client's"`
+	Limits         *Limits  `yaml:"limits,omitempty" later:"leave the section out"`
+	TLS            *TLS     `yaml:"tls,omitempty"`
+	Debug          Debug    `yaml:"debug,omitempty"`
+}
+
+// HTTP2 can be turned off.
+type HTTP2 struct {
+	Disabled bool `yaml:"disabled,omitempty"`
+}
+
+// Limits bound what one client can ask for at once.
+type Limits struct {
+	Uploads int `yaml:"uploads,omitempty"`
+}
+
+// TLS is a certificate from files, or from an ACME server.
+type TLS struct {
+	Certificate string `yaml:"certificate,omitempty"`
+	Key         string `yaml:"key,omitempty"`
+	// ClientCAs are PEM files; clients must show a certificate of one of them.
+	ClientCAs StringList `yaml:"clientcas,omitempty"`
+	// ClientAuth says how strictly, as in distribution.
+	ClientAuth   string       `yaml:"clientauth,omitempty" oneof:"request-client-cert require-any-client-cert verify-client-cert-if-given require-and-verify-client-cert"`
+	MinimumTLS   string       `yaml:"minimumtls,omitempty" oneof:"tls1.0 tls1.1 tls1.2 tls1.3"`
+	CipherSuites []string     `yaml:"ciphersuites,omitempty"`
+	LetsEncrypt  *LetsEncrypt `yaml:"letsencrypt,omitempty" later:"use http.tls.certificate and http.tls.key"`
+}
+
+// LetsEncrypt obtains certificates from an ACME server.
+type LetsEncrypt struct {
+	CacheFile    string     `yaml:"cachefile,omitempty"`
+	CacheStorage bool       `yaml:"cachestorage,omitempty"`
+	Email        string     `yaml:"email,omitempty"`
+	Hosts        StringList `yaml:"hosts,omitempty"`
+	DirectoryURL string     `yaml:"directoryurl,omitempty"`
+	CAFile       string     `yaml:"cafile,omitempty"`
+	HTTPAddr     string     `yaml:"httpaddr,omitempty"`
+}
+
+// Debug is a second listener, without authentication, for probes and metrics.
+type Debug struct {
+	Addr       string     `yaml:"addr,omitempty"`
+	Prometheus Prometheus `yaml:"prometheus,omitempty"`
+}
+
+// Prometheus serves metrics on the debug address.
+type Prometheus struct {
+	Enabled bool   `yaml:"enabled,omitempty"`
+	Path    string `yaml:"path,omitempty"`
+}
+
+// Auth says who may come in. No section at all means everybody.
+type Auth struct {
+	HTPasswd *HTPasswd `yaml:"htpasswd,omitempty" kind:"auth"`
+	Access   *Access   `yaml:"access,omitempty" later:"every user may pull and push"`
+}
+
+// HTPasswd is basic authentication against a file of bcrypt hashes.
+type HTPasswd struct {
+	Realm string `yaml:"realm,omitempty"`
+	Path  string `yaml:"path,omitempty"`
+}
+
+// Access says who may pull, push and delete what.
+type Access struct {
+	AnonymousPull bool       `yaml:"anonymouspull,omitempty"`
+	ReadOnlyUsers StringList `yaml:"readonlyusers,omitempty"`
+}
+
+// Packs says what happens to a pushed pack that is none.
+type Packs struct {
+	// Validation is enforce, warn or off.
+	Validation string `yaml:"validation,omitempty" oneof:"enforce warn off"`
+}
+
+// Manifests says what happens to a manifest that names missing content.
+type Manifests struct {
+	Missing string `yaml:"missing,omitempty" oneof:"refuse accept"`
+}
+
+// Catalog bounds a page of /v2/_catalog and /v1/_catalog.
+type Catalog struct {
+	MaxEntries int `yaml:"maxentries,omitempty"`
+}
+
+// Tags bounds a page of a tag list.
+type Tags struct {
+	MaxTags int `yaml:"maxtags,omitempty"`
+}
+
+// Health says how the storage is checked.
+type Health struct {
+	StorageDriver StorageDriver `yaml:"storagedriver,omitempty"`
+}
+
+// StorageDriver is a check that runs every Interval; Threshold failures in a row make the server unready.
+type StorageDriver struct {
+	Enabled   *bool    `yaml:"enabled,omitempty"`
+	Interval  Duration `yaml:"interval,omitempty"`
+	Threshold int      `yaml:"threshold,omitempty"`
+}
+
+// StringList is a list for which a single word is accepted too.
+type StringList []string
+
+// Headers maps canonical header names to their values.
+type Headers map[string]StringList
+
+// Duration is written with its unit: 30s, 5m, 168h.
+type Duration time.Duration
+
+// MarshalYAML writes the unit.
+func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(), nil }
+
+// Marshal writes the configuration as the server reads it.
+func Marshal(c Config) ([]byte, error) { return yaml.Marshal(c) }

@@ -1,0 +1,127 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"time"
+)
+
+// checkTimeout bounds one check of the storage.
+const checkTimeout = 5 * time.Second
+
+// checkStorage looks at the storage at every interval. Failing makes the server unready; it goes on answering, since
+// much may still work.
+func (s *Server) checkStorage(ctx context.Context) {
+	c := s.config.Health.StorageDriver
+	if c.Enabled != nil && !*c.Enabled {
+		return
+	}
+	ticker := time.NewTicker(time.Duration(c.Interval))
+	defer ticker.Stop()
+	for {
+		s.checkStorageOnce(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (s *Server) checkStorageOnce(ctx context.Context) {
+	check, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	err := s.store.Check(check)
+	if err == nil {
+		if s.storageFailures.Swap(0) > 0 {
+			s.log.Info("the storage answers again")
+		}
+		return
+	}
+	if ctx.Err() != nil {
+		return
+	}
+	message := err.Error()
+	s.lastFailure.Store(&message)
+	s.log.Error("the storage failed a check", "failures", s.storageFailures.Add(1), "error", err)
+}
+
+// checks returns what is wrong, by part. Nothing wrong is an empty map.
+func (s *Server) checks() map[string]string {
+	wrong := map[string]string{}
+	if s.storageFailures.Load() >= int64(s.config.Health.StorageDriver.Threshold) {
+		wrong["storage"] = *s.lastFailure.Load()
+	}
+	return wrong
+}
+
+// health answers without authentication, as load balancers need it.
+func (s *Server) health(w http.ResponseWriter, _ *request) error {
+	answer := map[string]any{"status": "UP"}
+	status := http.StatusOK
+	if wrong := s.checks(); len(wrong) > 0 || s.draining.Load() {
+		status = http.StatusServiceUnavailable
+		answer["status"] = "DOWN"
+		shown := map[string]string{}
+		for part := range wrong { // why is for the log: anybody may ask here
+			shown[part] = "failing"
+		}
+		if s.draining.Load() {
+			shown["server"] = "draining"
+		}
+		answer["checks"] = shown
+	}
+	if s.users != nil && s.users.Status() != nil {
+		answer["warnings"] = map[string]string{"users": "the users' file cannot be read; the users read last stay"}
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, status, answer)
+	return nil
+}
+
+// startDebug serves probes and metrics on the debug address, if there is one. It goes on while the server drains.
+func (s *Server) startDebug(group *sync.WaitGroup) (io.Closer, error) {
+	c := s.config.HTTP.Debug
+	if c.Addr == "" {
+		return io.NopCloser(nil), nil
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", s.readyz)
+	if c.Prometheus.Enabled {
+		mux.Handle("GET "+c.Prometheus.Path, s.metrics.handler())
+	}
+	listener, err := net.Listen("tcp", c.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("http.debug.addr: %w", err)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
+	group.Go(func() {
+		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			s.log.Error("the debug address is not served any more", "error", err)
+		}
+	})
+	return server, nil
+}
+
+func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
+	wrong := s.checks()
+	if s.draining.Load() {
+		wrong["server"] = "draining"
+	}
+	if len(wrong) == 0 {
+		fmt.Fprintln(w, "ok")
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	for _, part := range sortedKeys(wrong) {
+		fmt.Fprintf(w, "%s: %s\n", part, wrong[part])
+	}
+}

@@ -1,0 +1,152 @@
+package server
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"packregistry.dev/pack"
+)
+
+func quote(s string) string { return strconv.Quote(s) }
+
+func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// base answers the version check that every client begins with.
+func (s *Server) base(w http.ResponseWriter, _ *request) error {
+	writeJSON(w, http.StatusOK, struct{}{})
+	return nil
+}
+
+// defaultPage is the size of a page that names no n.
+const defaultPage = 100
+
+// page reads ?n= and ?last=. n is capped at limit.
+func page(r *request, limit int) (n int, last string, err error) {
+	query := r.URL.Query()
+	n = min(defaultPage, limit)
+	if given := query.Get("n"); given != "" {
+		n, err = strconv.Atoi(given)
+		if err != nil || n < 0 {
+			return 0, "", fail(codePagination, "n is %q; it must be a whole number of zero or more", given)
+		}
+		n = min(n, limit)
+	}
+	return n, query.Get("last"), nil
+}
+
+// link announces the next page (RFC 8288).
+func (s *Server) link(w http.ResponseWriter, r *request, path string, query url.Values) {
+	w.Header().Set("Link", fmt.Sprintf("<%s%s%s?%s>; rel=\"next\"", s.prefix, r.door, path, query.Encode()))
+}
+
+func (s *Server) catalog(w http.ResponseWriter, r *request) error {
+	n, last, err := page(r, s.config.Catalog.MaxEntries)
+	if err != nil {
+		return err
+	}
+	prefix := ""
+	if r.door == "v1" {
+		prefix = pack.ArchivePrefix
+	}
+	if last != "" {
+		last = prefix + last
+	}
+	// One more than asked for tells whether there is a next page.
+	names, err := s.store.Repositories(r.Context(), prefix, last, n+1)
+	if err != nil {
+		return err
+	}
+	if n < len(names) {
+		names = names[:n]
+		if n > 0 {
+			s.link(w, r, "/_catalog", url.Values{"n": {strconv.Itoa(n)}, "last": {names[n-1][len(prefix):]}})
+		}
+	}
+	shown := make([]string, len(names))
+	for i, name := range names {
+		shown[i] = name[len(prefix):]
+	}
+	writeJSON(w, http.StatusOK, map[string][]string{"repositories": shown})
+	return nil
+}
+
+func (s *Server) listTags(w http.ResponseWriter, r *request) error {
+	query := r.URL.Query()
+	limit := s.config.Tags.MaxTags
+	n, last, err := page(r, limit)
+	if err != nil {
+		return err
+	}
+	if !query.Has("n") {
+		n = limit
+	}
+	tags, err := r.repository.Tags(r.Context(), last, n+1)
+	if err != nil {
+		return as(codeNameUnknown, err)
+	}
+	if n < len(tags) {
+		tags = tags[:n]
+		if n > 0 {
+			s.link(w, r, "/"+r.name+"/tags/list", url.Values{"n": {strconv.Itoa(n)}, "last": {tags[n-1]}})
+		}
+	}
+	writeJSON(w, http.StatusOK, map[string]any{"name": r.name, "tags": append([]string{}, tags...)})
+	return nil
+}
+
+// maxReferrers bounds a page of referrers; descriptors carry annotations of any length.
+const maxReferrers = 100
+
+func (s *Server) listReferrers(w http.ResponseWriter, r *request) error {
+	subject, err := parseDigest(r.param)
+	if err != nil {
+		return err
+	}
+	query := r.URL.Query()
+	var after digest.Digest
+	if last := query.Get("last"); last != "" {
+		if after, err = parseDigest(last); err != nil {
+			return err
+		}
+	}
+	all, next, err := r.repository.Referrers(r.Context(), subject, after, maxReferrers)
+	if err != nil {
+		return err
+	}
+	list := all
+	if wanted := query.Get("artifactType"); wanted != "" {
+		list = nil
+		for _, d := range all {
+			if d.ArtifactType == wanted {
+				list = append(list, d)
+			}
+		}
+		w.Header().Set("OCI-Filters-Applied", "artifactType")
+	}
+	if next != "" {
+		query.Set("last", next.String())
+		s.link(w, r, "/"+r.name+"/referrers/"+subject.String(), query)
+	}
+	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: append([]ocispec.Descriptor{}, list...)}
+	index.SchemaVersion = 2
+	writeJSON(typed{w, ocispec.MediaTypeImageIndex}, http.StatusOK, index)
+	return nil
+}
+
+// typed replaces the Content-Type that a helper sets.
+type typed struct {
+	http.ResponseWriter
+	mediaType string
+}
+
+func (t typed) WriteHeader(status int) {
+	t.Header().Set("Content-Type", t.mediaType)
+	t.ResponseWriter.WriteHeader(status)
+}

@@ -1,0 +1,26 @@
+package server
+
+import (
+	"io"
+	"log/slog"
+
+	"packregistry.dev/server/config"
+)
+
+var logLevels = map[string]slog.Level{
+	"error": slog.LevelError, "warn": slog.LevelWarn, "info": slog.LevelInfo, "debug": slog.LevelDebug,
+}
+
+// NewLogger returns the logger that the configuration asks for.
+func NewLogger(w io.Writer, c config.Log) *slog.Logger {
+	options := &slog.HandlerOptions{Level: logLevels[c.Level]}
+	var handler slog.Handler = slog.NewTextHandler(w, options)
+	if c.Formatter == "json" {
+		handler = slog.NewJSONHandler(w, options)
+	}
+	log := slog.New(handler)
+	for _, name := range sortedKeys(c.Fields) {
+		log = log.With(name, c.Fields[name])
+	}
+	return log
+}

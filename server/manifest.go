@@ -1,0 +1,258 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"packregistry.dev/pack"
+	"packregistry.dev/server/store"
+)
+
+// maxManifest bounds a manifest, in bytes: the specification asks for at least 4 MiB.
+const maxManifest = 4 << 20
+
+// Media types of Docker's manifests, which say the same as OCI's.
+const (
+	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
+	dockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
+)
+
+// forceHeader lets an existing tag of a pack be moved.
+const forceHeader = "Packregistry-Force"
+
+// find returns the manifest that a reference (tag or digest) names.
+func (s *Server) find(r *request) (*store.Manifest, error) {
+	if strings.Contains(r.param, ":") {
+		d, err := parseDigest(r.param)
+		if err != nil {
+			return nil, err
+		}
+		m, err := r.repository.Manifest(r.Context(), d)
+		return m, as(codeManifestUnknown, err)
+	}
+	if !store.ValidTag(r.param) {
+		return nil, fail(codeTagInvalid, "%q", r.param)
+	}
+	m, err := r.repository.Tagged(r.Context(), r.param)
+	return m, as(codeManifestUnknown, err)
+}
+
+func (s *Server) getManifest(w http.ResponseWriter, r *request) error {
+	m, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	h := w.Header()
+	h.Set("Content-Type", m.MediaType)
+	h.Set("Docker-Content-Digest", m.Digest.String())
+	h.Set("Etag", `"`+m.Digest.String()+`"`)
+	http.ServeContent(w, r.Request, "", m.Pushed, bytes.NewReader(m.Content))
+	return nil
+}
+
+// content is the part of a manifest or an index that the registry looks at. Everything else is kept as it came.
+type content struct {
+	MediaType    string               `json:"mediaType"`
+	ArtifactType string               `json:"artifactType"`
+	Config       *ocispec.Descriptor  `json:"config"`
+	Layers       []ocispec.Descriptor `json:"layers"`
+	Blobs        []ocispec.Descriptor `json:"blobs"`
+	Manifests    []ocispec.Descriptor `json:"manifests"`
+	Subject      *ocispec.Descriptor  `json:"subject"`
+	Annotations  map[string]string    `json:"annotations"`
+}
+
+func parseManifest(r *request, text []byte) (mediaType string, c content, err error) {
+	if err := json.Unmarshal(text, &c); err != nil {
+		return "", c, fail(codeManifestInvalid, "not a JSON object: %v", err)
+	}
+	mediaType = c.MediaType
+	if header := r.Header.Get("Content-Type"); header != "" {
+		named, _, err := mime.ParseMediaType(header)
+		if err != nil {
+			return "", c, fail(codeManifestInvalid, "Content-Type %q: %v", header, err)
+		}
+		if mediaType != "" && named != mediaType {
+			return "", c, fail(codeManifestInvalid, "Content-Type says %q, the manifest itself %q", named, mediaType)
+		}
+		mediaType = named
+	}
+	switch mediaType {
+	case ocispec.MediaTypeImageManifest, dockerManifest:
+		if c.Config == nil {
+			return "", c, fail(codeManifestInvalid, "an image manifest names a config")
+		}
+		if len(c.Manifests) > 0 {
+			return "", c, fail(codeManifestInvalid, "an image manifest names no manifests")
+		}
+	case ocispec.MediaTypeImageIndex, dockerList:
+		if c.Config != nil || len(c.Layers) > 0 {
+			return "", c, fail(codeManifestInvalid, "an index names neither config nor layers")
+		}
+	case "":
+		return "", c, fail(codeManifestInvalid, "neither Content-Type nor mediaType says what this is")
+	}
+	return mediaType, c, nil
+}
+
+// nondistributable layers stay where they are and are never pushed.
+func nondistributable(d ocispec.Descriptor) bool {
+	return strings.Contains(d.MediaType, ".nondistributable.") || strings.Contains(d.MediaType, ".foreign.") || len(d.URLs) > 0
+}
+
+// missing lists what a manifest names and the repository lacks.
+func missing(r *request, c content) ([]ocispec.Descriptor, error) {
+	blobs := append(append([]ocispec.Descriptor(nil), c.Layers...), c.Blobs...)
+	if c.Config != nil {
+		blobs = append(blobs, *c.Config)
+	}
+	var lacking []ocispec.Descriptor
+	for _, d := range blobs {
+		if nondistributable(d) {
+			continue
+		}
+		if !store.SupportedDigest(d.Digest) {
+			return nil, fail(codeManifestInvalid, "names the digest %q, which is malformed", d.Digest)
+		}
+		has, err := r.repository.HasBlob(r.Context(), d.Digest)
+		if err != nil {
+			return nil, err
+		}
+		if !has {
+			lacking = append(lacking, d)
+		}
+	}
+	for _, d := range c.Manifests {
+		if !store.SupportedDigest(d.Digest) {
+			return nil, fail(codeManifestInvalid, "names the digest %q, which is malformed", d.Digest)
+		}
+		switch _, err := r.repository.Manifest(r.Context(), d.Digest); {
+		case errors.Is(err, store.ErrNotFound):
+			lacking = append(lacking, d)
+		case err != nil:
+			return nil, err
+		}
+	}
+	return lacking, nil
+}
+
+func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
+	tag, d, err := putReference(r.param)
+	if err != nil {
+		return err
+	}
+	if r.door == "v1" && pack.IsParentTag(tag) {
+		return fail(codeUnsupported, "%s is a parent tag: it always names the newest version below it, and cannot be pushed", tag)
+	}
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxManifest))
+	if err != nil {
+		return err
+	}
+	algorithm := digest.SHA256
+	if d != "" {
+		algorithm = d.Algorithm()
+	}
+	if found := algorithm.FromBytes(text); d != "" && found != d {
+		return fail(codeDigestInvalid, "said to be %s, is %s", d, found)
+	} else {
+		d = found
+	}
+	mediaType, c, err := parseManifest(r, text)
+	if err != nil {
+		return err
+	}
+	lacking, err := missing(r, c)
+	if err != nil {
+		return err
+	}
+	if len(lacking) > 0 {
+		return fail(codeManifestMissing, "").with(lacking)
+	}
+	files, err := s.checkPack(r, tag, d, c)
+	if err != nil {
+		return err
+	}
+	p := store.PutManifest{Digest: d, MediaType: mediaType, Content: text, By: r.user, Files: files}
+	if c.Subject != nil {
+		if !store.SupportedDigest(c.Subject.Digest) {
+			return fail(codeManifestInvalid, "its subject has the digest %q, which is malformed", c.Subject.Digest)
+		}
+		p.Subject = c.Subject.Digest
+		p.Referrer = referrer(p, c)
+		w.Header().Set("OCI-Subject", p.Subject.String())
+	}
+	if err := r.repository.PutManifest(r.Context(), p); err != nil {
+		return err
+	}
+	if tag != "" {
+		move := r.door == "v2" || strings.EqualFold(r.Header.Get(forceHeader), "true")
+		if err := r.repository.Tag(r.Context(), tag, d, r.user, move); err != nil {
+			return err
+		}
+	}
+	s.audit(r, "manifest pushed", "tag", tag, "digest", d)
+	s.created(w, r, "manifests/"+d.String(), d)
+	return nil
+}
+
+func putReference(reference string) (tag string, d digest.Digest, err error) {
+	if strings.Contains(reference, ":") {
+		d, err = parseDigest(reference)
+		return "", d, err
+	}
+	if !store.ValidTag(reference) {
+		return "", "", fail(codeTagInvalid, "%q: use letters, digits, '.', '_' and '-', 128 at most", reference)
+	}
+	return reference, "", nil
+}
+
+// referrer is what the subject's list of referrers will say of a manifest.
+func referrer(p store.PutManifest, c content) *ocispec.Descriptor {
+	artifactType := c.ArtifactType
+	if artifactType == "" && c.Config != nil {
+		artifactType = c.Config.MediaType
+	}
+	return &ocispec.Descriptor{
+		MediaType: p.MediaType, Digest: p.Digest, Size: int64(len(p.Content)),
+		ArtifactType: artifactType, Annotations: c.Annotations,
+	}
+}
+
+func (s *Server) deleteManifest(w http.ResponseWriter, r *request) error {
+	if !strings.Contains(r.param, ":") {
+		return s.deleteTag(w, r)
+	}
+	d, err := parseDigest(r.param)
+	if err != nil {
+		return err
+	}
+	if err := r.repository.DeleteManifest(r.Context(), d); err != nil {
+		return as(codeManifestUnknown, err)
+	}
+	s.audit(r, "manifest deleted", "digest", d)
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}
+
+func (s *Server) deleteTag(w http.ResponseWriter, r *request) error {
+	if !store.ValidTag(r.param) {
+		return fail(codeTagInvalid, "%q", r.param)
+	}
+	if r.door == "v1" && pack.IsParentTag(r.param) {
+		return fail(codeUnsupported, "%s is a parent tag: it goes with the last version below it, and cannot be deleted", r.param)
+	}
+	if err := r.repository.DeleteTag(r.Context(), r.param); err != nil {
+		return as(codeManifestUnknown, err)
+	}
+	s.audit(r, "tag deleted", "tag", r.param)
+	w.WriteHeader(http.StatusAccepted)
+	return nil
+}

@@ -1,0 +1,98 @@
+package server
+
+import (
+	"errors"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"packregistry.dev/pack"
+	"packregistry.dev/server/store"
+)
+
+// checkPack reads the archive of a manifest that is pushed where packs lie, refuses what is no pack, and stores the
+// files that consoles show as blobs of their own. Signatures and other artifacts that refer to a pack pass.
+func (s *Server) checkPack(r *request, tag string, d digest.Digest, c content) ([]store.File, error) {
+	name, isPack := strings.CutPrefix(r.repository.Name(), pack.ArchivePrefix)
+	mode := s.config.Packs.Validation
+	if !isPack || mode == "off" || c.Subject != nil || strings.HasPrefix(tag, "sha256-") {
+		return nil, nil
+	}
+	// What was accepted once may take any other tag.
+	if _, err := r.repository.Manifest(r.Context(), d); err == nil {
+		return nil, nil
+	}
+	found, err := s.readPack(r, name, tag, c)
+	var invalid *pack.Error
+	if errors.As(err, &invalid) && mode == "warn" {
+		s.log.Warn("pushed a pack that is not valid", "pack", name, "tag", tag, "violations", invalid.Error())
+		err = nil
+	}
+	if err != nil || found == nil {
+		return nil, err
+	}
+	files := make([]store.File, 0, len(found.Browsable))
+	for _, name := range sortedKeys(found.Browsable) {
+		data := found.Browsable[name]
+		d, err := r.repository.PutBlob(r.Context(), data)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, store.File{Name: name, Digest: d, Size: int64(len(data))})
+	}
+	return files, nil
+}
+
+func (s *Server) readPack(r *request, name, tag string, c content) (*pack.Archive, error) {
+	layer, err := archiveLayer(c)
+	if err != nil {
+		return nil, err
+	}
+	blob, err := r.repository.Blob(r.Context(), layer.Digest)
+	if err != nil {
+		return nil, as(codeManifestMissing, err)
+	}
+	defer blob.Close()
+	found, err := pack.ReadArchive(blob)
+	if found == nil {
+		return nil, err
+	}
+	var violations []pack.Violation
+	var invalid *pack.Error
+	if errors.As(err, &invalid) {
+		violations = invalid.Violations
+	} else if err != nil {
+		return nil, err
+	}
+	if found.Name != "" && found.Name != name {
+		violations = append(violations, pack.Violation{Path: "pack.json#/name",
+			Message: "is " + quote(found.Name) + ", but the pack is pushed as " + quote(name)})
+	}
+	if v := checkTag(found, tag); v != nil {
+		violations = append(violations, *v)
+	}
+	if len(violations) > 0 {
+		return found, &pack.Error{Violations: violations}
+	}
+	return found, nil
+}
+
+// checkTag compares the first tag of a manifest with its pack.json.
+func checkTag(found *pack.Archive, tag string) *pack.Violation {
+	if tag == "" || tag == found.Tag() || found.Version == "" {
+		return nil
+	}
+	return &pack.Violation{Path: "pack.json#/version",
+		Message: "makes the tag " + quote(found.Tag()) + ", but the pack is pushed as " + quote(tag) +
+			"; push it under its version first, then add other tags"}
+}
+
+// archiveLayer is the one layer of a pack's manifest.
+func archiveLayer(c content) (ocispec.Descriptor, error) {
+	if len(c.Layers) != 1 {
+		return ocispec.Descriptor{}, &pack.Error{Violations: []pack.Violation{{
+			Message: "a pack is an image manifest with exactly one layer, its archive"}}}
+	}
+	return c.Layers[0], nil
+}

@@ -1,0 +1,130 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	"packregistry.dev/pack"
+	"packregistry.dev/server/store"
+)
+
+// permission is what a route asks of whoever calls it.
+type permission int
+
+const (
+	open permission = iota // no credential
+	pull                   // reads content
+	push                   // adds content
+	del                    // removes content
+)
+
+// handler answers one route. An error is rendered and logged in one place.
+type handler func(s *Server, w http.ResponseWriter, r *request) error
+
+// route is a row of the table. A pattern is a door, then the repository's name where there is one (it may hold
+// slashes), then fixed words and one parameter in braces.
+type route struct {
+	method  string
+	pattern string
+	needs   permission
+	handle  handler
+}
+
+// routes is the whole API. Every row of a repository is served at both doors: /v1/<pack>/… is
+// /v2/spectro-packs/archive/<pack>/….
+var routes = []route{
+	{"GET", "/health", open, (*Server).health},
+	{"GET", "/{door}/", pull, (*Server).base},
+	{"GET", "/{door}/_catalog", pull, (*Server).catalog},
+	{"GET", "/{door}/{name}/tags/list", pull, (*Server).listTags},
+	{"GET", "/{door}/{name}/manifests/{reference}", pull, (*Server).getManifest},
+	{"PUT", "/{door}/{name}/manifests/{reference}", push, (*Server).putManifest},
+	{"DELETE", "/{door}/{name}/manifests/{reference}", del, (*Server).deleteManifest},
+	{"GET", "/{door}/{name}/referrers/{digest}", pull, (*Server).listReferrers},
+	{"GET", "/{door}/{name}/blobs/{digest}", pull, (*Server).getBlob},
+	{"DELETE", "/{door}/{name}/blobs/{digest}", del, (*Server).deleteBlob},
+	{"POST", "/{door}/{name}/blobs/uploads/", push, (*Server).startUpload},
+	{"GET", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).uploadStatus},
+	{"PATCH", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).appendUpload},
+	{"PUT", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).finishUpload},
+	{"DELETE", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).cancelUpload},
+}
+
+// request is an HTTP request with what its path said.
+type request struct {
+	*http.Request
+	// door is "v1" or "v2".
+	door string
+	// name is the name in the path; repository is what it stands for in the store.
+	name       string
+	repository *store.Repository
+	// param is the last segment, where the pattern has one.
+	param string
+	// user is who asks; empty where nobody had to say.
+	user string
+	// id names the request in the log.
+	id string
+	// route is the row's pattern, for the log and the metrics.
+	route string
+}
+
+// match finds the row for a method and a path below the prefix. Where only the method does not fit, allowed lists those
+// that would.
+func match(method, path string) (found *route, door, name, param string, allowed []string) {
+	if method == http.MethodHead {
+		method = http.MethodGet
+	}
+	for i := range routes {
+		row := &routes[i]
+		d, n, p, ok := row.matchPath(path)
+		if !ok {
+			continue
+		}
+		if row.method == method {
+			return row, d, n, p, nil
+		}
+		allowed = append(allowed, row.method)
+		if row.method == http.MethodGet {
+			allowed = append(allowed, http.MethodHead)
+		}
+	}
+	return nil, "", "", "", allowed
+}
+
+func (row *route) matchPath(path string) (door, name, param string, ok bool) {
+	rest, hasDoor := strings.CutPrefix(row.pattern, "/{door}/")
+	if !hasDoor {
+		return "", "", "", path == row.pattern
+	}
+	switch {
+	case strings.HasPrefix(path, "/v1/"), strings.HasPrefix(path, "/v2/"):
+		door, path = path[1:3], path[4:]
+	case path == "/v1", path == "/v2":
+		door, path = path[1:3], ""
+	default:
+		return "", "", "", false
+	}
+	suffix, hasName := strings.CutPrefix(rest, "{name}/")
+	if !hasName {
+		return door, "", "", path == rest
+	}
+	// The name may hold any word, "blobs" included, so the pattern is matched from the end.
+	if i := strings.IndexByte(suffix, '{'); i >= 0 {
+		suffix = suffix[:i]
+		slash := strings.LastIndexByte(path, '/')
+		path, param = path[:slash+1], path[slash+1:]
+		if param == "" {
+			return "", "", "", false
+		}
+	}
+	name, ok = strings.CutSuffix(path, "/"+suffix)
+	return door, name, param, ok && name != ""
+}
+
+// repositoryName maps a name at a door to the store's.
+func repositoryName(door, name string) string {
+	if door == "v1" {
+		return pack.Repository(name)
+	}
+	return name
+}

@@ -1,0 +1,192 @@
+// Package server is the registry: an HTTP server with two doors to one store. /v2/ is the OCI distribution API,
+// /v1/ shows the packs among the repositories of that same store.
+//
+//	routes.go      the table of all routes, and what each asks of the caller
+//	blob.go manifest.go list.go packs.go
+//	               the handlers, by resource; a handler returns an error, which is rendered and logged in one place
+//	errors.go      the table of error codes
+//	middleware.go  what happens to every request: headers, authentication, log line, metrics
+//	health.go      /health, and the second listener for probes and metrics
+//	tls.go         certificates that are read again when they change
+//	server.go      putting it together; starting, and stopping without dropping what is in flight
+package server
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"packregistry.dev/server/auth"
+	"packregistry.dev/server/config"
+	"packregistry.dev/server/internal/watch"
+	"packregistry.dev/server/store"
+)
+
+// Version is the program's version; the build sets it.
+var Version = "dev"
+
+// Server is a registry. Make it with New, start it with Run; it is an http.Handler too.
+type Server struct {
+	config  *config.Config
+	store   *store.Store
+	users   *auth.HTPasswd
+	log     *slog.Logger
+	access  *slog.Logger
+	prefix  string
+	metrics *metrics
+
+	// draining is true from SIGTERM on: probes fail while requests are still served.
+	draining atomic.Bool
+	// storageFailures counts failed checks in a row.
+	storageFailures atomic.Int64
+	lastFailure     atomic.Pointer[string]
+}
+
+// New makes a server of its parts. users is nil for a registry that is open to all.
+func New(c *config.Config, s *store.Store, users *auth.HTPasswd, log *slog.Logger) *Server {
+	prefix := "/" + strings.Trim(c.HTTP.Prefix, "/") + "/"
+	if prefix == "//" {
+		prefix = "/"
+	}
+	access := log
+	if c.Log.AccessLog.Disabled {
+		access = slog.New(slog.DiscardHandler)
+	}
+	return &Server{config: c, store: s, users: users, log: log, access: access, prefix: prefix, metrics: newMetrics()}
+}
+
+// Bounds on how slowly a client may talk. A whole transfer has none: large packs over slow lines take their time.
+const (
+	headerTimeout = 15 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10
+)
+
+// readinessDelay is how long the server still accepts after it has begun to fail its readiness probe, so that load
+// balancers stop sending before the door closes.
+const readinessDelay = 500 * time.Millisecond
+
+// Run serves until the context ends, then lets requests in flight finish within the drain timeout. It returns nil after
+// an orderly end. listening is called once with the address that is served.
+func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
+	background, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var group sync.WaitGroup
+	defer group.Wait()
+	defer stop()
+
+	listener, err := net.Listen("tcp", s.config.HTTP.Addr)
+	if err != nil {
+		return fmt.Errorf("http.addr: %w", err)
+	}
+	server, err := s.httpServer(background, &group)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	debug, err := s.startDebug(&group)
+	if err != nil {
+		listener.Close()
+		return err
+	}
+	s.startBackground(background, &group)
+
+	failed := make(chan error, 1)
+	group.Go(func() {
+		if s.config.HTTP.TLS != nil {
+			failed <- server.ServeTLS(listener, "", "")
+			return
+		}
+		failed <- server.Serve(listener)
+	})
+	listening(listener.Addr())
+	select {
+	case err := <-failed:
+		return errors.Join(err, debug.Close())
+	case <-ctx.Done():
+	}
+	return errors.Join(s.drain(background, server), debug.Close())
+}
+
+// drain ends the server: probes fail first, then no more connections are taken, then what is in flight finishes.
+func (s *Server) drain(ctx context.Context, server *http.Server) error {
+	timeout := time.Duration(s.config.HTTP.DrainTimeout)
+	s.log.Info("draining", "timeout", timeout.String())
+	s.draining.Store(true)
+	select {
+	case <-time.After(min(readinessDelay, timeout)):
+	case <-ctx.Done():
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
+		s.log.Warn("requests were still in flight when the drain timeout ended; they are cut off", "timeout", timeout.String())
+		return errors.Join(server.Close())
+	}
+	s.log.Info("stopped")
+	return nil
+}
+
+func (s *Server) httpServer(ctx context.Context, group *sync.WaitGroup) (*http.Server, error) {
+	server := &http.Server{
+		Handler:           s,
+		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
+	}
+	if s.config.HTTP.TLS == nil {
+		s.log.Warn("serving plain HTTP: passwords and packs can be read on the way; not recommended but behind a proxy that ends TLS")
+		return server, nil
+	}
+	certificates, err := newCertificates(s.config.HTTP.TLS, s.log)
+	if err != nil {
+		return nil, err
+	}
+	server.TLSConfig = certificates.config(s.config.HTTP.HTTP2.Disabled)
+	if s.config.HTTP.HTTP2.Disabled {
+		server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
+	}
+	group.Go(func() { certificates.watch(ctx, watch.Interval) })
+	return server, nil
+}
+
+// startBackground starts what runs beside the requests.
+func (s *Server) startBackground(ctx context.Context, group *sync.WaitGroup) {
+	if s.users != nil {
+		group.Go(func() { s.users.Watch(ctx, watch.Interval) })
+	} else {
+		s.log.Warn("the configuration has no auth section: everybody may read, push and delete")
+	}
+	group.Go(func() { s.checkStorage(ctx) })
+	if purging := s.config.Storage.Maintenance.UploadPurging; purging.Enabled == nil || *purging.Enabled {
+		group.Go(func() { s.purgeUploads(ctx, purging) })
+	}
+}
+
+// purgeUploads forgets abandoned uploads, at once and then at every interval.
+func (s *Server) purgeUploads(ctx context.Context, c config.UploadPurging) {
+	ticker := time.NewTicker(time.Duration(c.Interval))
+	defer ticker.Stop()
+	for {
+		n, err := s.store.PurgeUploads(ctx, time.Now().Add(-time.Duration(c.Age)), c.DryRun)
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("cannot purge abandoned uploads; trying again later", "error", err)
+		}
+		if n > 0 {
+			s.log.Info("purged abandoned uploads", "uploads", n, "dryrun", c.DryRun)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}

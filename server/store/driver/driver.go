@@ -1,0 +1,98 @@
+// Package driver says what the registry needs of a place to keep objects, whatever that place is: a file system, a
+// bucket, the process's memory.
+//
+// Objects have keys (path-like, components separated by "/", in byte order) and are written whole: created where there
+// was none, replaced where nothing changed meanwhile, or deleted. Nothing else changes an object, so that any number
+// of processes can serve one store without losing each other's writes. Content that is too large for one write is a
+// Stream: bytes gathered out of sight, over several requests and perhaps several processes, and given a key at the end
+// without being copied.
+//
+// Every driver passes the same suite, package drivertest.
+package driver
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+)
+
+// Errors that every driver returns; wrap them, compare with errors.Is.
+var (
+	// ErrNotExist: there is no object of that key.
+	ErrNotExist = errors.New("object does not exist")
+	// ErrExist: Create or Commit found an object of that key; it is as it was.
+	ErrExist = errors.New("object exists already")
+	// ErrChanged: Replace found another version than the one named; the object is as it was.
+	ErrChanged = errors.New("object was changed meanwhile")
+	// ErrBusy: somebody else is writing to that stream.
+	ErrBusy = errors.New("stream is being written to")
+	// ErrInvalidKey: the key is empty, has an empty, "." or ".." component, or holds a NUL byte.
+	ErrInvalidKey = errors.New("invalid key")
+)
+
+// Durability says what must be true before a write is acknowledged.
+type Durability bool
+
+const (
+	// Durable: the object survives the loss of power.
+	Durable Durability = true
+	// Relaxed: the object survives the end of the process; losing it with the machine costs a client a retry.
+	Relaxed Durability = false
+)
+
+// Version identifies the content of an object; it is opaque, and differs where the content does.
+type Version string
+
+// Info is what is known of an object without reading it.
+type Info struct {
+	Size    int64
+	ModTime time.Time
+}
+
+// Object is an object open for reading.
+type Object interface {
+	io.ReadSeekCloser
+	Info() Info
+}
+
+// Driver is a place to keep objects. All methods may be called at once, from several processes.
+type Driver interface {
+	// Stat returns an object's size without reading it, or ErrNotExist.
+	Stat(ctx context.Context, key string) (Info, error)
+	// Open opens an object for reading, or returns ErrNotExist.
+	Open(ctx context.Context, key string) (Object, error)
+	// Read returns a small object whole, and its version.
+	Read(ctx context.Context, key string) ([]byte, Version, error)
+	// Create writes an object where there is none, or returns ErrExist.
+	Create(ctx context.Context, key string, data []byte, d Durability) error
+	// Replace writes over an object whose version is still old, or returns ErrChanged (ErrNotExist where it is gone).
+	// An empty version stands for an object that does not exist.
+	Replace(ctx context.Context, key string, data []byte, old Version) error
+	// Delete removes an object durably. Removing what is not there is no error.
+	Delete(ctx context.Context, key string) error
+	// List returns up to limit names directly below prefix, which ends in "/", that come after the given name, in byte
+	// order. A name that stands for further objects ends in "/". It costs what the page costs, wherever it begins.
+	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
+
+	// Stream begins the stream of that id, or goes on with it where state (from Checkpoint) left off; what was written
+	// after that checkpoint is forgotten. It returns ErrBusy where somebody else is writing.
+	Stream(ctx context.Context, id string, state []byte) (Stream, error)
+	// Discard removes the bytes of a stream that will not be committed, or has been.
+	Discard(ctx context.Context, id string) error
+}
+
+// Stream is content in the making. Nobody sees it before Commit.
+type Stream interface {
+	io.Writer
+	// Checkpoint makes what was written last until the process ends and returns what Stream needs to go on, here or in
+	// another process.
+	Checkpoint(ctx context.Context) (state []byte, err error)
+	// Commit makes the content durable and gives it a key, or returns ErrExist where another object has it. The stream
+	// itself stays until Discard.
+	Commit(ctx context.Context, key string) error
+	// Reader reads what was written so far, from the beginning.
+	Reader(ctx context.Context) (io.ReadCloser, error)
+	// Close lets others write to the stream. It does not discard it.
+	Close() error
+}

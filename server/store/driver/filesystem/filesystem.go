@@ -1,0 +1,369 @@
+// Package filesystem is a driver that keeps each object in a file of its own below one directory, which several
+// processes may share.
+//
+//	objects/<key>   the objects; a key's components are directories
+//	streams/<id>    uploads in the making; committing one links its file to its key, no byte is copied
+//	tmp/            objects being written; what is left here was never acknowledged
+//	locks/          files that hold nothing; a lock on one guards the replacing of some of the objects
+//
+// The primitives are those that stay atomic on a shared volume too: link(2) creates where there is nothing, rename(2)
+// replaces, and an advisory lock, which dies with its process, stands around compare and rename. A write is
+// acknowledged when file and directory have been synced.
+package filesystem
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"packregistry.dev/server/store/driver"
+)
+
+// Driver is a store below one directory.
+type Driver struct {
+	root string
+}
+
+var _ driver.Driver = (*Driver)(nil)
+
+// staleAfter is the age at which a file in tmp cannot belong to a write that still goes on.
+const staleAfter = 24 * time.Hour
+
+// New opens the store below root, making the directory where there is none, and tries whether it can be written to.
+func New(root string) (*Driver, error) {
+	d := &Driver{root: root}
+	for _, dir := range []string{"objects", "streams", "tmp", "locks"} {
+		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
+			return nil, fmt.Errorf("storage directory %s: %w; it must be writable for user %d", root, err, os.Getuid())
+		}
+	}
+	if err := d.probe(); err != nil {
+		return nil, err
+	}
+	d.sweep()
+	return d, nil
+}
+
+// probe finds out now, with a clear message, what would otherwise fail every push.
+func (d *Driver) probe() error {
+	f, err := os.CreateTemp(d.path("tmp"), "probe-")
+	if err != nil {
+		return fmt.Errorf("storage directory %s: %w; it must be writable for user %d", d.root, err, os.Getuid())
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	linked := f.Name() + "-link"
+	if err := os.Link(f.Name(), linked); err != nil {
+		return fmt.Errorf("storage directory %s: the file system has no hard links (%w); use one that has", d.root, err)
+	}
+	return os.Remove(linked)
+}
+
+// sweep removes what writes of the past left behind when their process died.
+func (d *Driver) sweep() {
+	entries, err := os.ReadDir(d.path("tmp"))
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
+			os.Remove(d.path("tmp", e.Name())) //nolint:errcheck // tried again at the next start
+		}
+	}
+}
+
+func (d *Driver) path(parts ...string) string {
+	return filepath.Join(append([]string{d.root}, parts...)...)
+}
+
+func (d *Driver) object(key string) (string, error) {
+	if err := driver.CheckKey(key); err != nil {
+		return "", err
+	}
+	return d.path("objects", filepath.FromSlash(key)), nil
+}
+
+// translate maps the system's errors to the driver's.
+func translate(key string, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, fs.ErrNotExist), isNotDir(err):
+		return fmt.Errorf("%s: %w", key, driver.ErrNotExist)
+	case errors.Is(err, fs.ErrExist):
+		return fmt.Errorf("%s: %w", key, driver.ErrExist)
+	}
+	return fmt.Errorf("%s: %w", key, err)
+}
+
+// Stat implements driver.Driver.
+func (d *Driver) Stat(_ context.Context, key string) (driver.Info, error) {
+	path, err := d.object(key)
+	if err != nil {
+		return driver.Info{}, err
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		return driver.Info{}, translate(key, err)
+	}
+	if info.IsDir() {
+		return driver.Info{}, fmt.Errorf("%s: %w", key, driver.ErrNotExist)
+	}
+	return driver.Info{Size: info.Size(), ModTime: info.ModTime()}, nil
+}
+
+// Object is an open file. It stays an *os.File underneath, so that the kernel can send it to a socket by itself.
+type Object struct {
+	*os.File
+	info driver.Info
+}
+
+// Info implements driver.Object.
+func (o *Object) Info() driver.Info { return o.info }
+
+// Open implements driver.Driver.
+func (d *Driver) Open(_ context.Context, key string) (driver.Object, error) {
+	path, err := d.object(key)
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, translate(key, err)
+	}
+	info, err := f.Stat()
+	if err == nil && info.IsDir() {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
+		f.Close()
+		return nil, translate(key, err)
+	}
+	return &Object{f, driver.Info{Size: info.Size(), ModTime: info.ModTime()}}, nil
+}
+
+// Read implements driver.Driver.
+func (d *Driver) Read(_ context.Context, key string) ([]byte, driver.Version, error) {
+	path, err := d.object(key)
+	if err != nil {
+		return nil, "", err
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		if isDir(err) {
+			err = fs.ErrNotExist
+		}
+		return nil, "", translate(key, err)
+	}
+	return data, version(data), nil
+}
+
+func version(data []byte) driver.Version {
+	sum := sha256.Sum256(data)
+	return driver.Version(sum[:])
+}
+
+// Create implements driver.Driver.
+func (d *Driver) Create(_ context.Context, key string, data []byte, durability driver.Durability) error {
+	path, err := d.object(key)
+	if err != nil {
+		return err
+	}
+	tmp, err := d.writeTemp(data, durability)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp)
+	return d.link(tmp, path, key, durability)
+}
+
+// writeTemp writes data to a file in tmp and returns its path.
+func (d *Driver) writeTemp(data []byte, durability driver.Durability) (_ string, err error) {
+	f, err := os.CreateTemp(d.path("tmp"), "object-")
+	if err != nil {
+		return "", err
+	}
+	defer func() {
+		err = errors.Join(err, f.Close())
+		if err != nil {
+			os.Remove(f.Name())
+		}
+	}()
+	if _, err := f.Write(data); err != nil {
+		return "", err
+	}
+	if durability == driver.Durable {
+		if err := f.Sync(); err != nil {
+			return "", err
+		}
+	}
+	return f.Name(), nil
+}
+
+// link gives the file at from its place, unless that is taken.
+func (d *Driver) link(from, path, key string, durability driver.Durability) error {
+	err := os.Link(from, path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeDirs(filepath.Dir(path)); err != nil {
+			return translate(key, err)
+		}
+		err = os.Link(from, path)
+	}
+	if err != nil {
+		if errors.Is(err, fs.ErrExist) && durability == driver.Durable {
+			// Whoever created it may not have synced yet, and our caller will take it for safe.
+			if syncErr := syncDir(filepath.Dir(path)); syncErr != nil {
+				return syncErr
+			}
+		}
+		return translate(key, err)
+	}
+	if durability == driver.Durable {
+		return syncDir(filepath.Dir(path))
+	}
+	return nil
+}
+
+// makeDirs is os.MkdirAll that syncs the parent of each directory it makes.
+func makeDirs(dir string) error {
+	err := os.Mkdir(dir, 0o700)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := makeDirs(filepath.Dir(dir)); err != nil {
+			return err
+		}
+		err = os.Mkdir(dir, 0o700)
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(dir))
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// Replace implements driver.Driver.
+func (d *Driver) Replace(ctx context.Context, key string, data []byte, old driver.Version) error {
+	if old == "" {
+		err := d.Create(ctx, key, data, driver.Durable)
+		if errors.Is(err, driver.ErrExist) {
+			return fmt.Errorf("%s: %w", key, driver.ErrChanged)
+		}
+		return err
+	}
+	path, err := d.object(key)
+	if err != nil {
+		return err
+	}
+	tmp, err := d.writeTemp(data, driver.Durable)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp)
+	unlock, err := d.lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	current, err := os.ReadFile(path)
+	if err != nil {
+		return translate(key, err)
+	}
+	if version(current) != old {
+		return fmt.Errorf("%s: %w", key, driver.ErrChanged)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return translate(key, err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// lockShards is how many locks share the objects among them.
+const lockShards = 64
+
+// lock takes the lock that guards replacing and deleting the object of that key.
+func (d *Driver) lock(ctx context.Context, key string) (unlock func(), err error) {
+	h := fnv.New32a()
+	h.Write([]byte(key)) //nolint:errcheck // never fails
+	f, err := os.OpenFile(d.path("locks", fmt.Sprint(h.Sum32()%lockShards)), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := flock(ctx, f); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() { f.Close() }, nil // closing lets go of the lock
+}
+
+// Delete implements driver.Driver. It takes the lock too: a replacement that has compared must not bring back what was
+// deleted before it renames.
+func (d *Driver) Delete(ctx context.Context, key string) error {
+	path, err := d.object(key)
+	if err != nil {
+		return err
+	}
+	unlock, err := d.lock(ctx, key)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	switch err := os.Remove(path); {
+	case errors.Is(err, fs.ErrNotExist), isNotDir(err):
+		return nil
+	case err != nil:
+		return translate(key, err)
+	}
+	return syncDir(filepath.Dir(path))
+}
+
+// List implements driver.Driver. Reading a directory costs what the directory holds, but only the page is kept.
+func (d *Driver) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	if err := driver.CheckPrefix(prefix); err != nil {
+		return nil, err
+	}
+	dir, err := os.Open(d.path("objects", filepath.FromSlash(prefix)))
+	if errors.Is(err, fs.ErrNotExist) || isNotDir(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, translate(prefix, err)
+	}
+	defer dir.Close()
+	after = strings.TrimSuffix(after, "/")
+	page := newPage(limit)
+	for {
+		entries, err := dir.ReadDir(1024)
+		for _, e := range entries {
+			if name := e.Name(); name > after {
+				page.add(name, e.IsDir())
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return page.names(), nil
+		}
+		if err != nil {
+			return nil, translate(prefix, err)
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
+}

@@ -1,0 +1,132 @@
+package filesystem
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"packregistry.dev/server/store/driver"
+)
+
+// busyAfter is how long Stream waits for another writer: a client that lost its connection comes back at once, while
+// the request that it lost may take a moment to notice.
+const busyAfter = 3 * time.Second
+
+func (d *Driver) stream(id string) (string, error) {
+	if err := driver.CheckKey(id); err != nil {
+		return "", err
+	}
+	if filepath.Base(id) != id {
+		return "", fmt.Errorf("%w: stream %q", driver.ErrInvalidKey, id)
+	}
+	return d.path("streams", id), nil
+}
+
+// Stream implements driver.Driver. The state is the number of bytes that are there; the lock on the file is the
+// exclusive right to append.
+func (d *Driver) Stream(ctx context.Context, id string, state []byte) (driver.Stream, error) {
+	path, err := d.stream(id)
+	if err != nil {
+		return nil, err
+	}
+	size, flags := int64(0), os.O_RDWR|os.O_CREATE
+	if state != nil {
+		flags = os.O_RDWR
+		if size, err = strconv.ParseInt(string(state), 10, 64); err != nil {
+			return nil, fmt.Errorf("stream %s: state %q: %w", id, state, err)
+		}
+	}
+	f, err := os.OpenFile(path, flags, 0o600)
+	if err != nil {
+		return nil, translate("stream "+id, err)
+	}
+	s := &stream{d: d, f: f, id: id}
+	if err := s.prepare(ctx, size); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+type stream struct {
+	d  *Driver
+	f  *os.File
+	id string
+	n  int64
+}
+
+// prepare takes the lock and forgets what came after the checkpoint.
+func (s *stream) prepare(ctx context.Context, size int64) error {
+	ctx, cancel := context.WithTimeout(ctx, busyAfter)
+	defer cancel()
+	if err := flock(ctx, s.f); err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = driver.ErrBusy
+		}
+		return fmt.Errorf("stream %s: %w", s.id, err)
+	}
+	// Whoever held the lock before may have discarded the stream: then our file has no name any more.
+	info, err := s.f.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := os.Stat(s.f.Name())
+	if err != nil || !os.SameFile(info, named) {
+		return fmt.Errorf("stream %s: %w", s.id, driver.ErrNotExist)
+	}
+	if info.Size() < size {
+		return fmt.Errorf("stream %s: holds %d bytes, not %d: %w", s.id, info.Size(), size, driver.ErrNotExist)
+	}
+	if err := s.f.Truncate(size); err != nil {
+		return err
+	}
+	if s.n, err = s.f.Seek(size, io.SeekStart); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	n, err := s.f.Write(p)
+	s.n += int64(n)
+	return n, err
+}
+
+func (s *stream) Checkpoint(context.Context) ([]byte, error) {
+	return strconv.AppendInt(nil, s.n, 10), nil
+}
+
+func (s *stream) Commit(_ context.Context, key string) error {
+	path, err := s.d.object(key)
+	if err != nil {
+		return err
+	}
+	if err := s.f.Sync(); err != nil {
+		return err
+	}
+	return s.d.link(s.f.Name(), path, key, driver.Durable)
+}
+
+func (s *stream) Reader(context.Context) (io.ReadCloser, error) {
+	return os.Open(s.f.Name())
+}
+
+func (s *stream) Close() error { return s.f.Close() }
+
+// Discard implements driver.Driver.
+func (d *Driver) Discard(_ context.Context, id string) error {
+	path, err := d.stream(id)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return translate("stream "+id, err)
+	}
+	return nil
+}

@@ -1,0 +1,235 @@
+// Package inmemory is a driver that keeps everything in the process's memory, for trying things out and for tests.
+package inmemory
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"packregistry.dev/server/store/driver"
+)
+
+// Driver is a store in memory. Its zero value is not ready; use New.
+type Driver struct {
+	mu      sync.RWMutex
+	objects map[string]object
+	streams map[string]*content
+}
+
+type object struct {
+	data    []byte
+	modTime time.Time
+}
+
+type content struct {
+	data []byte
+	busy bool
+}
+
+var _ driver.Driver = (*Driver)(nil)
+
+// New returns an empty store.
+func New() *Driver {
+	return &Driver{objects: map[string]object{}, streams: map[string]*content{}}
+}
+
+func (d *Driver) get(key string) (object, error) {
+	if err := driver.CheckKey(key); err != nil {
+		return object{}, err
+	}
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	o, ok := d.objects[key]
+	if !ok {
+		return object{}, fmt.Errorf("%s: %w", key, driver.ErrNotExist)
+	}
+	return o, nil
+}
+
+// Stat implements driver.Driver.
+func (d *Driver) Stat(_ context.Context, key string) (driver.Info, error) {
+	o, err := d.get(key)
+	return driver.Info{Size: int64(len(o.data)), ModTime: o.modTime}, err
+}
+
+// Open implements driver.Driver.
+func (d *Driver) Open(_ context.Context, key string) (driver.Object, error) {
+	o, err := d.get(key)
+	if err != nil {
+		return nil, err
+	}
+	return &reader{bytes.NewReader(o.data), driver.Info{Size: int64(len(o.data)), ModTime: o.modTime}}, nil
+}
+
+type reader struct {
+	*bytes.Reader
+	info driver.Info
+}
+
+func (r *reader) Info() driver.Info { return r.info }
+func (r *reader) Close() error      { return nil }
+
+// Read implements driver.Driver.
+func (d *Driver) Read(_ context.Context, key string) ([]byte, driver.Version, error) {
+	o, err := d.get(key)
+	if err != nil {
+		return nil, "", err
+	}
+	return slices.Clone(o.data), version(o.data), nil
+}
+
+func version(data []byte) driver.Version {
+	sum := sha256.Sum256(data)
+	return driver.Version(sum[:])
+}
+
+// Create implements driver.Driver.
+func (d *Driver) Create(_ context.Context, key string, data []byte, _ driver.Durability) error {
+	if err := driver.CheckKey(key); err != nil {
+		return err
+	}
+	return d.create(key, slices.Clone(data))
+}
+
+func (d *Driver) create(key string, data []byte) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if _, ok := d.objects[key]; ok {
+		return fmt.Errorf("%s: %w", key, driver.ErrExist)
+	}
+	d.objects[key] = object{data, time.Now()}
+	return nil
+}
+
+// Replace implements driver.Driver.
+func (d *Driver) Replace(_ context.Context, key string, data []byte, old driver.Version) error {
+	if err := driver.CheckKey(key); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	current, ok := d.objects[key]
+	switch {
+	case !ok && old != "":
+		return fmt.Errorf("%s: %w", key, driver.ErrNotExist)
+	case ok && version(current.data) != old:
+		return fmt.Errorf("%s: %w", key, driver.ErrChanged)
+	}
+	d.objects[key] = object{slices.Clone(data), time.Now()}
+	return nil
+}
+
+// Delete implements driver.Driver.
+func (d *Driver) Delete(_ context.Context, key string) error {
+	if err := driver.CheckKey(key); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.objects, key)
+	return nil
+}
+
+// List implements driver.Driver.
+func (d *Driver) List(_ context.Context, prefix, after string, limit int) ([]string, error) {
+	if err := driver.CheckPrefix(prefix); err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	d.mu.RLock()
+	for key := range d.objects {
+		name, ok := strings.CutPrefix(key, prefix)
+		if !ok {
+			continue
+		}
+		if i := strings.IndexByte(name, '/'); i >= 0 {
+			name = name[:i+1]
+		}
+		if strings.TrimSuffix(name, "/") > strings.TrimSuffix(after, "/") || after == "" {
+			seen[name] = true
+		}
+	}
+	d.mu.RUnlock()
+	names := make([]string, 0, len(seen))
+	for name := range seen {
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int {
+		return strings.Compare(strings.TrimSuffix(a, "/"), strings.TrimSuffix(b, "/"))
+	})
+	return names[:min(limit, len(names))], nil
+}
+
+// Stream implements driver.Driver. The state is the number of bytes.
+func (d *Driver) Stream(_ context.Context, id string, state []byte) (driver.Stream, error) {
+	var size int
+	if state != nil {
+		if _, err := fmt.Sscanf(string(state), "%d", &size); err != nil {
+			return nil, fmt.Errorf("stream %s: state %q: %w", id, state, err)
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	c, ok := d.streams[id]
+	if !ok {
+		if size > 0 {
+			return nil, fmt.Errorf("stream %s: %w", id, driver.ErrNotExist)
+		}
+		c = &content{}
+		d.streams[id] = c
+	}
+	if c.busy {
+		return nil, fmt.Errorf("stream %s: %w", id, driver.ErrBusy)
+	}
+	if len(c.data) < size {
+		return nil, fmt.Errorf("stream %s: holds %d bytes, not %d: %w", id, len(c.data), size, driver.ErrNotExist)
+	}
+	c.busy, c.data = true, c.data[:size:size]
+	return &stream{d: d, c: c}, nil
+}
+
+// Discard implements driver.Driver.
+func (d *Driver) Discard(_ context.Context, id string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.streams, id)
+	return nil
+}
+
+type stream struct {
+	d *Driver
+	c *content
+}
+
+func (s *stream) Write(p []byte) (int, error) {
+	s.c.data = append(s.c.data, p...)
+	return len(p), nil
+}
+
+func (s *stream) Checkpoint(context.Context) ([]byte, error) {
+	return fmt.Appendf(nil, "%d", len(s.c.data)), nil
+}
+
+func (s *stream) Commit(_ context.Context, key string) error {
+	if err := driver.CheckKey(key); err != nil {
+		return err
+	}
+	return s.d.create(key, s.c.data[:len(s.c.data):len(s.c.data)])
+}
+
+func (s *stream) Reader(context.Context) (io.ReadCloser, error) {
+	return io.NopCloser(bytes.NewReader(s.c.data)), nil
+}
+
+func (s *stream) Close() error {
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	s.c.busy = false
+	return nil
+}

@@ -1,0 +1,112 @@
+package store
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// This file is the only builder of keys. R is a repository's name with '-', '.' and '/' written as '!', '-' and '.':
+// one path component, in the same byte order as the names themselves. D is a digest written <algorithm>-<hex>.
+//
+//	format                 the layout's version
+//	c/<R>                  catalog: this repository has a manifest
+//	r/<R>/m/<D>            manifest: one line of JSON about it, then its exact bytes
+//	r/<R>/t/<tag>          tag: the manifest it names; alive while that manifest has the incarnation the tag was given
+//	r/<R>/g/<D>/<tag>      reverse index of tags by manifest
+//	r/<R>/s/<D>/<D>        referrers by subject: the referrer's descriptor, listed while its manifest exists
+//	r/<R>/l/<D>            link: this blob is in this repository, and its bytes are at that key
+//	b/<alg>/<hh>/<hex>.<i> bytes of a blob, incarnation i
+//	u/<id>/<offset>        one step of an upload: what it takes to go on from there
+//
+// Every change is a series of writes with one commit point (marked !); what a crash leaves before it is invisible:
+//
+//	push blob          stream bytes, b, l!, then forget the upload
+//	mount blob         l!
+//	delete blob        l!
+//	push manifest      s (if it has a subject), m!, c; then, if tagged, g, t!
+//	delete manifest    m!, then its tags t and g, s; c when it was the last
+//	delete tag         t!, then g
+//
+// A tag outlives the crash of a manifest's deletion only in name: reading it finds the manifest gone, or of another
+// incarnation.
+
+const formatKey = "format"
+
+// maxName is the distribution specification's common limit on a repository's name, and fits a file's name.
+const maxName = 255
+
+var (
+	nameGrammar = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
+	tagGrammar  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	idGrammar   = regexp.MustCompile(`^[a-z0-9]{20,64}$`)
+
+	escaper   = strings.NewReplacer("-", "!", ".", "-", "/", ".")
+	unescaper = strings.NewReplacer("!", "-", "-", ".", ".", "/")
+)
+
+// ValidName says whether name can be a repository's (distribution specification 1.1, "Pulling manifests").
+func ValidName(name string) bool { return len(name) <= maxName && nameGrammar.MatchString(name) }
+
+// ValidTag says whether tag can be a tag (ibid.).
+func ValidTag(tag string) bool { return tagGrammar.MatchString(tag) }
+
+func escape(name string) string   { return escaper.Replace(name) }
+func unescape(name string) string { return unescaper.Replace(name) }
+
+func digestName(d digest.Digest) string {
+	return string(d.Algorithm()) + "-" + d.Encoded()
+}
+
+func parseDigestName(s string) (digest.Digest, error) {
+	algorithm, hex, ok := strings.Cut(s, "-")
+	if !ok {
+		return "", fmt.Errorf("%q is no digest's name", s)
+	}
+	d := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), hex)
+	return d, d.Validate()
+}
+
+const catalogPrefix = "c/"
+
+func catalogKey(name string) string { return catalogPrefix + escape(name) }
+
+func repositoryPrefix(name string) string { return "r/" + escape(name) + "/" }
+
+func manifestPrefix(name string) string { return repositoryPrefix(name) + "m/" }
+func manifestKey(name string, d digest.Digest) string {
+	return manifestPrefix(name) + digestName(d)
+}
+
+func tagPrefix(name string) string   { return repositoryPrefix(name) + "t/" }
+func tagKey(name, tag string) string { return tagPrefix(name) + tag }
+
+func taggedPrefix(name string, d digest.Digest) string {
+	return repositoryPrefix(name) + "g/" + digestName(d) + "/"
+}
+func taggedKey(name string, d digest.Digest, tag string) string { return taggedPrefix(name, d) + tag }
+
+func referrerPrefix(name string, subject digest.Digest) string {
+	return repositoryPrefix(name) + "s/" + digestName(subject) + "/"
+}
+func referrerKey(name string, subject, d digest.Digest) string {
+	return referrerPrefix(name, subject) + digestName(d)
+}
+
+func linkKey(name string, d digest.Digest) string {
+	return repositoryPrefix(name) + "l/" + digestName(d)
+}
+
+func bytesKey(d digest.Digest, incarnation int) string {
+	hex := d.Encoded()
+	return fmt.Sprintf("b/%s/%s/%s.%d", d.Algorithm(), hex[:2], hex, incarnation)
+}
+
+const uploadsPrefix = "u/"
+
+func uploadPrefix(id string) string { return uploadsPrefix + id + "/" }
+func uploadKey(id string, offset int64) string {
+	return fmt.Sprintf("%s%019d", uploadPrefix(id), offset)
+}

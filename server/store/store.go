@@ -1,0 +1,141 @@
+// Package store keeps the registry's content: repositories of content-addressed blobs and manifests, and tags that
+// point at manifests, as the OCI distribution specification defines them.
+//
+// It is built on a driver's few primitives (create where there is nothing, replace what is unchanged, delete, list in
+// order) so that any number of processes can serve one store and each may be killed at any instruction. There is no
+// index that two writers could lose each other's entries in: a name is an object. keys.go says where everything lies
+// and in which order each operation writes.
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"packregistry.dev/server/store/driver"
+)
+
+// Errors that the store returns; compare with errors.Is.
+var (
+	// ErrNotFound: no such repository, blob, manifest, tag or upload.
+	ErrNotFound = errors.New("not found")
+	// ErrDigestMismatch: the content is not what the client said it is.
+	ErrDigestMismatch = errors.New("the content has another digest")
+	// ErrOutOfOrder: a chunk does not begin where the upload stands, or another writer was faster.
+	ErrOutOfOrder = errors.New("the upload stands elsewhere")
+	// ErrTagExists: the tag names another manifest, and may not be moved.
+	ErrTagExists = errors.New("the tag exists already")
+)
+
+// Store is content on a driver.
+type Store struct {
+	d   driver.Driver
+	now func() time.Time
+}
+
+const formatVersion = "packregistry/1\n"
+
+// Open opens the store on d, and lays one out where there is none.
+func Open(ctx context.Context, d driver.Driver) (*Store, error) {
+	s := &Store{d: d, now: time.Now}
+	err := d.Create(ctx, formatKey, []byte(formatVersion), driver.Durable)
+	if err != nil && !errors.Is(err, driver.ErrExist) {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	return s, s.Check(ctx)
+}
+
+// Check reads the store's format: it fails where the storage cannot be read, or holds a layout of another version.
+func (s *Store) Check(ctx context.Context) error {
+	found, _, err := s.d.Read(ctx, formatKey)
+	if err != nil {
+		return fmt.Errorf("read the store's format: %w", err)
+	}
+	if string(found) != formatVersion {
+		return fmt.Errorf("the store has format %q; this program reads %q: use the version that wrote it, or newer",
+			strings.TrimSpace(string(found)), strings.TrimSpace(formatVersion))
+	}
+	return nil
+}
+
+// Repository is one repository of the store. It need not exist.
+type Repository struct {
+	s    *Store
+	name string
+}
+
+// Repository returns the repository of that name, which must be valid.
+func (s *Store) Repository(name string) *Repository { return &Repository{s, name} }
+
+// Name is the repository's name.
+func (r *Repository) Name() string { return r.name }
+
+// Repositories returns up to limit names of repositories that begin with prefix and come after the given name, in byte
+// order.
+func (s *Store) Repositories(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	start := ""
+	if after != "" {
+		start = escape(after)
+	}
+	if p := escape(prefix); prefix != "" && start < p {
+		// The prefix itself is no repository's name where it ends in a separator, so nothing is passed over.
+		start = p
+	}
+	entries, err := s.d.List(ctx, catalogPrefix, start, limit)
+	if err != nil {
+		return nil, err
+	}
+	names := make([]string, 0, len(entries))
+	for _, e := range entries {
+		name := unescape(e)
+		if !strings.HasPrefix(name, prefix) {
+			break
+		}
+		names = append(names, name)
+	}
+	return names, nil
+}
+
+// nonce is a random word that tells one write from every other.
+func nonce() string {
+	var b [16]byte
+	rand.Read(b[:]) //nolint:errcheck // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// notFound turns the driver's absence into the store's.
+func notFound(err error, what string, name any) error {
+	if errors.Is(err, driver.ErrNotExist) {
+		return fmt.Errorf("%s %v: %w", what, name, ErrNotFound)
+	}
+	return err
+}
+
+// ignoreExist is for writes that are as good when somebody else has made them.
+func ignoreExist(err error) error {
+	if errors.Is(err, driver.ErrExist) {
+		return nil
+	}
+	return err
+}
+
+// mustJSON marshals the store's own records, which always can be.
+func mustJSON(v any) []byte {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return data
+}
+
+// SupportedDigest says whether content can be stored under d: sha256 and sha512 can.
+func SupportedDigest(d digest.Digest) bool {
+	return d.Validate() == nil && (d.Algorithm() == digest.SHA256 || d.Algorithm() == digest.SHA512)
+}
