@@ -107,7 +107,7 @@ func (d *Directory) WriteArchive(w io.Writer) error {
 		return err
 	}
 	archive := tar.NewWriter(compressor)
-	top := d.folder()
+	top := d.Folder()
 	if err := archive.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: top + "/", Mode: 0o755, Format: tar.FormatPAX}); err != nil {
 		return err
 	}

@@ -28,10 +28,10 @@ func (m Metadata) Tag() string {
 }
 
 // ArchiveName is the file name of the version's archive.
-func (m Metadata) ArchiveName() string { return m.folder() + ".tar.gz" }
+func (m Metadata) ArchiveName() string { return m.Folder() + ".tar.gz" }
 
-// folder is the top folder of the archive.
-func (m Metadata) folder() string { return m.Name + "-" + m.Version }
+// Folder is the top folder of the archive.
+func (m Metadata) Folder() string { return m.Name + "-" + m.Version }
 
 // IsParentTag says whether a tag has the form 14.x or 14.4.x: it stands for the newest version below it, and is never
 // stored.

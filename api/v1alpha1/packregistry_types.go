@@ -20,7 +20,7 @@ import (
 // +kubebuilder:printcolumn:name="Replicas",type=integer,JSONPath=`.status.readyReplicas`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Image",type=string,priority=1,JSONPath=`.status.image`
-// +kubebuilder:printcolumn:name="Expiry",type=date,priority=1,JSONPath=`.status.certificate.notAfter`
+// +kubebuilder:printcolumn:name="Expiry",type=string,priority=1,JSONPath=`.status.certificate.notAfter`
 // +kubebuilder:printcolumn:name="Message",type=string,priority=1,JSONPath=`.status.conditions[?(@.type=="Ready")].message`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$') && self.metadata.name.size() <= 50",message="the name becomes a Service's: use at most 50 lower-case letters, digits and '-', beginning with a letter"
 type PackRegistry struct {

@@ -1,0 +1,114 @@
+// Package children builds the objects that a PackRegistry consists of in the cluster. Its functions are pure: the same
+// input gives the same object, and nothing is read or written.
+//
+// Each object is a server-side apply configuration that holds the fields the operator has an opinion on, and no other:
+// what is left out is left to the cluster, to autoscalers, to injectors of sidecars.
+package children
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"maps"
+
+	metav1apply "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+// Labels of all children. They are chosen by the operator alone: labels of the PackRegistry are not copied, because
+// tools that track objects by label would take the children for theirs and prune them.
+const (
+	LabelName      = "app.kubernetes.io/name"
+	LabelInstance  = "app.kubernetes.io/instance"
+	LabelManagedBy = "app.kubernetes.io/managed-by"
+	// LabelRegistry names the PackRegistry; by it a claim that outlived its PackRegistry is found again.
+	LabelRegistry = "packregistry.dev/registry"
+	// LabelConfig names the configuration that a pod runs with.
+	LabelConfig = "packregistry.dev/config"
+	// AnnotationSecrets is set on pods, not on their template: changing it makes the kubelet look at the pod's Secrets at
+	// once instead of within a minute.
+	AnnotationSecrets = "packregistry.dev/secrets"
+
+	// ManagedBy is the value of LabelManagedBy.
+	ManagedBy = "packregistry-operator"
+	appName   = "packregistry"
+)
+
+// Ports of the registry's container.
+const (
+	PortServe = 5000
+	PortDebug = 5001
+)
+
+// Where the registry's container finds things.
+const (
+	configDir = "/etc/packregistry"
+	configKey = "config.yml"
+	usersDir  = "/auth"
+	// UsersKey is the key of the users' Secret.
+	UsersKey       = "htpasswd"
+	certificateDir = "/certs"
+	dataDir        = "/data"
+)
+
+// Selector are the labels by which Services and Deployments find pods. A Deployment's selector cannot be changed.
+func Selector(r *v1alpha1.PackRegistry) map[string]string {
+	return map[string]string{LabelName: appName, LabelInstance: r.Name}
+}
+
+// Labels are on every child.
+func Labels(r *v1alpha1.PackRegistry) map[string]string {
+	labels := Selector(r)
+	maps.Copy(labels, map[string]string{LabelManagedBy: ManagedBy, LabelRegistry: r.Name})
+	return labels
+}
+
+// owner makes a child go with its PackRegistry.
+func owner(r *v1alpha1.PackRegistry) *metav1apply.OwnerReferenceApplyConfiguration {
+	return metav1apply.OwnerReference().
+		WithAPIVersion(v1alpha1.GroupVersion.String()).WithKind("PackRegistry").
+		WithName(r.Name).WithUID(r.UID).
+		WithController(true).WithBlockOwnerDeletion(true)
+}
+
+// Names of the children.
+func DeploymentName(r *v1alpha1.PackRegistry) string { return r.Name }
+
+// ServiceName is the name of the Service, and so the registry's name in the cluster's DNS.
+func ServiceName(r *v1alpha1.PackRegistry) string { return r.Name }
+
+// UsersName is the name of the Secret that the users are merged into. It is none that people would give their own.
+func UsersName(r *v1alpha1.PackRegistry) string { return r.Name + "-registry-users" }
+
+// ClaimName is the claim that packs are kept on, made by the operator or given; empty where there is none.
+func ClaimName(r *v1alpha1.PackRegistry) string {
+	switch c := r.Spec.Storage.PersistentVolumeClaim; {
+	case c == nil:
+		return ""
+	case c.ClaimName != "":
+		return c.ClaimName
+	}
+	return r.Name + "-data"
+}
+
+// ServesTLS says whether the pods themselves speak TLS.
+func ServesTLS(r *v1alpha1.PackRegistry) bool {
+	return r.Spec.TLS.Disabled == nil && r.Spec.Ingress == nil
+}
+
+// ServicePort is the port that clients use.
+func ServicePort(r *v1alpha1.PackRegistry) int32 {
+	switch {
+	case r.Spec.Service.Port != 0:
+		return r.Spec.Service.Port
+	case ServesTLS(r):
+		return 443
+	}
+	return 80
+}
+
+// hash is a short name for content.
+func hash(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:5])
+}

@@ -1,0 +1,43 @@
+package children
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+// Claim is the claim that packs are kept on, or nil where the operator makes none. A claim that is to be retained has no
+// owner; it is found again by its label and name. live is what is requested now, or nil: a claim never shrinks.
+func Claim(r *v1alpha1.PackRegistry, live *resource.Quantity) *corev1apply.PersistentVolumeClaimApplyConfiguration {
+	spec := r.Spec.Storage.PersistentVolumeClaim
+	if spec == nil || spec.ClaimName != "" {
+		return nil
+	}
+	size := *spec.Size
+	if live != nil && live.Cmp(size) > 0 {
+		size = *live
+	}
+	claim := corev1apply.PersistentVolumeClaim(ClaimName(r), r.Namespace).
+		WithLabels(Labels(r)).
+		WithSpec(corev1apply.PersistentVolumeClaimSpec().
+			WithAccessModes(AccessModes(r)...).
+			WithResources(corev1apply.VolumeResourceRequirements().
+				WithRequests(corev1.ResourceList{corev1.ResourceStorage: size})))
+	if spec.StorageClassName != nil {
+		claim.Spec.WithStorageClassName(*spec.StorageClassName)
+	}
+	if spec.DeletionPolicy == v1alpha1.DeletionDelete {
+		claim.WithOwnerReferences(owner(r))
+	}
+	return claim
+}
+
+// AccessModes of the claim that the operator makes.
+func AccessModes(r *v1alpha1.PackRegistry) []corev1.PersistentVolumeAccessMode {
+	if modes := r.Spec.Storage.PersistentVolumeClaim.AccessModes; len(modes) > 0 {
+		return modes
+	}
+	return []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
+}

@@ -1,0 +1,290 @@
+package children
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	appsv1apply "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
+	metav1apply "k8s.io/client-go/applyconfigurations/meta/v1"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+// DeploymentInput is what the Deployment depends on besides the spec.
+type DeploymentInput struct {
+	// Image of the registry where the spec names none.
+	Image string
+	// Config that the pods run with.
+	Config RenderedConfig
+	// Shared says whether several pods can mount the claim at once.
+	Shared bool
+	// LeaveReplicas leaves the number of replicas to somebody else, who has set it.
+	LeaveReplicas bool
+}
+
+// Defaults of a pod.
+const (
+	nonRoot           = 65532
+	preStopSeconds    = 5
+	revisionsKept     = 3
+	progressDeadline  = 300
+	graceAfterDrain   = 15 * time.Second
+	containerName     = "registry"
+	registryProgram   = "serve"
+	servePortName     = "serve"
+	debugPortName     = "debug"
+	probeSeconds      = 5
+	startupTryouts    = 120
+	livenessFailures  = 6
+	readinessFailures = 2
+)
+
+// Deployment runs the registry.
+func Deployment(r *v1alpha1.PackRegistry, in DeploymentInput) (*appsv1apply.DeploymentApplyConfiguration, error) {
+	template, err := podTemplate(r, in)
+	if err != nil {
+		return nil, err
+	}
+	spec := appsv1apply.DeploymentSpec().
+		WithSelector(metav1apply.LabelSelector().WithMatchLabels(Selector(r))).
+		WithRevisionHistoryLimit(revisionsKept).
+		WithProgressDeadlineSeconds(progressDeadline).
+		WithStrategy(strategy(r, in)).
+		WithTemplate(template)
+	if !in.LeaveReplicas {
+		spec.WithReplicas(replicas(r))
+	}
+	return appsv1apply.Deployment(DeploymentName(r), r.Namespace).
+		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).WithSpec(spec), nil
+}
+
+func replicas(r *v1alpha1.PackRegistry) int32 {
+	if r.Spec.Replicas == nil {
+		return 1
+	}
+	return *r.Spec.Replicas
+}
+
+// strategy: a volume that only one node can mount must be let go of before the next pod can have it.
+func strategy(r *v1alpha1.PackRegistry, in DeploymentInput) *appsv1apply.DeploymentStrategyApplyConfiguration {
+	if r.Spec.Storage.PersistentVolumeClaim != nil && !in.Shared {
+		return appsv1apply.DeploymentStrategy().WithType(appsv1.RecreateDeploymentStrategyType)
+	}
+	return appsv1apply.DeploymentStrategy().WithType(appsv1.RollingUpdateDeploymentStrategyType).
+		WithRollingUpdate(appsv1apply.RollingUpdateDeployment().
+			WithMaxUnavailable(intstr.FromInt32(0)).WithMaxSurge(intstr.FromInt32(1)))
+}
+
+// Image is the image that the pods run.
+func Image(r *v1alpha1.PackRegistry, fallback string) string {
+	if r.Spec.Image != "" {
+		return r.Spec.Image
+	}
+	return fallback
+}
+
+func podTemplate(r *v1alpha1.PackRegistry, in DeploymentInput) (*corev1apply.PodTemplateSpecApplyConfiguration, error) {
+	labels := maps.Clone(r.Spec.Pod.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, Labels(r))
+	labels[LabelConfig] = in.Config.Hash
+	grace := int64((drainTimeout + graceAfterDrain).Seconds())
+	if g := r.Spec.Pod.TerminationGracePeriodSeconds; g != nil {
+		grace = *g
+	}
+	c, err := container(r, in)
+	if err != nil {
+		return nil, err
+	}
+	spec := corev1apply.PodSpec().
+		WithAutomountServiceAccountToken(false).
+		WithEnableServiceLinks(false).
+		WithTerminationGracePeriodSeconds(grace).
+		WithSecurityContext(securityContext(r)).
+		WithContainers(c).
+		WithVolumes(volumes(r, in)...)
+	if err := schedule(spec, r); err != nil {
+		return nil, err
+	}
+	template := corev1apply.PodTemplateSpec().WithLabels(labels).WithSpec(spec)
+	if len(r.Spec.Pod.Annotations) > 0 {
+		template.WithAnnotations(r.Spec.Pod.Annotations)
+	}
+	return template, nil
+}
+
+func container(r *v1alpha1.PackRegistry, in DeploymentInput) (*corev1apply.ContainerApplyConfiguration, error) {
+	pull := r.Spec.Pod.ImagePullPolicy
+	if pull == "" {
+		pull = corev1.PullIfNotPresent
+	}
+	probe := func(path string) *corev1apply.ProbeApplyConfiguration {
+		return corev1apply.Probe().WithHTTPGet(corev1apply.HTTPGetAction().
+			WithPath(path).WithPort(intstr.FromString(debugPortName)))
+	}
+	c := corev1apply.Container().
+		WithName(containerName).WithImage(Image(r, in.Image)).WithImagePullPolicy(pull).
+		WithArgs(registryProgram, configDir+"/"+configKey).
+		WithPorts(
+			corev1apply.ContainerPort().WithName(servePortName).WithContainerPort(PortServe).WithProtocol(corev1.ProtocolTCP),
+			corev1apply.ContainerPort().WithName(debugPortName).WithContainerPort(PortDebug).WithProtocol(corev1.ProtocolTCP)).
+		WithStartupProbe(probe("/readyz").WithPeriodSeconds(1).WithFailureThreshold(startupTryouts)).
+		WithReadinessProbe(probe("/readyz").WithPeriodSeconds(probeSeconds).WithFailureThreshold(readinessFailures)).
+		WithLivenessProbe(probe("/livez").WithPeriodSeconds(probeSeconds).WithFailureThreshold(livenessFailures)).
+		// The endpoint is taken out of load balancers while the server still accepts.
+		WithLifecycle(corev1apply.Lifecycle().WithPreStop(corev1apply.LifecycleHandler().
+			WithSleep(corev1apply.SleepAction().WithSeconds(preStopSeconds)))).
+		WithTerminationMessagePolicy(corev1.TerminationMessageFallbackToLogsOnError).
+		WithSecurityContext(corev1apply.SecurityContext().
+			WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).WithRunAsNonRoot(true).
+			WithCapabilities(corev1apply.Capabilities().WithDrop("ALL"))).
+		WithVolumeMounts(mounts(r)...)
+	for i := range r.Spec.Pod.Env {
+		env, err := convert[corev1apply.EnvVarApplyConfiguration](r.Spec.Pod.Env[i])
+		if err != nil {
+			return nil, err
+		}
+		c.WithEnv(env)
+	}
+	if resources := r.Spec.Pod.Resources; len(resources.Limits)+len(resources.Requests) > 0 {
+		converted, err := convert[corev1apply.ResourceRequirementsApplyConfiguration](resources)
+		if err != nil {
+			return nil, err
+		}
+		c.WithResources(converted)
+	}
+	return c, nil
+}
+
+func mounts(r *v1alpha1.PackRegistry) []*corev1apply.VolumeMountApplyConfiguration {
+	// Whole directories, never subPath: the kubelet does not update what is mounted by subPath.
+	list := []*corev1apply.VolumeMountApplyConfiguration{
+		corev1apply.VolumeMount().WithName("config").WithMountPath(configDir).WithReadOnly(true),
+		corev1apply.VolumeMount().WithName("tmp").WithMountPath("/tmp"),
+	}
+	if len(r.Spec.Auth.SecretRefs) > 0 {
+		list = append(list, corev1apply.VolumeMount().WithName("users").WithMountPath(usersDir).WithReadOnly(true))
+	}
+	if r.Spec.TLS.SecretRef != nil && ServesTLS(r) {
+		list = append(list, corev1apply.VolumeMount().WithName("certificate").WithMountPath(certificateDir).WithReadOnly(true))
+	}
+	if ClaimName(r) != "" {
+		list = append(list, corev1apply.VolumeMount().WithName("data").WithMountPath(dataDir))
+	}
+	return list
+}
+
+func volumes(r *v1alpha1.PackRegistry, in DeploymentInput) []*corev1apply.VolumeApplyConfiguration {
+	secret := func(name, secret string) *corev1apply.VolumeApplyConfiguration {
+		return corev1apply.Volume().WithName(name).WithSecret(corev1apply.SecretVolumeSource().WithSecretName(secret))
+	}
+	list := []*corev1apply.VolumeApplyConfiguration{
+		secret("config", in.Config.Name),
+		corev1apply.Volume().WithName("tmp").WithEmptyDir(corev1apply.EmptyDirVolumeSource()),
+	}
+	if len(r.Spec.Auth.SecretRefs) > 0 {
+		list = append(list, secret("users", UsersName(r)))
+	}
+	if ref := r.Spec.TLS.SecretRef; ref != nil && ServesTLS(r) {
+		list = append(list, secret("certificate", ref.Name))
+	}
+	if claim := ClaimName(r); claim != "" {
+		list = append(list, corev1apply.Volume().WithName("data").WithPersistentVolumeClaim(
+			corev1apply.PersistentVolumeClaimVolumeSource().WithClaimName(claim)))
+	}
+	return list
+}
+
+func securityContext(r *v1alpha1.PackRegistry) *corev1apply.PodSecurityContextApplyConfiguration {
+	s := corev1apply.PodSecurityContext().WithRunAsNonRoot(true).
+		WithSeccompProfile(corev1apply.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault)).
+		WithFSGroupChangePolicy(corev1.FSGroupChangeOnRootMismatch)
+	own := r.Spec.Pod.SecurityContext
+	if own == nil {
+		return s.WithRunAsUser(nonRoot).WithRunAsGroup(nonRoot).WithFSGroup(nonRoot)
+	}
+	s.RunAsUser, s.RunAsGroup, s.FSGroup = own.RunAsUser, own.RunAsGroup, own.FSGroup
+	return s.WithSupplementalGroups(own.SupplementalGroups...)
+}
+
+// schedule says where pods may run.
+func schedule(spec *corev1apply.PodSpecApplyConfiguration, r *v1alpha1.PackRegistry) error {
+	pod := r.Spec.Pod
+	if len(pod.NodeSelector) > 0 {
+		spec.WithNodeSelector(pod.NodeSelector)
+	}
+	for _, t := range pod.Tolerations {
+		toleration, err := convert[corev1apply.TolerationApplyConfiguration](t)
+		if err != nil {
+			return err
+		}
+		spec.WithTolerations(toleration)
+	}
+	if pod.Affinity != nil {
+		affinity, err := convert[corev1apply.AffinityApplyConfiguration](pod.Affinity)
+		if err != nil {
+			return err
+		}
+		spec.WithAffinity(affinity)
+	}
+	constraints, err := spread(r)
+	if err != nil {
+		return err
+	}
+	spec.WithTopologySpreadConstraints(constraints...)
+	if pod.PriorityClassName != "" {
+		spec.WithPriorityClassName(pod.PriorityClassName)
+	}
+	if pod.ServiceAccountName != "" {
+		spec.WithServiceAccountName(pod.ServiceAccountName)
+	}
+	for _, s := range pod.ImagePullSecrets {
+		spec.WithImagePullSecrets(corev1apply.LocalObjectReference().WithName(s.Name))
+	}
+	return nil
+}
+
+// spread keeps replicas apart: on several nodes and zones where that can be had.
+func spread(r *v1alpha1.PackRegistry) ([]*corev1apply.TopologySpreadConstraintApplyConfiguration, error) {
+	selector := metav1apply.LabelSelector().WithMatchLabels(Selector(r))
+	var list []*corev1apply.TopologySpreadConstraintApplyConfiguration
+	for i := range r.Spec.Pod.TopologySpreadConstraints {
+		c, err := convert[corev1apply.TopologySpreadConstraintApplyConfiguration](r.Spec.Pod.TopologySpreadConstraints[i])
+		if err != nil {
+			return nil, err
+		}
+		if c.LabelSelector == nil {
+			c.LabelSelector = selector
+		}
+		list = append(list, c)
+	}
+	if list != nil || replicas(r) < 2 {
+		return list, nil
+	}
+	for _, key := range []string{corev1.LabelTopologyZone, corev1.LabelHostname} {
+		list = append(list, corev1apply.TopologySpreadConstraint().
+			WithMaxSkew(1).WithTopologyKey(key).WithWhenUnsatisfiable(corev1.ScheduleAnyway).WithLabelSelector(selector))
+	}
+	return list, nil
+}
+
+// convert turns a value of the API into the apply configuration of the same JSON. What the user left out stays out.
+func convert[To, From any](from From) (*To, error) {
+	data, err := json.Marshal(from)
+	if err != nil {
+		return nil, err
+	}
+	to := new(To)
+	if err := json.Unmarshal(data, to); err != nil {
+		return nil, fmt.Errorf("convert %T: %w", from, err)
+	}
+	return to, nil
+}

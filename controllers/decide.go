@@ -1,0 +1,218 @@
+package controllers
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	appsv1apply "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+)
+
+// decision is what to do about an observation. Making it reads and writes nothing.
+type decision struct {
+	// refused are fields that this version cannot carry out; invalid is why the spec cannot be carried out by any.
+	refused []string
+	invalid string
+	// conflict names a child that somebody else owns.
+	conflict string
+
+	users       mergedUsers
+	certificate certificateState
+
+	// children to apply, in this order.
+	children []child
+	// outdated are configurations of the past.
+	outdated []metav1.PartialObjectMetadata
+	// wake are pods that must look at their Secrets, with what they will have seen then.
+	wake map[*corev1.Pod]string
+	// lookAgain is when to look even if nothing happens; zero for never.
+	lookAgain time.Duration
+}
+
+// stalled says whether only a person can help.
+func (d *decision) stalled() bool { return len(d.refused) > 0 || d.invalid != "" || d.conflict != "" }
+
+// claimPoll is how often to look for a claim that users are to bring.
+const claimPoll = 5 * time.Second
+
+func decide(o *observed) decision {
+	r := o.registry
+	d := decision{refused: notBuilt(&r.Spec), certificate: certificateState{reason: v1alpha1.ReasonDisabled, message: "plain HTTP, as tls.disabled asks"}}
+	if len(d.refused) > 0 {
+		return d
+	}
+	if ref := r.Spec.TLS.SecretRef; ref != nil {
+		d.certificate = judgeCertificate(ref.Name, o.sources[ref.Name], r.Spec.Hosts, o.now)
+		if next := d.certificate.nextLook; !next.IsZero() {
+			d.lookAgain = max(next.Sub(o.now), time.Second)
+		}
+	}
+	var current []byte
+	if o.users != nil {
+		current = o.users.Data[children.UsersKey]
+	}
+	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, current)
+	d.invalid = impossible(o)
+	if d.invalid != "" {
+		return d
+	}
+	if claimMissing(o) {
+		d.lookAgain = claimPoll // a claim without our labels is not watched
+	}
+	d.plan(o)
+	d.wake = podsToWake(o)
+	return d
+}
+
+// impossible finds what the CRD's rules cannot see.
+func impossible(o *observed) string {
+	if o.image == "" && o.registry.Spec.Image == "" {
+		return "neither spec.image nor the operator names an image for the registry; set spec.image, or RELATED_IMAGE_REGISTRY on the operator"
+	}
+	spec := o.registry.Spec.Storage.PersistentVolumeClaim
+	if spec == nil || spec.ClaimName == "" || o.claim == nil {
+		return ""
+	}
+	if n := o.registry.Spec.Replicas; n != nil && *n > 1 && !shared(o) {
+		return fmt.Sprintf("claim %s can be mounted by one node only, and spec.replicas is %d: use one replica, or a claim with ReadWriteMany", spec.ClaimName, *n)
+	}
+	return ""
+}
+
+// shared says whether several pods can mount the claim at once.
+func shared(o *observed) bool {
+	spec := o.registry.Spec.Storage.PersistentVolumeClaim
+	if spec == nil {
+		return true
+	}
+	modes := children.AccessModes(o.registry)
+	if spec.ClaimName != "" && o.claim != nil {
+		modes = o.claim.Spec.AccessModes
+	}
+	return slices.Contains(modes, corev1.ReadWriteMany)
+}
+
+// plan lists the children. A registry that never ran waits for what its pods need; one that runs goes on with what it
+// had.
+func (d *decision) plan(o *observed) {
+	r := o.registry
+	if claim := children.Claim(r, requested(o.claim)); claim != nil {
+		d.children = append(d.children, claimChild(o.claim, claim))
+	}
+	if d.users.htpasswd != nil && len(r.Spec.Auth.SecretRefs) > 0 {
+		d.children = append(d.children, secretChild(o.users, children.UsersSecret(r, d.users.htpasswd)))
+	}
+	d.children = append(d.children, serviceChild(o.service, children.Service(r)))
+
+	rendered, err := children.RenderConfig(r)
+	if err != nil {
+		d.invalid = err.Error()
+		return
+	}
+	usersExist := o.users != nil || d.users.htpasswd != nil
+	if o.deployment == nil && (!usersExist || !d.certificate.usable() || claimMissing(o)) {
+		return
+	}
+	// The configuration is immutable, so one that exists needs no second look.
+	exists := slices.ContainsFunc(o.configs, func(m metav1.PartialObjectMetadata) bool { return m.Name == rendered.Name })
+	if !exists {
+		d.children = append(d.children, secretChild(nil, children.ConfigSecret(r, rendered)))
+	}
+	deployment, err := children.Deployment(r, children.DeploymentInput{
+		Image: o.image, Config: rendered, Shared: shared(o), LeaveReplicas: scaledByOthers(o.deployment),
+	})
+	if err != nil {
+		d.invalid = err.Error()
+		return
+	}
+	d.children = append(d.children, deploymentChild(o.deployment, deployment))
+	for _, c := range o.configs {
+		if c.Name != rendered.Name {
+			d.outdated = append(d.outdated, c)
+		}
+	}
+}
+
+// claimMissing says whether a claim that users bring is not there yet.
+func claimMissing(o *observed) bool {
+	spec := o.registry.Spec.Storage.PersistentVolumeClaim
+	return spec != nil && spec.ClaimName != "" && o.claim == nil
+}
+
+func requested(claim *corev1.PersistentVolumeClaim) *resource.Quantity {
+	if claim == nil {
+		return nil
+	}
+	q, ok := claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	if !ok {
+		return nil
+	}
+	return &q
+}
+
+// scaledByOthers says whether somebody else, such as an autoscaler, has set the Deployment's replicas.
+func scaledByOthers(live *appsv1.Deployment) bool {
+	if live == nil {
+		return false
+	}
+	for _, entry := range live.ManagedFields {
+		if entry.Manager == FieldOwner || entry.FieldsV1 == nil || entry.Subresource == "status" {
+			continue
+		}
+		if strings.Contains(string(entry.FieldsV1.Raw), `"f:replicas"`) {
+			return true
+		}
+	}
+	return false
+}
+
+// podsToWake finds pods that run with Secrets that have changed since. Waking is an annotation, after which the kubelet
+// updates the pod's volumes at once.
+func podsToWake(o *observed) map[*corev1.Pod]string {
+	var versions []string
+	if o.users != nil {
+		versions = append(versions, o.users.ResourceVersion)
+	}
+	if ref := o.registry.Spec.TLS.SecretRef; ref != nil && o.sources[ref.Name] != nil {
+		versions = append(versions, o.sources[ref.Name].ResourceVersion)
+	}
+	now := strings.Join(versions, ".")
+	wake := map[*corev1.Pod]string{}
+	if now == "" {
+		return wake
+	}
+	for i := range o.pods {
+		pod := &o.pods[i]
+		if pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodRunning && pod.Annotations[children.AnnotationSecrets] != now {
+			wake[pod] = now
+		}
+	}
+	return wake
+}
+
+// Constructors of children pair what exists with what is wanted, and know how to read what we own of it.
+
+func claimChild(live *corev1.PersistentVolumeClaim, want *corev1apply.PersistentVolumeClaimApplyConfiguration) child {
+	return newChild("PersistentVolumeClaim", live, want, corev1apply.ExtractPersistentVolumeClaim)
+}
+
+func secretChild(live *corev1.Secret, want *corev1apply.SecretApplyConfiguration) child {
+	return newChild("Secret", live, want, corev1apply.ExtractSecret)
+}
+
+func serviceChild(live *corev1.Service, want *corev1apply.ServiceApplyConfiguration) child {
+	return newChild("Service", live, want, corev1apply.ExtractService)
+}
+
+func deploymentChild(live *appsv1.Deployment, want *appsv1apply.DeploymentApplyConfiguration) child {
+	return newChild("Deployment", live, want, appsv1apply.ExtractDeployment)
+}

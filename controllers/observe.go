@@ -1,0 +1,135 @@
+package controllers
+
+import (
+	"context"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+)
+
+// observed is everything that a decision depends on, read once. What does not exist is nil.
+type observed struct {
+	registry *v1alpha1.PackRegistry
+	// image is the default image.
+	image string
+	now   time.Time
+
+	// sources are the Secrets that the spec names, by name.
+	sources map[string]*corev1.Secret
+	// users is the operator's own Secret of merged users.
+	users *corev1.Secret
+	// configs are the configurations that were rendered so far.
+	configs []metav1.PartialObjectMetadata
+
+	deployment *appsv1.Deployment
+	service    *corev1.Service
+	claim      *corev1.PersistentVolumeClaim
+	pods       []corev1.Pod
+}
+
+func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistry) (*observed, error) {
+	o := &observed{registry: registry, image: r.Image, now: r.Now(), sources: map[string]*corev1.Secret{}}
+	for _, name := range secretNames(registry) {
+		secret, err := lookup(ctx, r.Client, registry, name, &corev1.Secret{})
+		if err != nil {
+			return nil, err
+		}
+		if secret != nil {
+			o.sources[name] = secret
+		}
+	}
+	var err error
+	if o.users, err = lookup(ctx, r.Client, registry, children.UsersName(registry), &corev1.Secret{}); err != nil {
+		return nil, err
+	}
+	if o.deployment, err = lookup(ctx, r.Client, registry, children.DeploymentName(registry), &appsv1.Deployment{}); err != nil {
+		return nil, err
+	}
+	if o.service, err = lookup(ctx, r.Client, registry, children.ServiceName(registry), &corev1.Service{}); err != nil {
+		return nil, err
+	}
+	if err := r.observeClaim(ctx, o); err != nil {
+		return nil, err
+	}
+	mine := []client.ListOption{client.InNamespace(registry.Namespace), client.MatchingLabels{children.LabelRegistry: registry.Name}}
+	pods := &corev1.PodList{}
+	if err := r.List(ctx, pods, mine...); err != nil {
+		return nil, err
+	}
+	o.pods = pods.Items
+	configs := metadataList("Secret")
+	if err := r.Metadata.List(ctx, configs, append(mine, client.HasLabels{children.LabelConfig})...); err != nil {
+		return nil, err
+	}
+	o.configs = configs.Items
+	return o, nil
+}
+
+// observeClaim reads the claim from the API server where it is a user's: the cache holds only those of the operator.
+func (r *Reconciler) observeClaim(ctx context.Context, o *observed) error {
+	name := children.ClaimName(o.registry)
+	if name == "" {
+		return nil
+	}
+	var reader client.Reader = r.Client
+	if o.registry.Spec.Storage.PersistentVolumeClaim.ClaimName != "" {
+		reader = r.APIReader
+	}
+	var err error
+	o.claim, err = lookup(ctx, reader, o.registry, name, &corev1.PersistentVolumeClaim{})
+	return err
+}
+
+// lookup returns the object of that name, or nil.
+func lookup[T client.Object](ctx context.Context, reader client.Reader, registry *v1alpha1.PackRegistry, name string, into T) (T, error) {
+	var none T
+	err := reader.Get(ctx, client.ObjectKey{Namespace: registry.Namespace, Name: name}, into)
+	switch {
+	case apierrors.IsNotFound(err):
+		return none, nil
+	case err != nil:
+		return none, err
+	}
+	return into, nil
+}
+
+// configsInUse returns the names of the configurations that a ReplicaSet's pods are made with. ReplicaSets are not
+// cached: this is asked only when there is something to delete.
+func (r *Reconciler) configsInUse(ctx context.Context, registry *v1alpha1.PackRegistry) (map[string]bool, error) {
+	sets := &metav1.PartialObjectMetadataList{}
+	sets.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("ReplicaSetList"))
+	if err := r.APIReader.List(ctx, sets, client.InNamespace(registry.Namespace),
+		client.MatchingLabels{children.LabelRegistry: registry.Name}); err != nil {
+		return nil, err
+	}
+	used := map[string]bool{}
+	for _, s := range sets.Items {
+		used[registry.Name+"-config-"+s.Labels[children.LabelConfig]] = true
+	}
+	return used, nil
+}
+
+func metadataList(kind string) *metav1.PartialObjectMetadataList {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind(kind + "List"))
+	return list
+}
+
+// secretNames are the Secrets that a spec names.
+func secretNames(r *v1alpha1.PackRegistry) []string {
+	var names []string
+	for _, ref := range r.Spec.Auth.SecretRefs {
+		names = append(names, ref.Name)
+	}
+	if ref := r.Spec.TLS.SecretRef; ref != nil {
+		names = append(names, ref.Name)
+	}
+	return names
+}

@@ -1,0 +1,132 @@
+// Package controllers is the operator: it makes the cluster hold what each PackRegistry describes, and reports back.
+//
+// One reconcile is four steps, each with a file of its own:
+//
+//	observe.go   read everything once into one value
+//	decide.go    pure functions of that value: which children, which pods to wake, what is wrong
+//	             (with users.go, certificate.go and notbuilt.go)
+//	apply.go     server-side apply of what differs from what the operator owns already
+//	status.go    conditions, as data; events on their transitions
+//
+// watches.go says what starts a reconcile. The children themselves are built in package children.
+//
+// A reconcile that changes nothing writes nothing, also right after a restart: what the operator owns is read from the
+// live object's managed fields and compared with what it would apply.
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/tools/events"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+// FieldOwner is the operator's name in managed fields.
+const FieldOwner = "packregistry-operator"
+
+// Reconciler reconciles PackRegistry objects.
+type Reconciler struct {
+	// Client reads from the cache, Secrets excepted: those are read from the API server, one by one.
+	client.Client
+	// APIReader reads from the API server: whether a child exists that the cache, which holds only ours, cannot show.
+	APIReader client.Reader
+	// Metadata reads names and versions of Secrets from the cache, which Client passes by for their sake.
+	Metadata client.Reader
+	Recorder events.EventRecorder
+	// Image is the registry's image where a spec names none.
+	Image string
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// +kubebuilder:rbac:groups=packregistry.dev,resources=packregistries,verbs=get;list;watch
+// +kubebuilder:rbac:groups=packregistry.dev,resources=packregistries/status,verbs=get;patch
+// +kubebuilder:rbac:groups=packregistry.dev,resources=packregistries/finalizers,verbs=update
+// +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=apps,resources=replicasets,verbs=list
+// +kubebuilder:rbac:groups="",resources=services;persistentvolumeclaims,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
+
+// Reconcile brings one PackRegistry's children in line with its spec.
+func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	registry := &v1alpha1.PackRegistry{}
+	if err := r.Get(ctx, request.NamespacedName, registry); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !registry.DeletionTimestamp.IsZero() {
+		// What should go carries an ownerReference, and what should stay carries none: nothing is left to do.
+		return ctrl.Result{}, nil
+	}
+	observed, err := r.observe(ctx, registry)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	decision := decide(observed)
+	applyErr := r.carryOut(ctx, observed, &decision)
+	status := report(observed, decision, applyErr)
+	if err := r.writeStatus(ctx, observed, status); err != nil {
+		return ctrl.Result{}, err
+	}
+	if applyErr != nil && !decision.stalled() {
+		return ctrl.Result{}, applyErr
+	}
+	return ctrl.Result{RequeueAfter: decision.lookAgain}, nil
+}
+
+// conflictPoll is how often to look whether a conflict was settled.
+const conflictPoll = 30 * time.Second
+
+// carryOut applies what was decided. A child that somebody else owns is added to the decision as a conflict.
+func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) error {
+	if d.stalled() || o.registry.Spec.Suspend {
+		return nil
+	}
+	for _, c := range d.children {
+		err := r.apply(ctx, o, c)
+		var conflict *conflictError
+		if errors.As(err, &conflict) {
+			d.conflict = conflict.Error()
+			d.lookAgain = conflictPoll // the other object is not ours to watch
+			return err
+		}
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", c.kind(), c.name(), err)
+		}
+	}
+	if err := r.wakePods(ctx, d); err != nil {
+		return err
+	}
+	return r.prune(ctx, o, d)
+}
+
+// prune deletes configurations that nothing runs with any more.
+func (r *Reconciler) prune(ctx context.Context, o *observed, d *decision) error {
+	if len(d.outdated) == 0 {
+		return nil
+	}
+	used, err := r.configsInUse(ctx, o.registry)
+	if err != nil {
+		return err
+	}
+	for i := range d.outdated {
+		secret := &d.outdated[i]
+		if used[secret.Name] {
+			continue
+		}
+		log.FromContext(ctx).Info("delete a configuration that nothing uses", "secret", secret.Name)
+		if err := r.Delete(ctx, secret, client.Preconditions{UID: &secret.UID}); err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
+	}
+	return nil
+}

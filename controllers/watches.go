@@ -1,0 +1,132 @@
+package controllers
+
+import (
+	"context"
+	"slices"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/labels"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+)
+
+// secretIndex finds PackRegistries by the Secrets that they name.
+const secretIndex = "spec.secrets"
+
+// CacheOptions limit what the operator holds in memory to its own objects, and of Secrets, which may be many and large,
+// to names and versions. Options hold for a kind however it is read, so Secrets must never be read through the cache
+// in full: ClientOptions see to that.
+func CacheOptions() cache.Options {
+	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{children.LabelManagedBy: children.ManagedBy})}
+	return cache.Options{
+		ByObject: map[client.Object]cache.ByObject{
+			&appsv1.Deployment{}:            ours,
+			&corev1.Service{}:               ours,
+			&corev1.PersistentVolumeClaim{}: ours,
+			&corev1.Pod{}:                   {Label: ours.Label, Transform: slimPod},
+			secretMetadata(): {
+				// Helm keeps each release's whole manifest in Secrets of this type.
+				Field:     fields.OneTermNotEqualSelector("type", "helm.sh/release.v1"),
+				Transform: slimSecret,
+			},
+		},
+		// An informer that somebody forgot to declare is a watch of everything.
+		ReaderFailOnMissingInformer: true,
+	}
+}
+
+// ClientOptions make Secrets be read from the API server.
+func ClientOptions() client.Options {
+	return client.Options{
+		Cache:      &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{}}},
+		FieldOwner: FieldOwner,
+	}
+}
+
+func secretMetadata() *metav1.PartialObjectMetadata {
+	m := &metav1.PartialObjectMetadata{}
+	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	return m
+}
+
+// slimSecret keeps of a Secret's metadata what tells that it changed, and whose child it is.
+func slimSecret(o any) (any, error) {
+	m, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return o, nil
+	}
+	slim := metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion}
+	if m.Labels[children.LabelManagedBy] == children.ManagedBy {
+		slim.Labels, slim.OwnerReferences = m.Labels, m.OwnerReferences
+	}
+	m.ObjectMeta = slim
+	return m, nil
+}
+
+// slimPod keeps of a pod what waking it and telling its state need.
+func slimPod(o any) (any, error) {
+	pod, ok := o.(*corev1.Pod)
+	if !ok {
+		return o, nil
+	}
+	pod.ManagedFields = nil
+	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
+	return pod, nil
+}
+
+// SetupWithManager starts the controller with its watches.
+func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Options) error {
+	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.PackRegistry{}, secretIndex, func(o client.Object) []string {
+		return secretNames(o.(*v1alpha1.PackRegistry))
+	}); err != nil {
+		return err
+	}
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("packregistry").
+		// Its own status changes are no news.
+		For(&v1alpha1.PackRegistry{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Owns(&appsv1.Deployment{}).
+		Owns(&corev1.Service{}).
+		// A retained claim has no owner, and pods belong to ReplicaSets: both are found by label.
+		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
+		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.bySecret)).
+		WithOptions(options).
+		Complete(r)
+}
+
+func byLabel(_ context.Context, o client.Object) []reconcile.Request {
+	name := o.GetLabels()[children.LabelRegistry]
+	if name == "" {
+		return nil
+	}
+	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}}}
+}
+
+// bySecret finds the PackRegistries that name a Secret, or the one whose child it is.
+func (r *Reconciler) bySecret(ctx context.Context, o client.Object) []reconcile.Request {
+	requests := byLabel(ctx, o)
+	list := &v1alpha1.PackRegistryList{}
+	if err := r.List(ctx, list, client.InNamespace(o.GetNamespace()), client.MatchingFields{secretIndex: o.GetName()}); err != nil {
+		return requests
+	}
+	for i := range list.Items {
+		request := reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])}
+		if !slices.Contains(requests, request) {
+			requests = append(requests, request)
+		}
+	}
+	return requests
+}
