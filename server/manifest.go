@@ -144,26 +144,22 @@ func missing(r *request, c content) ([]ocispec.Descriptor, error) {
 	return lacking, nil
 }
 
+// maxTags bounds how many tags one push can set.
+const maxTags = 10
+
 func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
-	tag, d, err := putReference(r.param)
+	tags, d, err := putReference(r)
 	if err != nil {
 		return err
-	}
-	if r.door == "v1" && pack.IsParentTag(tag) {
-		return fail(codeUnsupported, "%s is a parent tag: it always names the newest version below it, and cannot be pushed", tag)
 	}
 	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxManifest))
 	if err != nil {
 		return err
 	}
-	algorithm := digest.SHA256
-	if d != "" {
-		algorithm = d.Algorithm()
-	}
-	if found := algorithm.FromBytes(text); d != "" && found != d {
+	if d == "" {
+		d = digest.FromBytes(text)
+	} else if found := d.Algorithm().FromBytes(text); found != d {
 		return fail(codeDigestInvalid, "said to be %s, is %s", d, found)
-	} else {
-		d = found
 	}
 	mediaType, c, err := parseManifest(r, text)
 	if err != nil {
@@ -176,7 +172,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	if len(lacking) > 0 {
 		return fail(codeManifestMissing, "").with(lacking)
 	}
-	files, err := s.checkPack(r, tag, d, c)
+	files, err := s.checkPack(r, tags, d, c)
 	if err != nil {
 		return err
 	}
@@ -192,26 +188,41 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	if err := r.repository.PutManifest(r.Context(), p); err != nil {
 		return err
 	}
-	if tag != "" {
-		move := r.door == "v2" || strings.EqualFold(r.Header.Get(forceHeader), "true")
+	move := r.door == "v2" || strings.EqualFold(r.Header.Get(forceHeader), "true")
+	for _, tag := range tags {
 		if err := r.repository.Tag(r.Context(), tag, d, r.user, move); err != nil {
 			return err
 		}
+		if strings.Contains(r.param, ":") {
+			w.Header().Add("OCI-Tag", tag)
+		}
 	}
-	s.audit(r, "manifest pushed", "tag", tag, "digest", d)
+	s.audit(r, "manifest pushed", "tags", tags, "digest", d)
 	s.created(w, r, "manifests/"+d.String(), d)
 	return nil
 }
 
-func putReference(reference string) (tag string, d digest.Digest, err error) {
-	if strings.Contains(reference, ":") {
-		d, err = parseDigest(reference)
-		return "", d, err
+// putReference reads what a push is to be known by: a tag, or a digest with any number of ?tag= parameters.
+func putReference(r *request) (tags []string, d digest.Digest, err error) {
+	tags = []string{r.param}
+	if strings.Contains(r.param, ":") {
+		if d, err = parseDigest(r.param); err != nil {
+			return nil, "", err
+		}
+		tags = r.URL.Query()["tag"]
 	}
-	if !store.ValidTag(reference) {
-		return "", "", fail(codeTagInvalid, "%q: use letters, digits, '.', '_' and '-', 128 at most", reference)
+	if len(tags) > maxTags {
+		return nil, "", fail(codeTagInvalid, "%d tags at once; %d are the most", len(tags), maxTags)
 	}
-	return reference, "", nil
+	for _, tag := range tags {
+		if !store.ValidTag(tag) {
+			return nil, "", fail(codeTagInvalid, "%q: use letters, digits, '.', '_' and '-', 128 at most", tag)
+		}
+		if r.door == "v1" && pack.IsParentTag(tag) {
+			return nil, "", fail(codeUnsupported, "%s is a parent tag: it always names the newest version below it, and cannot be pushed", tag)
+		}
+	}
+	return tags, d, nil
 }
 
 // referrer is what the subject's list of referrers will say of a manifest.

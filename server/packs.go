@@ -2,6 +2,7 @@ package server
 
 import (
 	"errors"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -13,20 +14,20 @@ import (
 
 // checkPack reads the archive of a manifest that is pushed where packs lie, refuses what is no pack, and stores the
 // files that consoles show as blobs of their own. Signatures and other artifacts that refer to a pack pass.
-func (s *Server) checkPack(r *request, tag string, d digest.Digest, c content) ([]store.File, error) {
+func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c content) ([]store.File, error) {
 	name, isPack := strings.CutPrefix(r.repository.Name(), pack.ArchivePrefix)
 	mode := s.config.Packs.Validation
-	if !isPack || mode == "off" || c.Subject != nil || strings.HasPrefix(tag, "sha256-") {
+	if !isPack || mode == "off" || c.Subject != nil || len(tags) == 1 && strings.HasPrefix(tags[0], "sha256-") {
 		return nil, nil
 	}
 	// What was accepted once may take any other tag.
 	if _, err := r.repository.Manifest(r.Context(), d); err == nil {
 		return nil, nil
 	}
-	found, err := s.readPack(r, name, tag, c)
+	found, err := s.readPack(r, name, tags, c)
 	var invalid *pack.Error
 	if errors.As(err, &invalid) && mode == "warn" {
-		s.log.Warn("pushed a pack that is not valid", "pack", name, "tag", tag, "violations", invalid.Error())
+		s.log.Warn("pushed a pack that is not valid", "pack", name, "tags", tags, "violations", invalid.Error())
 		err = nil
 	}
 	if err != nil || found == nil {
@@ -44,7 +45,7 @@ func (s *Server) checkPack(r *request, tag string, d digest.Digest, c content) (
 	return files, nil
 }
 
-func (s *Server) readPack(r *request, name, tag string, c content) (*pack.Archive, error) {
+func (s *Server) readPack(r *request, name string, tags []string, c content) (*pack.Archive, error) {
 	layer, err := archiveLayer(c)
 	if err != nil {
 		return nil, err
@@ -69,7 +70,7 @@ func (s *Server) readPack(r *request, name, tag string, c content) (*pack.Archiv
 		violations = append(violations, pack.Violation{Path: "pack.json#/name",
 			Message: "is " + quote(found.Name) + ", but the pack is pushed as " + quote(name)})
 	}
-	if v := checkTag(found, tag); v != nil {
+	if v := checkTag(found, tags); v != nil {
 		violations = append(violations, *v)
 	}
 	if len(violations) > 0 {
@@ -78,13 +79,13 @@ func (s *Server) readPack(r *request, name, tag string, c content) (*pack.Archiv
 	return found, nil
 }
 
-// checkTag compares the first tag of a manifest with its pack.json.
-func checkTag(found *pack.Archive, tag string) *pack.Violation {
-	if tag == "" || tag == found.Tag() || found.Version == "" {
+// checkTag compares the tags of a new manifest with its pack.json: its version must be among them.
+func checkTag(found *pack.Archive, tags []string) *pack.Violation {
+	if len(tags) == 0 || found.Version == "" || slices.Contains(tags, found.Tag()) {
 		return nil
 	}
 	return &pack.Violation{Path: "pack.json#/version",
-		Message: "makes the tag " + quote(found.Tag()) + ", but the pack is pushed as " + quote(tag) +
+		Message: "makes the tag " + quote(found.Tag()) + ", but the pack is pushed as " + quote(strings.Join(tags, ", ")) +
 			"; push it under its version first, then add other tags"}
 }
 

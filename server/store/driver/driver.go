@@ -75,8 +75,10 @@ type Driver interface {
 	// order. A name that stands for further objects ends in "/". It costs what the page costs, wherever it begins.
 	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
 
-	// Stream begins the stream of that id, or goes on with it where state (from Checkpoint) left off; what was written
-	// after that checkpoint is forgotten. It returns ErrBusy where somebody else is writing.
+	// Stream begins the stream of that id, or goes on with it where state (from Checkpoint) left off. What was written
+	// after that checkpoint is forgotten with the first use of the Stream, not before: a caller whose state is outdated
+	// can find that out, since it alone may write now, and close the Stream without harm. It returns ErrBusy where
+	// somebody else is writing.
 	Stream(ctx context.Context, id string, state []byte) (Stream, error)
 	// Discard removes the bytes of a stream that will not be committed, or has been.
 	Discard(ctx context.Context, id string) error

@@ -59,9 +59,11 @@ type stream struct {
 	f  *os.File
 	id string
 	n  int64
+	// used says that what came after the checkpoint was forgotten.
+	used bool
 }
 
-// prepare takes the lock and forgets what came after the checkpoint.
+// prepare takes the lock and looks whether everything up to the checkpoint is there.
 func (s *stream) prepare(ctx context.Context, size int64) error {
 	ctx, cancel := context.WithTimeout(ctx, busyAfter)
 	defer cancel()
@@ -83,16 +85,27 @@ func (s *stream) prepare(ctx context.Context, size int64) error {
 	if info.Size() < size {
 		return fmt.Errorf("stream %s: holds %d bytes, not %d: %w", s.id, info.Size(), size, driver.ErrNotExist)
 	}
-	if err := s.f.Truncate(size); err != nil {
-		return err
-	}
-	if s.n, err = s.f.Seek(size, io.SeekStart); err != nil {
-		return err
-	}
+	s.n = size
 	return nil
 }
 
+// use forgets what came after the checkpoint.
+func (s *stream) use() error {
+	if s.used {
+		return nil
+	}
+	if err := s.f.Truncate(s.n); err != nil {
+		return err
+	}
+	_, err := s.f.Seek(s.n, io.SeekStart)
+	s.used = err == nil
+	return err
+}
+
 func (s *stream) Write(p []byte) (int, error) {
+	if err := s.use(); err != nil {
+		return 0, err
+	}
 	n, err := s.f.Write(p)
 	s.n += int64(n)
 	return n, err
@@ -107,6 +120,9 @@ func (s *stream) Commit(_ context.Context, key string) error {
 	if err != nil {
 		return err
 	}
+	if err := s.use(); err != nil {
+		return err
+	}
 	if err := s.f.Sync(); err != nil {
 		return err
 	}
@@ -114,6 +130,9 @@ func (s *stream) Commit(_ context.Context, key string) error {
 }
 
 func (s *stream) Reader(context.Context) (io.ReadCloser, error) {
+	if err := s.use(); err != nil {
+		return nil, err
+	}
 	return os.Open(s.f.Name())
 }
 

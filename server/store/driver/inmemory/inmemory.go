@@ -190,8 +190,8 @@ func (d *Driver) Stream(_ context.Context, id string, state []byte) (driver.Stre
 	if len(c.data) < size {
 		return nil, fmt.Errorf("stream %s: holds %d bytes, not %d: %w", id, len(c.data), size, driver.ErrNotExist)
 	}
-	c.busy, c.data = true, c.data[:size:size]
-	return &stream{d: d, c: c}, nil
+	c.busy = true
+	return &stream{d: d, c: c, size: size}, nil
 }
 
 // Discard implements driver.Driver.
@@ -203,16 +203,27 @@ func (d *Driver) Discard(_ context.Context, id string) error {
 }
 
 type stream struct {
-	d *Driver
-	c *content
+	d    *Driver
+	c    *content
+	size int
+	// used says that what came after the checkpoint was forgotten.
+	used bool
+}
+
+func (s *stream) use() {
+	if !s.used {
+		s.used, s.c.data = true, s.c.data[:s.size:s.size]
+	}
 }
 
 func (s *stream) Write(p []byte) (int, error) {
+	s.use()
 	s.c.data = append(s.c.data, p...)
 	return len(p), nil
 }
 
 func (s *stream) Checkpoint(context.Context) ([]byte, error) {
+	s.use()
 	return fmt.Appendf(nil, "%d", len(s.c.data)), nil
 }
 
@@ -220,10 +231,12 @@ func (s *stream) Commit(_ context.Context, key string) error {
 	if err := driver.CheckKey(key); err != nil {
 		return err
 	}
+	s.use()
 	return s.d.create(key, s.c.data[:len(s.c.data):len(s.c.data)])
 }
 
 func (s *stream) Reader(context.Context) (io.ReadCloser, error) {
+	s.use()
 	return io.NopCloser(bytes.NewReader(s.c.data)), nil
 }
 

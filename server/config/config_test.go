@@ -1,0 +1,286 @@
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+const minimal = "version: 0.1\nstorage: inmemory\n"
+
+func parse(t *testing.T, text string, environ ...string) (*Config, []string) {
+	t.Helper()
+	c, warnings, err := Parse([]byte(text), Options{Environ: environ})
+	if err != nil {
+		t.Fatalf("Parse: %v", err)
+	}
+	return c, warnings
+}
+
+func TestDefaultFileIsTheDocumentedOne(t *testing.T) {
+	c, warnings := parse(t, string(defaultFile))
+	if len(warnings) > 0 {
+		t.Errorf("warnings: %v", warnings)
+	}
+	if c.Storage.Filesystem.RootDirectory != "/data/.spectro-server" || c.HTTP.Addr != ":5000" ||
+		c.Auth.HTPasswd.Realm != "basic-realm" || c.Auth.HTPasswd.Path != "/auth/htpasswd-basic" || c.Log.Fields["service"] != "registry" {
+		t.Errorf("not the documented default: %+v", c)
+	}
+	if !reflect.DeepEqual(c.HTTP.Headers, DefaultHeaders()) {
+		t.Errorf("headers of the file %v differ from those of the program %v", c.HTTP.Headers, DefaultHeaders())
+	}
+}
+
+// The samples in testdata are those of the documents, as they are printed there.
+func TestDocumentedSamples(t *testing.T) {
+	for _, tt := range []struct {
+		file    string
+		environ []string
+		wrong   []string // what the error must name; none means that the sample starts
+	}{
+		{file: "filesystem.yml"},
+		{file: "inmemory.yml"},
+		{file: "address.yml"},
+		{file: "headers.yml"},
+		{file: "certificate.yml", environ: []string{"REGISTRY_HTTP_TLS_MINIMUMTLS=tls1.2"}},
+		{file: "certificate.yml", wrong: []string{"http.tls.minimumtls (line 9)", "minimum tls version to use", "tls1.2"}},
+		{file: "docker-default.yml"},
+		{file: "s3.yml", wrong: []string{"storage.s3 (line 5)", "not supported by this version yet", "storage.filesystem"}},
+		{file: "letsencrypt.yml", wrong: []string{"http.tls.letsencrypt (line 6)", "not supported by this version yet"}},
+	} {
+		t.Run(tt.file, func(t *testing.T) {
+			text, err := os.ReadFile(filepath.Join("testdata", tt.file))
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _, err = Parse(text, Options{Environ: tt.environ})
+			if (err == nil) != (len(tt.wrong) == 0) {
+				t.Fatalf("Parse: %v", err)
+			}
+			for _, words := range tt.wrong {
+				if !strings.Contains(err.Error(), words) {
+					t.Errorf("the error lacks %q:\n%v", words, err)
+				}
+			}
+		})
+	}
+}
+
+func TestDocumentedEnvironments(t *testing.T) {
+	https := []string{
+		"REGISTRY_LOG_LEVEL=info", "REGISTRY_AUTH=htpasswd", "REGSITRY_AUTH_HTPASSWD_REALM=Registry Realm",
+		"REGISTRY_AUTH_HTPASSWD_PATH=/auth/htpasswd-basic", "REGISTRY_HTTP_TLS_CERTIFICATE=/certs/tls.crt", "REGISTRY_HTTP_TLS_KEY=/certs/tls.key",
+	}
+	c, warnings := parse(t, string(defaultFile), https...)
+	if c.Auth.HTPasswd.Realm != "basic-realm" || c.HTTP.TLS.Certificate != "/certs/tls.crt" || c.HTTP.TLS.Key != "/certs/tls.key" {
+		t.Errorf("got %+v", c)
+	}
+	if len(warnings) != 1 || !strings.Contains(warnings[0], "did you mean REGISTRY_AUTH_HTPASSWD_REALM?") {
+		t.Errorf("the misspelt variable must be told: %v", warnings)
+	}
+	c, _ = parse(t, string(defaultFile), "REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_REALM=My Enterprise Realm", "REGISTRY_LOG_LEVEL=debug")
+	if c.Auth.HTPasswd.Realm != "My Enterprise Realm" || c.Auth.HTPasswd.Path != "/auth/htpasswd-basic" || c.Log.Level != "debug" {
+		t.Errorf("the kind that is chosen keeps the file's settings: %+v", c.Auth.HTPasswd)
+	}
+}
+
+func TestEnvironmentRules(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		text    string
+		environ []string
+		get     func(*Config) any
+		want    any
+	}{
+		{"a string stays as it is", minimal, []string{"REGISTRY_AUTH_HTPASSWD_PATH=0123"},
+			func(c *Config) any { return c.Auth.HTPasswd.Path }, "0123"},
+		{"a kind without a file's section", minimal, []string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_PATH=/p"},
+			func(c *Config) any { return *c.Auth.HTPasswd }, HTPasswd{Realm: "basic-realm", Path: "/p"}},
+		{"another kind drops the first", "version: 0.1\nstorage: {filesystem: {rootdirectory: /d}, delete: {enabled: false}}", []string{"REGISTRY_STORAGE=inmemory"},
+			func(c *Config) any { return []bool{c.Storage.Filesystem == nil, c.Storage.InMemory != nil, c.DeleteEnabled()} }, []bool{true, true, false}},
+		{"the same kind keeps its settings", "version: 0.1\nstorage: {filesystem: {rootdirectory: /d}}", []string{"REGISTRY_STORAGE=filesystem"},
+			func(c *Config) any { return c.Storage.Filesystem.RootDirectory }, "/d"},
+		{"no authentication", string(defaultFile), []string{"REGISTRY_AUTH="}, func(c *Config) any { return c.Auth == nil }, true},
+		{"none is no authentication", string(defaultFile), []string{"REGISTRY_AUTH=none"}, func(c *Config) any { return c.Auth == nil }, true},
+		{"a list as a whole", minimal, []string{"REGISTRY_HTTP_TLS_CLIENTCAS=[/a, /b]", "REGISTRY_HTTP_TLS_CERTIFICATE=c", "REGISTRY_HTTP_TLS_KEY=k"},
+			func(c *Config) any { return c.HTTP.TLS.ClientCAs }, StringList{"/a", "/b"}},
+		{"a list by one word", minimal, []string{"REGISTRY_HTTP_TLS_CLIENTCAS=/a", "REGISTRY_HTTP_TLS_CERTIFICATE=c", "REGISTRY_HTTP_TLS_KEY=k"},
+			func(c *Config) any { return c.HTTP.TLS.ClientCAs }, StringList{"/a"}},
+		{"a list by index", minimal, []string{"REGISTRY_HTTP_TLS_CLIENTCAS_0=/a", "REGISTRY_HTTP_TLS_CLIENTCAS_1=/b", "REGISTRY_HTTP_TLS_CERTIFICATE=c", "REGISTRY_HTTP_TLS_KEY=k"},
+			func(c *Config) any { return c.HTTP.TLS.ClientCAs }, StringList{"/a", "/b"}},
+		{"a header, whatever its case", string(defaultFile), []string{"REGISTRY_HTTP_HEADERS_x-frame-options=[SAMEORIGIN]"},
+			func(c *Config) any { return c.HTTP.Headers["X-Frame-Options"] }, StringList{"SAMEORIGIN"}},
+		{"a header with underscores", minimal, []string{"REGISTRY_HTTP_HEADERS_X_FOO=bar"},
+			func(c *Config) any { return c.HTTP.Headers["X-Foo"] }, StringList{"bar"}},
+		{"nested sections", minimal, []string{"REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED=true"},
+			func(c *Config) any { return c.Storage.Maintenance.ReadOnly.Enabled }, true},
+		{"a section as YAML", minimal, []string{`REGISTRY_STORAGE_MAINTENANCE_READONLY={"enabled":true}`},
+			func(c *Config) any { return c.Storage.Maintenance.ReadOnly.Enabled }, true},
+		{"a duration", minimal, []string{"REGISTRY_HTTP_DRAINTIMEOUT=5s"}, func(c *Config) any { return time.Duration(c.HTTP.DrainTimeout) }, 5 * time.Second},
+		{"a log field", minimal, []string{"REGISTRY_LOG_FIELDS_ENVIRONMENT=test"}, func(c *Config) any { return c.Log.Fields["environment"] }, "test"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c, _ := parse(t, tt.text, tt.environ...)
+			if got := tt.get(c); !reflect.DeepEqual(got, tt.want) {
+				t.Errorf("got %#v, want %#v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestVariablesOfServiceLinksAreSkippedQuietly(t *testing.T) {
+	_, warnings := parse(t, minimal,
+		"REGISTRY_PORT=tcp://10.0.0.1:5000", "REGISTRY_SERVICE_HOST=10.0.0.1", "REGISTRY_SERVICE_PORT=5000", "REGISTRY_SERVICE_PORT_HTTPS=443",
+		"REGISTRY_PORT_5000_TCP=tcp://10.0.0.1:5000", "REGISTRY_PORT_5000_TCP_ADDR=10.0.0.1", "REGISTRY_AUTH_PORT=tcp://10.0.0.2:80",
+		"REGISTRY_STORAGE_SERVICE_HOST=1.2.3.4", "REGISTRY_HTTP_PORT=tcp://10.0.0.1:80")
+	if len(warnings) > 0 {
+		t.Errorf("warnings: %v", warnings)
+	}
+}
+
+func TestErrorsNameKeyLineAndMend(t *testing.T) {
+	for _, tt := range []struct {
+		name, text string
+		environ    []string
+		want       []string
+	}{
+		{"misspelt section", minimal + "auht: {htpasswd: {path: /p}}\n", nil, []string{"auht (line 3): unknown key", "did you mean auth?"}},
+		{"misspelt key", minimal + "http:\n  tls:\n    certificat: c\n", nil, []string{"http.tls.certificat (line 5)", "did you mean http.tls.certificate?"}},
+		{"two kinds of storage", "version: 0.1\nstorage: {inmemory: {}, filesystem: {rootdirectory: /d}}", nil, []string{"storage: has more than one kind", "REGISTRY_STORAGE"}},
+		{"two kinds by variable", minimal, []string{"REGISTRY_STORAGE_FILESYSTEM_ROOTDIRECTORY=/d"}, []string{"storage: has more than one kind"}},
+		{"no storage", "version: 0.1\n", nil, []string{"storage: names no kind"}},
+		{"no version", "storage: inmemory\n", nil, []string{`version: ""`, "version: 0.1"}},
+		{"another version", "version: 0.2\nstorage: inmemory\n", nil, []string{`version: "0.2"`}},
+		{"key without certificate", minimal + "http: {tls: {key: k}}\n", nil, []string{"http.tls: certificate and key go together"}},
+		{"a template left as it is", "version: 0.1\nstorage: {inmemory: {}, delete: {enabled: true|false}}", nil, []string{`storage.delete.enabled (line 2): "true|false" is neither true nor false`}},
+		{"duration without unit", minimal + "http: {draintimeout: 30}\n", nil, []string{"http.draintimeout (line 3)", "30s"}},
+		{"unknown level", minimal + "log: {level: loud}\n", nil, []string{`log.level (line 3): "loud" is none of error, warn, info, debug`}},
+		{"auth without a kind", minimal + "auth: {}\n", nil, []string{"auth: names no kind"}},
+		{"a key twice", minimal + "storage: inmemory\n", nil, []string{"storage (line 3): given twice"}},
+		{"a list for a word", minimal + "http: {addr: [a]}\n", nil, []string{"http.addr (line 3): must be a single value"}},
+		{"a header that smuggles", minimal + "http: {headers: {X-A: \"a\\r\\nb\"}}\n", nil, []string{"http.headers.X-A (line 3)", "one line"}},
+		{"variable of the wrong kind", minimal, []string{"REGISTRY_HTTP_HTTP2_DISABLED=perhaps"}, []string{"http.http2.disabled", "neither true nor false"}},
+		{"index with a gap", minimal, []string{"REGISTRY_HTTP_TLS_CLIENTCAS_1=/b"}, []string{"REGISTRY_HTTP_TLS_CLIENTCAS_1", "index 1"}},
+		{"what comes later", minimal + "manifests: {missing: accept}\n", nil, []string{"manifests (line 3): not supported by this version yet"}},
+		{"not YAML", "version: [", nil, []string{"not YAML"}},
+		{"not a mapping", "- a\n", nil, []string{"must be a mapping"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, _, err := Parse([]byte(tt.text), Options{Environ: tt.environ})
+			if err == nil {
+				t.Fatal("accepted")
+			}
+			for _, words := range tt.want {
+				if !strings.Contains(err.Error(), words) {
+					t.Errorf("the error lacks %q:\n%v", words, err)
+				}
+			}
+		})
+	}
+}
+
+func TestErrorsMaskSecrets(t *testing.T) {
+	type secretive struct {
+		Key int `yaml:"key" secret:"true"`
+	}
+	var target secretive
+	d := &decoder{}
+	n := mapping()
+	set(n, "key", scalar("hunter2"))
+	d.section("", n, reflect.ValueOf(&target).Elem())
+	if len(d.errs) != 1 || strings.Contains(d.errs[0].Error(), "hunter2") {
+		t.Errorf("errors: %v", d.errs)
+	}
+}
+
+func TestLenientWarnsOfUnknownKeys(t *testing.T) {
+	_, warnings, err := Parse([]byte(minimal+"nonsense: 1\n"), Options{Lenient: true})
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "nonsense (line 3)") {
+		t.Errorf("warnings %v, error %v", warnings, err)
+	}
+}
+
+func TestSectionsWithoutEffectWarn(t *testing.T) {
+	_, warnings := parse(t, minimal+"redis: {addrs: [a]}\nhttp: {secret: s}\nnotifications: {}\n")
+	if len(warnings) != 3 {
+		t.Errorf("warnings: %v", warnings)
+	}
+	for _, w := range warnings {
+		if strings.Contains(w, "s}") || !strings.Contains(w, "has no effect") {
+			t.Errorf("warning: %s", w)
+		}
+	}
+}
+
+func TestAliasesThatExpandWithoutEndAreRefused(t *testing.T) {
+	text := "a0: &a0 [x, x]\n"
+	for i := 1; i < 30; i++ {
+		text += fmt.Sprintf("a%[1]d: &a%[1]d [*a%[2]d, *a%[2]d, *a%[2]d]\n", i, i-1)
+	}
+	if _, _, err := Parse([]byte(text), Options{}); err == nil || !strings.Contains(err.Error(), "nested too deeply") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestAnEmptyHeaderRemovesADefault(t *testing.T) {
+	c, _ := parse(t, minimal+"http: {headers: {X-Frame-Options: [], x-added: [a, b]}}\n")
+	if _, there := c.HTTP.Headers["X-Frame-Options"]; there {
+		t.Error("the default is still there")
+	}
+	if got := c.HTTP.Headers["X-Added"]; !reflect.DeepEqual(got, StringList{"a", "b"}) || len(c.HTTP.Headers) != 6 {
+		t.Errorf("headers: %v", c.HTTP.Headers)
+	}
+}
+
+// I1: what is written is read back as the same.
+func TestMarshalRoundTrip(t *testing.T) {
+	for _, file := range []string{"filesystem.yml", "inmemory.yml", "headers.yml", "address.yml", "docker-default.yml"} {
+		text, err := os.ReadFile(filepath.Join("testdata", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		first, _ := parse(t, string(text))
+		again, err := Marshal(*first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		second, warnings := parse(t, string(again))
+		if !reflect.DeepEqual(first, second) || len(warnings) > 0 {
+			t.Errorf("%s: written as\n%s\nread as %+v, was %+v (%v)", file, again, second, first, warnings)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.yml")
+	if err != nil || len(files) == 0 {
+		f.Fatal(files, err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(text, "REGISTRY_HTTP_ADDR=:1")
+	}
+	f.Add([]byte(minimal), "REGISTRY_STORAGE=[]")
+	f.Add([]byte(minimal), "REGISTRY_AUTH_HTPASSWD={a: &a [*a]}")
+	f.Add([]byte("a: &a {<<: *a}"), "REGISTRY_HTTP_TLS_CLIENTCAS_99999999999=x")
+	f.Fuzz(func(t *testing.T, text []byte, variable string) {
+		c, _, err := Parse(text, Options{Environ: []string{variable, "REGISTRY_" + variable}})
+		if err != nil {
+			return
+		}
+		again, err := Marshal(*c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := Parse(again, Options{}); err != nil {
+			t.Errorf("what was accepted is refused when written back: %v\n%s", err, again)
+		}
+	})
+}

@@ -1,0 +1,358 @@
+// Package drivertest is the suite that every storage driver passes: what package driver promises, seen from outside.
+package drivertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"packregistry.dev/server/store/driver"
+)
+
+// Run runs the suite. open returns an empty store.
+func Run(t *testing.T, open func(t *testing.T) driver.Driver) {
+	for name, test := range map[string]func(*testing.T, driver.Driver){
+		"Create":                testCreate,
+		"CreateHasOneWinner":    testCreateHasOneWinner,
+		"Replace":               testReplace,
+		"ReplaceLosesNoWrite":   testReplaceLosesNoWrite,
+		"Delete":                testDelete,
+		"Open":                  testOpen,
+		"List":                  testList,
+		"HostileKeys":           testHostileKeys,
+		"Stream":                testStream,
+		"StreamForgets":         testStreamForgets,
+		"StreamHasOneWriter":    testStreamHasOneWriter,
+		"StreamCommitHasWinner": testStreamCommitHasWinner,
+		"StreamDiscard":         testStreamDiscard,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, open(t)) })
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func wantErr(t *testing.T, err, want error) {
+	t.Helper()
+	if !errors.Is(err, want) {
+		t.Errorf("got %v, want %v", err, want)
+	}
+}
+
+func wantContent(t *testing.T, d driver.Driver, key, want string) {
+	t.Helper()
+	data, _, err := d.Read(t.Context(), key)
+	must(t, err)
+	if string(data) != want {
+		t.Errorf("%s holds %q, want %q", key, data, want)
+	}
+}
+
+func testCreate(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	_, _, err := d.Read(ctx, "a/b/c")
+	wantErr(t, err, driver.ErrNotExist)
+	_, err = d.Stat(ctx, "a/b/c")
+	wantErr(t, err, driver.ErrNotExist)
+	data := []byte("one")
+	must(t, d.Create(ctx, "a/b/c", data, driver.Durable))
+	data[0] = 'X' // the caller's slice stays the caller's
+	wantContent(t, d, "a/b/c", "one")
+	wantErr(t, d.Create(ctx, "a/b/c", []byte("two"), driver.Relaxed), driver.ErrExist)
+	wantContent(t, d, "a/b/c", "one")
+	must(t, d.Create(ctx, "a/b/empty", nil, driver.Relaxed))
+	info, err := d.Stat(ctx, "a/b/empty")
+	must(t, err)
+	if info.Size != 0 {
+		t.Errorf("size %d of an empty object", info.Size)
+	}
+	// A name that only stands for others is no object.
+	_, err = d.Stat(ctx, "a/b")
+	wantErr(t, err, driver.ErrNotExist)
+	_, err = d.Open(ctx, "a/b")
+	wantErr(t, err, driver.ErrNotExist)
+	_, _, err = d.Read(ctx, "a/b")
+	wantErr(t, err, driver.ErrNotExist)
+	_, err = d.Stat(ctx, "a/b/c/below")
+	wantErr(t, err, driver.ErrNotExist)
+}
+
+func testCreateHasOneWinner(t *testing.T, d driver.Driver) {
+	const writers = 8
+	var group sync.WaitGroup
+	errs := make([]error, writers)
+	for i := range writers {
+		group.Go(func() { errs[i] = d.Create(t.Context(), "x/y", fmt.Append(nil, i), driver.Durable) })
+	}
+	group.Wait()
+	winner := -1
+	for i, err := range errs {
+		switch {
+		case err == nil && winner >= 0:
+			t.Errorf("%d and %d both won", winner, i)
+		case err == nil:
+			winner = i
+		default:
+			wantErr(t, err, driver.ErrExist)
+		}
+	}
+	wantContent(t, d, "x/y", fmt.Sprint(winner))
+}
+
+func testReplace(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	wantErr(t, d.Replace(ctx, "k", []byte("x"), "some version"), driver.ErrNotExist)
+	must(t, d.Replace(ctx, "k", []byte("one"), ""))
+	wantErr(t, d.Replace(ctx, "k", []byte("two"), ""), driver.ErrChanged)
+	_, first, err := d.Read(ctx, "k")
+	must(t, err)
+	must(t, d.Replace(ctx, "k", []byte("two"), first))
+	wantErr(t, d.Replace(ctx, "k", []byte("three"), first), driver.ErrChanged)
+	wantContent(t, d, "k", "two")
+}
+
+// Every increment that was acknowledged is in the sum.
+func testReplaceLosesNoWrite(t *testing.T, d driver.Driver) {
+	const writers, each = 4, 25
+	ctx := t.Context()
+	must(t, d.Create(ctx, "sum", []byte("0"), driver.Durable))
+	increment := func() error {
+		for {
+			data, version, err := d.Read(ctx, "sum")
+			if err != nil {
+				return err
+			}
+			var n int
+			if _, err := fmt.Sscan(string(data), &n); err != nil {
+				return err
+			}
+			err = d.Replace(ctx, "sum", fmt.Append(nil, n+1), version)
+			if !errors.Is(err, driver.ErrChanged) {
+				return err
+			}
+		}
+	}
+	var group sync.WaitGroup
+	for range writers {
+		group.Go(func() {
+			for range each {
+				if err := increment(); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	wantContent(t, d, "sum", fmt.Sprint(writers*each))
+}
+
+func testDelete(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	must(t, d.Delete(ctx, "never/was"))
+	must(t, d.Create(ctx, "was", []byte("x"), driver.Durable))
+	must(t, d.Delete(ctx, "was"))
+	_, err := d.Stat(ctx, "was")
+	wantErr(t, err, driver.ErrNotExist)
+	must(t, d.Create(ctx, "was", []byte("again"), driver.Durable))
+	wantContent(t, d, "was", "again")
+}
+
+func testOpen(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	_, err := d.Open(ctx, "none")
+	wantErr(t, err, driver.ErrNotExist)
+	must(t, d.Create(ctx, "digits", []byte("0123456789"), driver.Durable))
+	o, err := d.Open(ctx, "digits")
+	must(t, err)
+	defer o.Close()
+	if o.Info().Size != 10 {
+		t.Errorf("size %d", o.Info().Size)
+	}
+	if _, err := o.Seek(4, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := io.ReadAll(o)
+	must(t, err)
+	if string(rest) != "456789" {
+		t.Errorf("from 4: %q", rest)
+	}
+	// What is open can be read to its end, whatever becomes of the name.
+	must(t, d.Delete(ctx, "digits"))
+	if _, err := o.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if all, err := io.ReadAll(o); err != nil || len(all) != 10 {
+		t.Errorf("after its deletion: %q, %v", all, err)
+	}
+}
+
+func testList(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	names, err := d.List(ctx, "l/", "", 10)
+	must(t, err)
+	if len(names) != 0 {
+		t.Errorf("of nothing: %v", names)
+	}
+	for _, key := range []string{"l/b", "l/a!", "l/a-", "l/a.", "l/a/x", "l/a/y", "l/a0", "l/B", "other"} {
+		must(t, d.Create(ctx, key, nil, driver.Relaxed))
+	}
+	all := []string{"B", "a/", "a!", "a-", "a.", "a0", "b"}
+	names, err = d.List(ctx, "l/", "", 100)
+	must(t, err)
+	if !slices.Equal(names, all) {
+		t.Errorf("all: %v, want %v", names, all)
+	}
+	// Page by page, of every size, each begun where the last ended.
+	for size := 1; size <= len(all)+1; size++ {
+		var got []string
+		for after := ""; ; after = got[len(got)-1] {
+			page, err := d.List(ctx, "l/", after, size)
+			must(t, err)
+			if len(page) == 0 {
+				break
+			}
+			got = append(got, page...)
+		}
+		if !slices.Equal(got, all) {
+			t.Errorf("by %d: %v", size, got)
+		}
+	}
+	names, err = d.List(ctx, "l/", "a", 2)
+	must(t, err)
+	if !slices.Equal(names, []string{"a!", "a-"}) {
+		t.Errorf("after a name that is none: %v", names)
+	}
+	names, err = d.List(ctx, "l/", "", 0)
+	must(t, err)
+	if len(names) != 0 {
+		t.Errorf("a page of none: %v", names)
+	}
+}
+
+func testHostileKeys(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	for _, key := range []string{"", "/", "..", "a/../../b", "a//b", "/etc/passwd", "a/./b", "a/", "nul\x00", strings.Repeat("x/", 600) + "x"} {
+		wantErr(t, d.Create(ctx, key, nil, driver.Durable), driver.ErrInvalidKey)
+		wantErr(t, d.Delete(ctx, key), driver.ErrInvalidKey)
+		_, err := d.Open(ctx, key)
+		wantErr(t, err, driver.ErrInvalidKey)
+		_, _, err = d.Read(ctx, key)
+		wantErr(t, err, driver.ErrInvalidKey)
+	}
+	for _, prefix := range []string{"a", "../", "/", "a//"} {
+		_, err := d.List(ctx, prefix, "", 1)
+		wantErr(t, err, driver.ErrInvalidKey)
+	}
+}
+
+func write(t *testing.T, s driver.Stream, text string) {
+	t.Helper()
+	if _, err := io.WriteString(s, text); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func testStream(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	s, err := d.Stream(ctx, "id1", nil)
+	must(t, err)
+	write(t, s, "hello ")
+	state, err := s.Checkpoint(ctx)
+	must(t, err)
+	must(t, s.Close())
+
+	s, err = d.Stream(ctx, "id1", state)
+	must(t, err)
+	write(t, s, "world")
+	r, err := s.Reader(ctx)
+	must(t, err)
+	text, err := io.ReadAll(r)
+	must(t, errors.Join(err, r.Close()))
+	if string(text) != "hello world" {
+		t.Errorf("so far: %q", text)
+	}
+	_, err = d.Stat(ctx, "done/it")
+	wantErr(t, err, driver.ErrNotExist)
+	must(t, s.Commit(ctx, "done/it"))
+	must(t, s.Close())
+	must(t, d.Discard(ctx, "id1"))
+	wantContent(t, d, "done/it", "hello world")
+}
+
+// What was written after the last checkpoint is not there when another goes on.
+func testStreamForgets(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	s, err := d.Stream(ctx, "id2", nil)
+	must(t, err)
+	write(t, s, "kept")
+	state, err := s.Checkpoint(ctx)
+	must(t, err)
+	write(t, s, "torn off in the middle")
+	later, err := s.Checkpoint(ctx)
+	must(t, errors.Join(err, s.Close()))
+	// One that opens with an outdated state, sees that it is outdated, and writes nothing, does no harm.
+	s, err = d.Stream(ctx, "id2", state)
+	must(t, errors.Join(err, s.Close()))
+	s, err = d.Stream(ctx, "id2", later)
+	must(t, errors.Join(err, s.Close()))
+	s, err = d.Stream(ctx, "id2", state)
+	must(t, err)
+	write(t, s, "!")
+	must(t, s.Commit(ctx, "k"))
+	must(t, s.Close())
+	wantContent(t, d, "k", "kept!")
+}
+
+func testStreamHasOneWriter(t *testing.T, d driver.Driver) {
+	s, err := d.Stream(t.Context(), "id3", nil)
+	must(t, err)
+	_, err = d.Stream(t.Context(), "id3", nil)
+	wantErr(t, err, driver.ErrBusy)
+	must(t, s.Close())
+	s, err = d.Stream(t.Context(), "id3", nil)
+	must(t, err)
+	must(t, s.Close())
+}
+
+func testStreamCommitHasWinner(t *testing.T, d driver.Driver) {
+	ctx := context.Background()
+	big := bytes.Repeat([]byte("0123456789abcdef"), 1<<16) // 1 MiB
+	for i := range 2 {
+		s, err := d.Stream(ctx, fmt.Sprintf("w%d", i), nil)
+		must(t, err)
+		_, err = s.Write(big)
+		must(t, err)
+		err = s.Commit(ctx, "same/key")
+		if i == 0 {
+			must(t, err)
+		} else {
+			wantErr(t, err, driver.ErrExist)
+		}
+		must(t, s.Close())
+		must(t, d.Discard(ctx, fmt.Sprintf("w%d", i)))
+	}
+	wantContent(t, d, "same/key", string(big))
+}
+
+func testStreamDiscard(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	must(t, d.Discard(ctx, "never"))
+	s, err := d.Stream(ctx, "id4", nil)
+	must(t, err)
+	write(t, s, "x")
+	state, err := s.Checkpoint(ctx)
+	must(t, errors.Join(err, s.Close(), d.Discard(ctx, "id4")))
+	_, err = d.Stream(ctx, "id4", state)
+	wantErr(t, err, driver.ErrNotExist)
+}
