@@ -96,4 +96,3 @@ func (t *table) matches(user string, password []byte) bool {
 	}
 	return false
 }
-

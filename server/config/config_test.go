@@ -101,7 +101,9 @@ func TestEnvironmentRules(t *testing.T) {
 		{"a kind without a file's section", minimal, []string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_PATH=/p"},
 			func(c *Config) any { return *c.Auth.HTPasswd }, HTPasswd{Realm: "basic-realm", Path: "/p"}},
 		{"another kind drops the first", "version: 0.1\nstorage: {filesystem: {rootdirectory: /d}, delete: {enabled: false}}", []string{"REGISTRY_STORAGE=inmemory"},
-			func(c *Config) any { return []bool{c.Storage.Filesystem == nil, c.Storage.InMemory != nil, c.DeleteEnabled()} }, []bool{true, true, false}},
+			func(c *Config) any {
+				return []bool{c.Storage.Filesystem == nil, c.Storage.InMemory != nil, c.DeleteEnabled()}
+			}, []bool{true, true, false}},
 		{"the same kind keeps its settings", "version: 0.1\nstorage: {filesystem: {rootdirectory: /d}}", []string{"REGISTRY_STORAGE=filesystem"},
 			func(c *Config) any { return c.Storage.Filesystem.RootDirectory }, "/d"},
 		{"no authentication", string(defaultFile), []string{"REGISTRY_AUTH="}, func(c *Config) any { return c.Auth == nil }, true},

@@ -1,0 +1,233 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+)
+
+func line(t testing.TB, user, password string, cost int) string {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), cost)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user + ":" + string(hash) + "\n"
+}
+
+func open(t testing.TB, text string) (*HTPasswd, string, *strings.Builder) {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var log strings.Builder
+	h, err := OpenHTPasswd(path, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h, path, &log
+}
+
+func TestCheck(t *testing.T) {
+	h, _, _ := open(t, "# users\n\n"+line(t, "ann", "secret", 4)+line(t, "bob", "other", 4)+line(t, "ann", "second line", 4))
+	for _, tt := range []struct {
+		user, password string
+		want           error
+	}{
+		{"ann", "secret", nil},
+		{"ann", "secret", nil}, // from memory
+		{"bob", "other", nil},
+		{"ann", "other", ErrDenied},
+		{"ann", "second line", ErrDenied}, // the first line of a user holds
+		{"ann", "", ErrDenied},
+		{"", "", ErrDenied},
+		{"nobody", "secret", ErrDenied},
+		{"annsecret", "", ErrDenied},
+		{"ann", strings.Repeat("x", 1000), ErrDenied},
+	} {
+		if err := h.Check(t.Context(), tt.user, tt.password); !errors.Is(err, tt.want) {
+			t.Errorf("%s/%s: %v, want %v", tt.user, tt.password, err, tt.want)
+		}
+	}
+}
+
+func TestRightCredentialsAreComputedOnce(t *testing.T) {
+	h, _, _ := open(t, line(t, "ann", "secret", 6))
+	var group sync.WaitGroup
+	for range 50 {
+		group.Go(func() {
+			if err := h.Check(context.Background(), "ann", "secret"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	group.Wait()
+	before := h.computed.Load()
+	if before > 3 { // one, or a few where a request came between the computation and the memory
+		t.Errorf("%d computations for one credential", before)
+	}
+	for range 100 {
+		h.Check(t.Context(), "ann", "secret") //nolint:errcheck // checked above
+	}
+	if got := h.computed.Load(); got != before {
+		t.Errorf("%d more computations for a remembered credential", got-before)
+	}
+}
+
+// An unknown user takes the costliest computation of the file, and so does a wrong password, whatever the user's own
+// hash costs: time tells nothing. Costs are counted, not timed.
+func TestEveryFailureCostsTheSame(t *testing.T) {
+	cheap, dear := line(t, "cheap", "p", 4), line(t, "dear", "p", 7)
+	table, _, err := parse([]byte(cheap + dear))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if table.costliestCost != 7 || !strings.Contains(dear, string(table.costliest)) {
+		t.Fatalf("costliest is %d", table.costliestCost)
+	}
+	took := func(user string) time.Duration {
+		least := time.Hour
+		for range 5 {
+			started := time.Now()
+			table.matches(user, []byte("wrong"))
+			least = min(least, time.Since(started))
+		}
+		return least
+	}
+	dearTook, cheapTook, unknownTook := took("dear"), took("cheap"), took("unknown")
+	// The cheap hash alone would take an eighth.
+	if cheapTook < dearTook/2 || unknownTook < dearTook/2 {
+		t.Errorf("dear %v, cheap %v, unknown %v", dearTook, cheapTook, unknownTook)
+	}
+}
+
+func TestOtherHashesAreNamedByLineAndRefused(t *testing.T) {
+	h, _, log := open(t, line(t, "ann", "secret", 4)+"md5:$apr1$abcdefgh$ijklmnop\nsha:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\nplain:hunter2\n")
+	for _, words := range []string{"line=2 user=md5", "an MD5 hash", "line=3 user=sha", "a SHA-1 hash", "line=4 user=plain"} {
+		if !strings.Contains(log.String(), words) {
+			t.Errorf("the log lacks %q", words)
+		}
+	}
+	if strings.Contains(log.String(), "hunter2") || strings.Contains(log.String(), "2jmj7l5") {
+		t.Error("the log shows a secret")
+	}
+	if err := h.Check(t.Context(), "plain", "hunter2"); !errors.Is(err, ErrDenied) {
+		t.Errorf("plain text matches: %v", err)
+	}
+}
+
+func TestMissingOrBrokenFileIsAnError(t *testing.T) {
+	if _, err := OpenHTPasswd(filepath.Join(t.TempDir(), "none"), slog.New(slog.DiscardHandler)); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("missing: %v", err)
+	}
+	path := filepath.Join(t.TempDir(), "broken")
+	if err := os.WriteFile(path, []byte("ann:x\nno colon in secretword\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := OpenHTPasswd(path, slog.New(slog.DiscardHandler))
+	if err == nil || !strings.Contains(err.Error(), "line 2") || strings.Contains(err.Error(), "secretword") {
+		t.Errorf("broken: %v", err)
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(10 * time.Second)
+	for !ok() {
+		if time.Now().After(deadline) {
+			t.Fatalf("never: %s", what)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestWatch(t *testing.T) {
+	h, path, _ := open(t, line(t, "ann", "old", 4))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); h.Watch(ctx, 5*time.Millisecond) }()
+	defer func() { cancel(); <-done }()
+	check := func(password string) bool { return h.Check(t.Context(), "ann", password) == nil }
+	replace := func(text string) {
+		tmp := path + ".new"
+		if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(tmp, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !check("old") {
+		t.Fatal("the old password does not work")
+	}
+	replace(line(t, "ann", "new", 4))
+	eventually(t, "the new password works", func() bool { return check("new") })
+	if check("old") {
+		t.Error("the old password, remembered, still works")
+	}
+	replace("broken")
+	eventually(t, "the broken file shows", func() bool { return h.Status() != nil })
+	if !check("new") {
+		t.Error("the last good users are gone")
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	replace(line(t, "ann", "newest", 4))
+	eventually(t, "it is read when it is whole again", func() bool { return check("newest") && h.Status() == nil })
+}
+
+func TestManyUsersLoadFast(t *testing.T) {
+	var b strings.Builder
+	hash := strings.TrimPrefix(line(t, "", "p", 4), ":")
+	for i := range 10_000 {
+		fmt.Fprintf(&b, "user%d:%s", i, hash)
+	}
+	h, _, _ := open(t, b.String())
+	if err := h.Check(t.Context(), "user9999", "p"); err != nil {
+		t.Error(err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("ann:$2y$04$abcdefghijklmnopqrstuu5r9lB6uJ1c1x6sB0Q2P8zE1kE9b9b9b9")
+	f.Add("#\n\n:x\nuser:\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		table, bad, err := parse([]byte(text))
+		if err != nil {
+			return
+		}
+		for _, b := range bad {
+			if b.Line < 1 {
+				t.Errorf("line %d", b.Line)
+			}
+		}
+		for user := range table.hashes {
+			if user == "" {
+				t.Error("a user without a name")
+			}
+		}
+	})
+}
+
+func BenchmarkCheck(b *testing.B) {
+	h, _, _ := open(b, line(b, "ann", "secret", 10))
+	if err := h.Check(b.Context(), "ann", "secret"); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if err := h.Check(b.Context(), "ann", "secret"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
