@@ -126,6 +126,12 @@ func summarize(o *observed, d decision, found map[string]finding, applyErr error
 	if applyErr != nil {
 		return isFalse(v1alpha1.ReasonReconcileFailed, "%v; trying again", applyErr)
 	}
+	// What somebody must mend comes before what is still on its way, which may be waiting for just that.
+	for _, part := range parts[:3] {
+		if f := found[part]; f.status == metav1.ConditionFalse {
+			return isFalse(f.reason, "%s", f.message)
+		}
+	}
 	for _, part := range parts {
 		f := found[part]
 		if f.status == metav1.ConditionTrue {

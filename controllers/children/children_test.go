@@ -1,0 +1,194 @@
+package children_test
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/yaml"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+	"packregistry.dev/server/config"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// registries are what the golden files in testdata show the children of.
+var registries = map[string]func() *v1alpha1.PackRegistry{
+	"smallest": func() *v1alpha1.PackRegistry {
+		return registry(v1alpha1.PackRegistrySpec{
+			Storage: v1alpha1.StorageSpec{InMemory: &v1alpha1.InMemorySpec{}},
+			Auth:    v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}},
+			TLS:     v1alpha1.TLSSpec{Disabled: &v1alpha1.DisabledSpec{}},
+		})
+	},
+	"claim": func() *v1alpha1.PackRegistry {
+		return registry(v1alpha1.PackRegistrySpec{
+			Hosts:   []string{"packs.example.com"},
+			Storage: claim("10Gi"),
+			Auth:    v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}},
+			TLS:     v1alpha1.TLSSpec{SecretRef: &v1alpha1.SecretRef{Name: "certificate"}},
+		})
+	},
+	"everything": everything,
+}
+
+func registry(spec v1alpha1.PackRegistrySpec) *v1alpha1.PackRegistry {
+	return &v1alpha1.PackRegistry{ObjectMeta: metav1.ObjectMeta{
+		Name: "packs", Namespace: "team", UID: "0-1-2",
+		Labels: map[string]string{"argocd.argoproj.io/instance": "must not be copied"},
+	}, Spec: spec}
+}
+
+func claim(size string) v1alpha1.StorageSpec {
+	return v1alpha1.StorageSpec{PersistentVolumeClaim: &v1alpha1.PersistentVolumeClaimSpec{Size: ptr.To(resource.MustParse(size))}}
+}
+
+func everything() *v1alpha1.PackRegistry {
+	storage := claim("1000Mi")
+	storage.PersistentVolumeClaim.StorageClassName = ptr.To("nfs")
+	storage.PersistentVolumeClaim.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
+	storage.PersistentVolumeClaim.DeletionPolicy = v1alpha1.DeletionDelete
+	return registry(v1alpha1.PackRegistrySpec{
+		Hosts: []string{"packs.example.com"}, Replicas: ptr.To[int32](3), Image: "mirror/registry:1", Storage: storage,
+		Auth:    v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}, Realm: "My Realm"},
+		TLS:     v1alpha1.TLSSpec{SecretRef: &v1alpha1.SecretRef{Name: "certificate"}, MinimumVersion: "1.3"},
+		Headers: map[string]v1alpha1.HeaderValues{"X-Frame-Options": {}, "X-Added": {"a", "b"}},
+		Log:     v1alpha1.LogSpec{Level: "debug", Format: "text", Fields: map[string]string{"team": "a"}},
+		Service: v1alpha1.ServiceSpec{
+			Type: corev1.ServiceTypeLoadBalancer, Port: 8443, NodePort: 30443, Annotations: map[string]string{"a": "b"}, LoadBalancerClass: ptr.To("c"),
+			LoadBalancerSourceRanges: []string{"10.0.0.0/8"}, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
+		},
+		Pod: v1alpha1.PodSpec{
+			Resources:    corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("100m")}, Limits: corev1.ResourceList{"memory": resource.MustParse("1024Mi")}},
+			NodeSelector: map[string]string{"disk": "ssd"}, Tolerations: []corev1.Toleration{{Key: "k", Operator: corev1.TolerationOpExists}},
+			Affinity:          &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: "zone"}}}},
+			PriorityClassName: "high", ImagePullSecrets: []corev1.LocalObjectReference{{Name: "pull"}}, ImagePullPolicy: corev1.PullAlways,
+			Labels: map[string]string{"l": "1"}, Annotations: map[string]string{"an": "1"}, ServiceAccountName: "sa",
+			Env:             []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy"}},
+			SecurityContext: &v1alpha1.PodSecurityContext{SupplementalGroups: []int64{5}}, TerminationGracePeriodSeconds: ptr.To[int64](100),
+		},
+	})
+}
+
+func TestGolden(t *testing.T) {
+	for name, build := range registries {
+		t.Run(name, func(t *testing.T) {
+			r := build()
+			rendered, err := children.RenderConfig(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			deployment, err := children.Deployment(r, children.DeploymentInput{Image: "registry:1", Config: rendered, Shared: name == "everything"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects := []any{deployment, children.Service(r), children.UsersSecret(r, []byte("ann:hash\n"))}
+			if c := children.Claim(r, nil); c != nil {
+				objects = append(objects, c)
+			}
+			var text strings.Builder
+			for _, o := range objects {
+				part, err := yaml.Marshal(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				text.WriteString("---\n" + string(part))
+			}
+			text.WriteString("--- # " + rendered.Name + "\n" + string(rendered.Data))
+			compare(t, filepath.Join("testdata", name+".yaml"), text.String())
+		})
+	}
+}
+
+func compare(t *testing.T, file, got string) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("%s differs; look at it, and write it anew with: go test ./controllers/children -update\n%s", file, got)
+	}
+}
+
+// What the operator renders, the server reads, without a warning (I1).
+func TestTheServerAcceptsTheConfiguration(t *testing.T) {
+	for name, build := range registries {
+		rendered, err := children.RenderConfig(build())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, warnings, err := config.Parse(rendered.Data, config.Options{})
+		if err != nil || len(warnings) > 0 {
+			t.Fatalf("%s: %v %v\n%s", name, err, warnings, rendered.Data)
+		}
+		if name == "everything" {
+			if _, there := c.HTTP.Headers["X-Frame-Options"]; there || !reflect.DeepEqual(c.HTTP.Headers["X-Added"], config.StringList{"a", "b"}) ||
+				c.HTTP.TLS.MinimumTLS != "tls1.3" || c.Log.Level != "debug" || c.Auth.HTPasswd.Realm != "My Realm" {
+				t.Errorf("read back as %+v", c)
+			}
+		}
+	}
+}
+
+func TestRenderingIsStable(t *testing.T) {
+	first, err := children.RenderConfig(everything())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 20 {
+		if again, err := children.RenderConfig(everything()); err != nil || again.Name != first.Name {
+			t.Fatalf("%s became %s, %v", first.Name, again.Name, err)
+		}
+	}
+}
+
+func TestAClaimNeverShrinks(t *testing.T) {
+	live := resource.MustParse("20Gi")
+	c := children.Claim(registries["claim"](), &live)
+	if got := (*c.Spec.Resources.Requests)[corev1.ResourceStorage]; got.Cmp(live) != 0 {
+		t.Errorf("asks for %s", got.String())
+	}
+}
+
+func FuzzConfigIsAccepted(f *testing.F) {
+	f.Add("X-A", "value", "realm", "field")
+	f.Add("x-a", "a: b\n- c", "r: r", "0123")
+	f.Fuzz(func(t *testing.T, header, value, realm, field string) {
+		r := everything()
+		r.Spec.Headers = map[string]v1alpha1.HeaderValues{header: {value}}
+		r.Spec.Auth.Realm = realm
+		r.Spec.Log.Fields = map[string]string{"f": field}
+		rendered, err := children.RenderConfig(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, _, err := config.Parse(rendered.Data, config.Options{})
+		if err != nil {
+			return // what the CRD's rules let through is narrower than what is tried here
+		}
+		if realm != "" && c.Auth.HTPasswd.Realm != realm {
+			t.Errorf("realm %q is read as %q", realm, c.Auth.HTPasswd.Realm)
+		}
+		if c.Log.Fields["f"] != field {
+			t.Errorf("field %q is read as %q", field, c.Log.Fields["f"])
+		}
+	})
+}
