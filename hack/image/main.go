@@ -3,6 +3,7 @@
 // same sources give the same archive, byte for byte.
 //
 //	image build --target registry --tag packregistry.dev/registry:dev --output registry.tar
+//	image build --target registry --tag packregistry.dev/registry:{digest} --output registry.tar   # a tag that tells contents apart
 //	image push registry.tar ghcr.io/me/registry:dev
 //
 // What such a build cannot do (a base image, RUN in the last stage) is refused by name.
@@ -13,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -39,11 +41,15 @@ func buildCommand() *cobra.Command {
 	var output, tag string
 	cmd := &cobra.Command{Use: "build", Short: "Build one stage into an archive", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			reference, err := name.NewTag(tag)
+			image, err := b.build(cmd.Context())
 			if err != nil {
 				return err
 			}
-			image, err := b.build(cmd.Context())
+			digest, err := image.Digest()
+			if err != nil {
+				return err
+			}
+			reference, err := name.NewTag(strings.ReplaceAll(tag, "{digest}", digest.Hex[:12]))
 			if err != nil {
 				return err
 			}
@@ -54,8 +60,9 @@ func buildCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(os.Stderr, "image: %s is %s, %.1f MB\n", output, tag, float64(info.Size())/1e6)
-			return nil
+			fmt.Fprintf(os.Stderr, "image: %s is %s, %.1f MB\n", output, reference, float64(info.Size())/1e6)
+			// Scripts read the name here.
+			return os.WriteFile(output+".name", []byte(reference.String()+"\n"), 0o644)
 		}}
 	flags := cmd.Flags()
 	flags.StringVar(&b.dockerfile, "file", "Dockerfile", "the Dockerfile")

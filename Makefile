@@ -1,0 +1,127 @@
+# `make help` lists what there is. `make demo` and `make test` need nothing but Go, git and make.
+
+VERSION ?= 0.1.0-dev
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+export CGO_ENABLED ?= 0
+
+TOOL := hack/tool.sh
+GO_SOURCES := $(shell find api client cmd controllers pack server -name '*.go' -o -name '*.yml' -not -path '*/testdata/*' -o -name '*.json') go.mod go.sum
+LDFLAGS := -s -w -X packregistry.dev/server.Version=$(VERSION) -X main.version=$(VERSION)
+# Every Go module of this repository.
+MODULES := . $(patsubst %/go.mod,%,$(wildcard hack/cluster/go.mod hack/image/go.mod hack/cluster/components/kubernetes/go.mod hack/cluster/components/coredns/go.mod hack/cluster/components/pause/go.mod))
+
+##@ Trying it
+.PHONY: demo
+demo: prepare build image bin/cluster ## A cluster, the operator, a PackRegistry, a pack: the whole product in one go
+	@hack/demo.sh
+
+.PHONY: demo-down
+demo-down: cluster-down ## Stop the demo's cluster and remove every trace of it
+	@rm -rf bin/demo
+
+.PHONY: cluster-up
+cluster-up: prepare bin/cluster ## Start the local Kubernetes
+	@CLUSTER_COMPONENTS=$$($(TOOL) cluster) bin/cluster up --https-port $${HTTPS_PORT:-443}
+
+.PHONY: cluster-down
+cluster-down: bin/cluster ## Stop the local Kubernetes and remove every trace of it
+	@CLUSTER_COMPONENTS=none bin/cluster down
+
+##@ Building
+.PHONY: build
+build: bin/registry bin/operator bin/packctl ## Build the three programs into bin/
+
+bin/registry bin/operator bin/packctl: bin/%: $(GO_SOURCES)
+	@echo "building $*"
+	@go build -trimpath -ldflags '$(LDFLAGS)' -o $@ ./cmd/$*
+
+bin/cluster: $(wildcard hack/cluster/*.go hack/cluster/go.* hack/cluster/bootstrap.yaml)
+	@echo "building cluster"
+	@go build -C hack/cluster -trimpath -o $(CURDIR)/$@ .
+
+bin/image: $(wildcard hack/image/*.go hack/image/go.*)
+	@echo "building image"
+	@go build -C hack/image -trimpath -o $(CURDIR)/$@ .
+
+.PHONY: image
+image: bin/images/registry.tar bin/images/operator.tar ## Build both images into bin/images/, without a container engine
+
+bin/images/%.tar: bin/image Dockerfile $(GO_SOURCES)
+	@mkdir -p $(@D)
+	@bin/image build --target $* --version '$(VERSION)' --tag packregistry.dev/$*:{digest} --output $@
+
+.PHONY: chart
+chart: ## Package the Helm chart into bin/
+	@mkdir -p bin
+	@$$($(TOOL) helm)/helm package charts/packregistry-operator --destination bin
+
+.PHONY: generate
+generate: ## Generate deep copies, the CRD and the roles
+	@gen=$$($(TOOL) controller-gen)/controller-gen; \
+	$$gen object paths=./api/...; \
+	$$gen crd paths=./api/... output:crd:dir=config/crd; \
+	$$gen rbac:roleName=packregistry-operator paths=./controllers/... output:rbac:dir=config/rbac
+	@cp config/crd/packregistry.dev_packregistries.yaml charts/packregistry-operator/files/crd.yaml
+	@cp config/rbac/role.yaml charts/packregistry-operator/files/role.yaml
+
+##@ Checking
+.PHONY: test
+test: prepare lint unit conformance e2e ## Everything that CI checks
+	@hack/summary.sh bin/test/*.json
+
+.PHONY: unit
+unit: ## Unit tests, and the operator's tests against a real API server, with the race detector
+	@mkdir -p bin/test
+	@export KUBEBUILDER_ASSETS=$$($(TOOL) cluster); \
+	CGO_ENABLED=1 $$($(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile bin/test/unit.json -- -race -timeout 15m $$(go list ./... | grep -v /test/e2e)
+
+.PHONY: conformance
+conformance: bin/registry ## The official OCI distribution conformance program against the registry
+	@hack/conformance.sh
+
+.PHONY: e2e
+e2e: prepare build image bin/cluster ## The demo's path and more, on the local cluster
+	@mkdir -p bin/test
+	@export PACKREGISTRY_E2E=1; \
+	$$($(TOOL) gotestsum)/gotestsum --format testname --jsonfile bin/test/e2e.json -- -count=1 -timeout 30m ./test/e2e
+
+.PHONY: lint
+lint: check-generated ## Formatting, vet, golangci-lint, chart, and generated files that are stale
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "run gofmt on: $$unformatted"; exit 1; }
+	@for m in $(MODULES); do echo "vet $$m"; go -C $$m vet ./...; done
+	@for s in $$(git ls-files '*.sh' .ci/run); do bash -n $$s; done
+	@$$($(TOOL) golangci-lint)/golangci-lint run ./...
+	@helm=$$($(TOOL) helm)/helm; $$helm lint --quiet charts/packregistry-operator; $$helm template x charts/packregistry-operator >/dev/null
+	@$$($(TOOL) cluster)/kubectl kustomize config/default >/dev/null
+
+.PHONY: check-generated
+check-generated: generate
+	@git diff --exit-code --stat -- api config charts || { echo "generated files are stale: run make generate and commit"; exit 1; }
+
+.PHONY: bench
+bench: ## Benchmarks of the server's parts
+	@go test -run '^$$' -bench . -benchmem ./server/... ./pack/...
+
+.PHONY: fuzz
+fuzz: ## Each fuzz target for FUZZTIME (10s)
+	@for p in ./pack ./server ./server/auth ./server/config ./server/store ./controllers/children; do \
+	  for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} $$p; done; done
+
+.PHONY: vuln
+vuln: ## Known vulnerabilities of the dependencies (needs the Go vulnerability database)
+	@$$($(TOOL) govulncheck)/govulncheck ./...
+
+##@ Other
+.PHONY: prepare
+prepare:
+	@[ "$$(uname -s)" != Linux ] || hack/prepare.sh
+
+.PHONY: clean
+clean: ## Remove bin/; what is cached outside of the checkout stays
+	@rm -rf bin
+
+.PHONY: help
+help: ## This list
+	@awk 'BEGIN {FS = ":.*## "} /^##@/ {printf "\n%s\n", substr($$0, 5)} /^[a-z0-9-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' Makefile

@@ -1,0 +1,229 @@
+package client_test
+
+import (
+	"encoding/pem"
+	"errors"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"packregistry.dev/client"
+	"packregistry.dev/internal/testpack"
+	"packregistry.dev/pack"
+	"packregistry.dev/server"
+	"packregistry.dev/server/auth"
+	"packregistry.dev/server/config"
+	"packregistry.dev/server/store"
+	"packregistry.dev/server/store/driver/inmemory"
+)
+
+// newRegistry serves a registry with the user ann, password secret, over TLS.
+func newRegistry(t *testing.T) (h *httptest.Server, s client.Server) {
+	t.Helper()
+	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), 4)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(file, []byte("ann:"+string(hash)+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.DiscardHandler)
+	users, err := auth.OpenHTPasswd(file, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, _, err := config.Parse([]byte("version: 0.1\nstorage: inmemory\nauth: {htpasswd: {path: x}}\n"), config.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content, err := store.Open(t.Context(), inmemory.New())
+	if err != nil {
+		t.Fatal(err)
+	}
+	h = httptest.NewTLSServer(server.New(c, content, users, log))
+	t.Cleanup(h.Close)
+	ca := filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return h, client.Server{Host: strings.TrimPrefix(h.URL, "https://"), Username: "ann", Password: "secret", CAFile: ca}
+}
+
+func connect(t *testing.T, s client.Server) *client.Client {
+	t.Helper()
+	c, err := client.Connect(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func openPack(t *testing.T, changes map[string]string) (*pack.Directory, string) {
+	t.Helper()
+	dir := testpack.Dir(t, "demo", "1.0.0", changes)
+	d, err := pack.OpenDirectory(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, dir
+}
+
+func TestPushListPull(t *testing.T) {
+	_, s := newRegistry(t)
+	c := connect(t, s)
+	d, dir := openPack(t, map[string]string{"charts/a.tgz": strings.Repeat("x", 100_000)})
+	var told int64
+	pushed, err := c.Push(t.Context(), d, client.Push{Progress: func(sent, _ int64) { told = sent }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pushed.Tag != "1.0.0" || pushed.Unchanged || told != pushed.Size {
+		t.Errorf("pushed %+v, told of %d bytes", pushed, told)
+	}
+	again, err := c.Push(t.Context(), d, client.Push{})
+	if err != nil || !again.Unchanged || again.Digest != pushed.Digest {
+		t.Errorf("the same again: %+v, %v", again, err)
+	}
+	list, err := c.List(t.Context(), "")
+	if err != nil || len(list) != 1 || list[0].Name != "demo" || list[0].Tags[0] != "1.0.0" {
+		t.Errorf("listed %v, %v", list, err)
+	}
+	for _, reference := range []string{"1.0.0", pushed.Digest.String()} {
+		target := t.TempDir()
+		pulled, err := c.Pull(t.Context(), "demo", reference, target)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range []string{"pack.json", "charts/a.tgz"} {
+			want, err1 := os.ReadFile(filepath.Join(dir, file))
+			got, err2 := os.ReadFile(filepath.Join(pulled.Directory, file))
+			if err := errors.Join(err1, err2); err != nil || string(got) != string(want) {
+				t.Errorf("%s: %d bytes, want %d, %v", file, len(got), len(want), err)
+			}
+		}
+		if filepath.Base(pulled.Directory) != "demo-1.0.0" || pulled.Digest != pushed.Digest {
+			t.Errorf("pulled %+v", pulled)
+		}
+		if _, err := c.Pull(t.Context(), "demo", reference, target); err == nil || !strings.Contains(err.Error(), "exists already") {
+			t.Errorf("pulled over what is there: %v", err)
+		}
+		if entries, _ := os.ReadDir(target); len(entries) != 1 {
+			t.Errorf("left behind: %v", entries)
+		}
+	}
+}
+
+func TestVersionsAreReplacedOnPurposeOnly(t *testing.T) {
+	_, s := newRegistry(t)
+	c := connect(t, s)
+	first, _ := openPack(t, nil)
+	if _, err := c.Push(t.Context(), first, client.Push{}); err != nil {
+		t.Fatal(err)
+	}
+	changed, _ := openPack(t, map[string]string{"README.md": "changed"})
+	if _, err := c.Push(t.Context(), changed, client.Push{}); !errors.Is(err, client.ErrExists) {
+		t.Errorf("pushed over: %v", err)
+	}
+	replaced, err := c.Push(t.Context(), changed, client.Push{Force: true, Message: "better words"})
+	if err != nil || replaced.Unchanged {
+		t.Errorf("%+v, %v", replaced, err)
+	}
+	same, err := c.Push(t.Context(), changed, client.Push{Force: true, Message: "again"})
+	if err != nil || !same.Unchanged {
+		t.Errorf("the same content is replaced only with SkipDigestCheck: %+v, %v", same, err)
+	}
+	if same, err = c.Push(t.Context(), changed, client.Push{Force: true, Message: "again", SkipDigestCheck: true}); err != nil || same.Unchanged {
+		t.Errorf("%+v, %v", same, err)
+	}
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	_, s := newRegistry(t)
+	d, _ := openPack(t, nil)
+	wrong := s
+	wrong.Password = "wrong"
+	untrusted := s
+	untrusted.CAFile = ""
+	nobody := s
+	nobody.Username, nobody.Password = "", ""
+	for name, tt := range map[string]struct {
+		server client.Server
+		words  string
+	}{
+		"wrong password": {wrong, "packctl registry login"},
+		"no credentials": {nobody, "packctl registry login"},
+		"unknown CA":     {untrusted, "unknown authority"},
+		"nobody there":   {client.Server{Host: "127.0.0.1:1"}, "connection refused"},
+	} {
+		_, err := connect(t, tt.server).Push(t.Context(), d, client.Push{})
+		if err == nil || !strings.Contains(err.Error(), tt.words) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	insecure := untrusted
+	insecure.Insecure = true
+	if err := connect(t, insecure).Ping(t.Context()); err != nil {
+		t.Errorf("insecure: %v", err)
+	}
+	if _, err := connect(t, s).Pull(t.Context(), "demo", "9.9.9", t.TempDir()); err == nil || !strings.Contains(err.Error(), "there is no demo 9.9.9") {
+		t.Errorf("missing version: %v", err)
+	}
+	if _, err := connect(t, s).List(t.Context(), "none"); err == nil || !strings.Contains(err.Error(), `there is no pack "none"`) {
+		t.Errorf("missing pack: %v", err)
+	}
+}
+
+func TestConfig(t *testing.T) {
+	home := filepath.Join(t.TempDir(), "home")
+	c, err := client.LoadConfig(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.Server(""); err == nil || !strings.Contains(err.Error(), "packctl registry login") {
+		t.Errorf("no default: %v", err)
+	}
+	c.Login(client.Server{Host: "packs.example.com", Username: "ann", Password: "a:b", Insecure: true})
+	path, err := c.Save(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+	// The documented form.
+	text, err := os.ReadFile(path)
+	if err != nil || !strings.Contains(string(text), `"auth": "YW5uOmE6Yg=="`) || !strings.Contains(string(text), `"defaultRegistry": "packs.example.com"`) {
+		t.Errorf("%s, %v", text, err)
+	}
+	if c, err = client.LoadConfig(home); err != nil {
+		t.Fatal(err)
+	}
+	s, err := c.Server("https://packs.example.com/")
+	if err != nil || s.Username != "ann" || s.Password != "a:b" || !s.Insecure {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if err := os.WriteFile(path, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.LoadConfig(home); err == nil || !strings.Contains(err.Error(), path) {
+		t.Errorf("damaged: %v", err)
+	}
+}
+
+func TestParseServer(t *testing.T) {
+	for in, want := range map[string]string{
+		"packs.example.com": "packs.example.com", "packs.example.com:5000": "packs.example.com:5000", "https://packs.example.com/": "packs.example.com",
+		"http://10.0.0.1:80": "10.0.0.1:80", "": "", "ftp://x": "", "x/y": "", "http://u:p@x": "",
+	} {
+		got, plain, err := client.ParseServer(in)
+		if got != want || (err == nil) != (want != "") || plain != (strings.HasPrefix(in, "http://") && want != "") {
+			t.Errorf("%q: %q, %v, %v", in, got, plain, err)
+		}
+	}
+}
