@@ -123,7 +123,7 @@ func (c *Client) Push(ctx context.Context, d *pack.Directory, p Push) (*Pushed, 
 	if err != nil {
 		return nil, err
 	}
-	manifest, descriptor, err := manifestOf(d, layer, p.Message)
+	manifest, descriptor, err := manifestOf(layer, p.Message)
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +134,7 @@ func (c *Client) Push(ctx context.Context, d *pack.Directory, p Push) (*Pushed, 
 	}
 	if existing != nil {
 		same := existing.archive == layer.Digest
-		if same && !(p.Force && p.SkipDigestCheck) {
+		if same && (!p.Force || !p.SkipDigestCheck) {
 			result.Digest, result.Unchanged = existing.manifest.Digest, true
 			return result, nil
 		}
@@ -204,7 +204,7 @@ func writeArchive(d *pack.Directory) (*os.File, ocispec.Descriptor, error) {
 }
 
 // manifestOf is the OCI 1.0 image manifest of a version. It carries no time, so that the same pack has the same digest.
-func manifestOf(d *pack.Directory, layer ocispec.Descriptor, message string) ([]byte, ocispec.Descriptor, error) {
+func manifestOf(layer ocispec.Descriptor, message string) ([]byte, ocispec.Descriptor, error) {
 	m := ocispec.Manifest{
 		Versioned: specs.Versioned{SchemaVersion: 2}, MediaType: ocispec.MediaTypeImageManifest,
 		Config: configDescriptor, Layers: []ocispec.Descriptor{layer},

@@ -53,7 +53,7 @@ func writeFiles(archive io.Reader, dir string) error {
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer root.Close() //nolint:errcheck // a folder that was only written into
 	return pack.UnpackTo(archive, func(name string, content io.Reader) error {
 		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 			return err

@@ -168,7 +168,7 @@ func scaledByOthers(live *appsv1.Deployment) bool {
 		if entry.Manager == FieldOwner || entry.FieldsV1 == nil || entry.Subresource == "status" {
 			continue
 		}
-		if strings.Contains(string(entry.FieldsV1.Raw), `"f:replicas"`) {
+		if strings.Contains(entry.FieldsV1.GetRawString(), `"f:replicas"`) {
 			return true
 		}
 	}

@@ -53,7 +53,6 @@ type archiveReader struct {
 	found      *Archive
 	files      map[string]bool
 	top        string
-	size       int64
 	violations []Violation
 	write      func(name string, content io.Reader) error
 }
@@ -74,7 +73,7 @@ func (a *archiveReader) read(r io.Reader) error {
 		if err != nil {
 			return asError([]Violation{{"", "not a gzip archive: " + err.Error()}})
 		}
-		defer decompressor.Close()
+		defer decompressor.Close() //nolint:errcheck // it was only read
 		content = decompressor
 	}
 	content = &boundedReader{r: content, raw: raw}

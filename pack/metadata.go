@@ -4,6 +4,7 @@ import (
 	"bytes"
 	_ "embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -84,8 +85,8 @@ var printer = message.NewPrinter(language.English)
 
 // schemaViolations lists the leaves of a validation error: each names one place in the file.
 func schemaViolations(err error) []Violation {
-	invalid, ok := err.(*jsonschema.ValidationError)
-	if !ok {
+	var invalid *jsonschema.ValidationError
+	if !errors.As(err, &invalid) {
 		return []Violation{{MetadataFile, err.Error()}}
 	}
 	if len(invalid.Causes) == 0 {

@@ -262,7 +262,7 @@ func FuzzReadArchive(f *testing.F) {
 	f.Add(tarOf(f, false, file("a/pack.json", "{}")))
 	f.Add([]byte{0x1f, 0x8b})
 	f.Fuzz(func(t *testing.T, archive []byte) {
-		pack.ReadArchive(bytes.NewReader(archive)) //nolint:errcheck // it must only not panic or run away
+		pack.ReadArchive(bytes.NewReader(archive))                                     //nolint:errcheck // it must only not panic or run away
 		pack.UnpackTo(bytes.NewReader(archive), func(name string, r io.Reader) error { //nolint:errcheck // ibid.
 			if !fs.ValidPath(name) {
 				t.Errorf("unpacks to %q", name)

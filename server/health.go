@@ -97,7 +97,7 @@ func (s *Server) startDebug(group *sync.WaitGroup) (io.Closer, error) {
 	if c.Prometheus.Enabled {
 		mux.Handle("GET "+c.Prometheus.Path, s.metrics.handler())
 	}
-	listener, err := net.Listen("tcp", c.Addr)
+	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", c.Addr)
 	if err != nil {
 		return nil, fmt.Errorf("http.debug.addr: %w", err)
 	}

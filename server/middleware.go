@@ -35,7 +35,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	defer func() {
 		s.metrics.inFlight.Dec()
 		if p := recover(); p != nil {
-			if p == http.ErrAbortHandler {
+			if p == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
 				panic(p)
 			}
 			s.log.Error("a handler panicked", "request", r.id, "panic", p, "stack", string(debug.Stack()))

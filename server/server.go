@@ -82,7 +82,7 @@ func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
 	defer group.Wait()
 	defer stop()
 
-	listener, err := net.Listen("tcp", s.config.HTTP.Addr)
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.config.HTTP.Addr)
 	if err != nil {
 		return fmt.Errorf("http.addr: %w", err)
 	}

@@ -422,7 +422,7 @@ func TestAuthentication(t *testing.T) {
 		f.want(r, 401, "UNAUTHORIZED")
 	}
 	as := func(user, password string) *http.Response {
-		r, err := http.NewRequestWithContext(t.Context(), "GET", f.url+"/v1/_catalog", nil)
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.url+"/v1/_catalog", nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -580,7 +580,7 @@ func TestDrainingFinishesWhatIsInFlight(t *testing.T) {
 	}
 	response.Body.Close()
 	body, feed := io.Pipe()
-	r, err := http.NewRequest("PUT", "http://"+address+response.Header.Get("Location")+"?digest="+digest.FromString("begin and end").String(), body)
+	r, err := http.NewRequest(http.MethodPut, "http://"+address+response.Header.Get("Location")+"?digest="+digest.FromString("begin and end").String(), body)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -676,7 +676,7 @@ func BenchmarkGetManifest(b *testing.B) {
 	server := New(c, s, nil, slog.New(slog.DiscardHandler))
 	for b.Loop() {
 		w := httptest.NewRecorder()
-		server.ServeHTTP(w, httptest.NewRequest("GET", "/v2/r/manifests/t", nil))
+		server.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v2/r/manifests/t", nil))
 		if w.Code != 200 {
 			b.Fatal(w.Code)
 		}

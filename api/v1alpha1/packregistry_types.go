@@ -214,7 +214,7 @@ type PersistentVolumeClaimSpec struct {
 
 // S3Spec is a bucket.
 //
-// +kubebuilder:validation:XValidation:rule="self.bucket == oldSelf.bucket && (has(self.rootDirectory) ? self.rootDirectory : '') == (has(oldSelf.rootDirectory) ? oldSelf.rootDirectory : '')",message="bucket and rootDirectory cannot be changed: the packs are elsewhere"
+// +kubebuilder:validation:XValidation:rule="self.bucket == oldSelf.bucket && has(self.rootDirectory) == has(oldSelf.rootDirectory) && (!has(self.rootDirectory) || self.rootDirectory == oldSelf.rootDirectory)",message="bucket and rootDirectory cannot be changed: the packs are elsewhere"
 type S3Spec struct {
 	// Bucket that exists.
 	// +required

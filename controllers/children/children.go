@@ -71,7 +71,7 @@ func owner(r *v1alpha1.PackRegistry) *metav1apply.OwnerReferenceApplyConfigurati
 		WithController(true).WithBlockOwnerDeletion(true)
 }
 
-// Names of the children.
+// DeploymentName is the name of the Deployment.
 func DeploymentName(r *v1alpha1.PackRegistry) string { return r.Name }
 
 // ServiceName is the name of the Service, and so the registry's name in the cluster's DNS.

@@ -72,7 +72,7 @@ func TestDocumentedSamples(t *testing.T) {
 
 func TestDocumentedEnvironments(t *testing.T) {
 	https := []string{
-		"REGISTRY_LOG_LEVEL=info", "REGISTRY_AUTH=htpasswd", "REGSITRY_AUTH_HTPASSWD_REALM=Registry Realm",
+		"REGISTRY_LOG_LEVEL=info", "REGISTRY_AUTH=htpasswd", "REGSITRY_AUTH_HTPASSWD_REALM=Registry Realm", //nolint:misspell // as documented
 		"REGISTRY_AUTH_HTPASSWD_PATH=/auth/htpasswd-basic", "REGISTRY_HTTP_TLS_CERTIFICATE=/certs/tls.crt", "REGISTRY_HTTP_TLS_KEY=/certs/tls.key",
 	}
 	c, warnings := parse(t, string(defaultFile), https...)

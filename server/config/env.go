@@ -56,7 +56,7 @@ func isServiceLink(name, value string) bool {
 	return strings.HasSuffix(name, "_PORT") && strings.Contains(value, "://")
 }
 
-// nearMiss warns about REGSITRY_AUTH_… and the like: a setting that is silently not made is the worst kind.
+// nearMiss warns about prefixes that are nearly right: a setting that is silently not made is the worst kind.
 func (d *decoder) nearMiss(name string) {
 	head, rest, ok := strings.Cut(name, "_")
 	if ok && len(head) >= 6 && distance(head, "REGISTRY") <= 2 {

@@ -139,7 +139,7 @@ func (u *Upload) open(ctx context.Context) (*writer, error) {
 		err = fmt.Errorf("upload %s: %w", u.id, ErrOutOfOrder)
 	}
 	if err != nil {
-		stream.Close()
+		stream.Close() //nolint:errcheck // the error that brought us here says more
 		return nil, err
 	}
 	return &writer{stream, h}, nil
@@ -161,7 +161,7 @@ func (u *Upload) Append(ctx context.Context, from io.Reader) error {
 	if err != nil {
 		return err
 	}
-	defer w.Close()
+	defer w.Close() //nolint:errcheck // it only lets others write
 	n, copyErr := w.copy(from)
 	if n > 0 {
 		// The request may be gone; what it brought is kept all the same.
@@ -199,7 +199,7 @@ func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) er
 	if err != nil {
 		return err
 	}
-	defer w.Close()
+	defer w.Close() //nolint:errcheck // it only lets others write
 	n, err := w.copy(from)
 	if err != nil {
 		return errors.Join(err, u.record(context.WithoutCancel(ctx), w, n))

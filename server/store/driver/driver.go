@@ -35,9 +35,9 @@ var (
 type Durability bool
 
 const (
-	// Durable: the object survives the loss of power.
+	// Durable means that the object survives the loss of power.
 	Durable Durability = true
-	// Relaxed: the object survives the end of the process; losing it with the machine costs a client a retry.
+	// Relaxed means that the object survives the end of the process; losing it with the machine costs a client a retry.
 	Relaxed Durability = false
 )
 
