@@ -5,6 +5,8 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 export CGO_ENABLED ?= 0
+# Everywhere the same flags, so that what was compiled once is compiled for all.
+export GOFLAGS := $(filter-out -trimpath,$(GOFLAGS)) -trimpath
 
 TOOL := hack/tool.sh
 GO_SOURCES := $(shell find api client cmd controllers pack server -name '*.go' -o -name '*.yml' -not -path '*/testdata/*' -o -name '*.json') go.mod go.sum

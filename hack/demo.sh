@@ -29,6 +29,8 @@ if [ -z "${KUBECONFIG:-}" ] && { [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0
 Elsewhere, use a cluster that you have: KUBECONFIG=~/.kube/config IMAGE_PREFIX=<a registry you can push to> make demo"
 fi
 mkdir -p "$work"
+# Nothing is left in the home folder.
+export KUBECACHEDIR=$PWD/$work/kube HELM_CACHE_HOME=$PWD/$work/helm HELM_CONFIG_HOME=$PWD/$work/helm HELM_DATA_HOME=$PWD/$work/helm
 registry_image=$(cat bin/images/registry.tar.name)
 operator_image=$(cat bin/images/operator.tar.name)
 helm=$(hack/tool.sh helm)/helm

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -47,13 +46,12 @@ func (c *cluster) cleanup(ctx context.Context) error {
 	for _, dir := range cgroupDirs() {
 		removeCgroups(dir)
 	}
-	if _, err := os.Stat(netnsPath()); err == nil {
-		if err := run(exec.CommandContext(ctx, "ip", "netns", "delete", namespace)); err != nil {
-			return err
-		}
+	// Its mount was among those above; without it, and without processes, the namespace is gone.
+	if err := os.Remove(c.netns()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
 	// What pods were run with is void without the processes: the kubelet makes it anew.
-	return errors.Join(os.RemoveAll(c.path("run")), os.RemoveAll(c.path("kubelet")))
+	return errors.Join(os.RemoveAll(c.path("run")), os.RemoveAll(c.path("kubelet")), os.RemoveAll(c.path("fixed")))
 }
 
 // processes finds the cluster's by where they are: in its network namespace, in its control groups, or a shim that
@@ -70,8 +68,8 @@ func (c *cluster) processes() []int {
 			return nil
 		})
 	}
-	namespaceID, _ := os.Stat(netnsPath()) //nolint:errcheck // there may be none
-	entries, _ := os.ReadDir("/proc")      //nolint:errcheck
+	namespaceID, _ := os.Stat(c.netns()) //nolint:errcheck // there may be none
+	entries, _ := os.ReadDir("/proc")    //nolint:errcheck
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
 		if err != nil || pid == os.Getpid() {
@@ -159,7 +157,7 @@ func (c *cluster) leftovers() []string {
 	for _, m := range c.mounts() {
 		left = append(left, "mount "+m)
 	}
-	for _, path := range append(cgroupDirs(), netnsPath(), c.state) {
+	for _, path := range append(cgroupDirs(), c.state) {
 		if _, err := os.Stat(path); err == nil {
 			left = append(left, path)
 		}

@@ -66,7 +66,7 @@ func (c *cluster) programs() []component {
 		}},
 		kube("kube-controller-manager", "--kubeconfig="+c.path("controller-manager.kubeconfig"), "--leader-elect=false",
 			"--service-account-private-key-file="+c.path("pki", "service-account.key"), "--root-ca-file="+c.path("pki", "ca.crt"),
-			"--use-service-account-credentials=true", "--bind-address=127.0.0.1",
+			"--use-service-account-credentials=true", "--bind-address=127.0.0.1", "--flex-volume-plugin-dir="+c.path("volume-plugins"),
 			"--cluster-signing-cert-file="+c.path("pki", "ca.crt"), "--cluster-signing-key-file="+c.path("pki", "ca.key")),
 		kube("kube-scheduler", "--kubeconfig="+c.path("scheduler.kubeconfig"), "--leader-elect=false", "--bind-address=127.0.0.1"),
 		kube("kubelet", "--kubeconfig="+c.path("kubelet.kubeconfig"), "--config="+c.path("kubelet.yaml"),
@@ -81,7 +81,7 @@ func (c *cluster) programs() []component {
 // get asks a URL inside the namespace.
 func (c *cluster) get(ctx context.Context, url string) error {
 	transport := &http.Transport{
-		DialContext:       func(ctx context.Context, _, address string) (net.Conn, error) { return dialInside(ctx, address) },
+		DialContext:       func(ctx context.Context, _, address string) (net.Conn, error) { return c.dialInside(ctx, address) },
 		DisableKeepAlives: true,
 	}
 	if ca, err := os.ReadFile(c.path("pki", "ca.crt")); err == nil {

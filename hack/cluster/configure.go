@@ -33,6 +33,9 @@ func (c *cluster) configure() error {
 			return err
 		}
 	}
+	if err := c.createFixedPaths(); err != nil {
+		return err
+	}
 	if err := c.createKeys(); err != nil {
 		return err
 	}
@@ -42,6 +45,41 @@ func (c *cluster) configure() error {
 		}
 	}
 	return c.createCgroups()
+}
+
+// createFixedPaths makes the folders to be covered where the machine lacks them, and notes which to remove again.
+func (c *cluster) createFixedPaths() error {
+	var made []string
+	for _, path := range fixedPaths {
+		for dir := path; ; dir = filepath.Dir(dir) {
+			if _, err := os.Stat(dir); err == nil {
+				break
+			}
+			made = append(made, dir)
+		}
+		if err := os.MkdirAll(path, 0o755); err != nil {
+			return err
+		}
+	}
+	f, err := os.OpenFile(c.path("made"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	for _, dir := range made {
+		fmt.Fprintln(f, dir)
+	}
+	return f.Close()
+}
+
+// removeFixedPaths removes what createFixedPaths made, as far as it is empty.
+func (c *cluster) removeFixedPaths() {
+	text, err := os.ReadFile(c.path("made"))
+	if err != nil {
+		return
+	}
+	for line := range strings.Lines(string(text)) {
+		os.Remove(strings.TrimSpace(line)) //nolint:errcheck // in use by somebody else then
+	}
 }
 
 // identities are the clients of the API server: kubeconfig name → (user, group).
@@ -247,6 +285,8 @@ BinaryName = "$RUNC"
 [plugins.'io.containerd.cri.v1.runtime'.cni]
 bin_dirs = ["$COMPONENTS"]
 conf_dir = "$STATE/cni"
+[plugins.'io.containerd.nri.v1.nri']
+disable = true
 [plugins.'io.containerd.internal.v1.opt']
 path = "$STATE/opt"
 `,

@@ -14,7 +14,7 @@ import (
 
 // dialInside connects to an address in the namespace. A socket belongs to the namespace of the thread that made it, so
 // the thread is moved there for that moment.
-func dialInside(ctx context.Context, address string) (net.Conn, error) {
+func (c *cluster) dialInside(ctx context.Context, address string) (net.Conn, error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	own, err := os.Open("/proc/thread-self/ns/net")
@@ -22,7 +22,7 @@ func dialInside(ctx context.Context, address string) (net.Conn, error) {
 		return nil, err
 	}
 	defer own.Close()
-	target, err := os.Open(netnsPath())
+	target, err := os.Open(c.netns())
 	if err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func dialInside(ctx context.Context, address string) (net.Conn, error) {
 }
 
 // forward serves a loopback port by connecting to an address in the namespace, until the context ends.
-func forward(ctx context.Context, port int, address string) error {
+func (c *cluster) forward(ctx context.Context, port int, address string) error {
 	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return fmt.Errorf("%w; choose another port with --api-port or --https-port", err)
@@ -53,15 +53,15 @@ func forward(ctx context.Context, port int, address string) error {
 			if err != nil {
 				return
 			}
-			go relay(ctx, conn.(*net.TCPConn), address)
+			go c.relay(ctx, conn.(*net.TCPConn), address)
 		}
 	}()
 	return nil
 }
 
-func relay(ctx context.Context, outside *net.TCPConn, address string) {
+func (c *cluster) relay(ctx context.Context, outside *net.TCPConn, address string) {
 	defer outside.Close()
-	conn, err := dialInside(ctx, address)
+	conn, err := c.dialInside(ctx, address)
 	if err != nil {
 		return
 	}

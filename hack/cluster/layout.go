@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 )
 
-// cluster is the whole of it. There is one per state folder; the namespace's name is fixed, so one per machine.
+// cluster is the whole of it. There is one per machine: its control groups have a fixed name.
 type cluster struct {
 	state      string
 	components string
@@ -18,7 +18,6 @@ type cluster struct {
 
 // Names and addresses inside the namespace. Nobody outside sees them.
 const (
-	namespace   = "packregistry-cluster"
 	nodeName    = "node-1"
 	nodeIP      = "10.89.0.2"
 	nodeSubnet  = "10.89.0.0/24"
@@ -38,7 +37,13 @@ func (c *cluster) path(parts ...string) string {
 
 func (c *cluster) bin(name string) string { return filepath.Join(c.components, name) }
 
-func netnsPath() string { return filepath.Join("/run/netns", namespace) }
+// netns is the file that keeps the network namespace. It is not made by `ip netns`, which would leave a mount of
+// /run/netns behind.
+func (c *cluster) netns() string { return c.path("netns") }
+
+// fixedPaths are folders that containerd, its shim, CNI and the kubelet write to whatever they are told. The supervisor
+// covers each with a folder of the cluster's own, in a mount namespace of its own.
+var fixedPaths = []string{"/run/containerd", "/var/lib/cni", "/var/lib/kubelet", "/var/log/containers"}
 
 // binaries are what components must hold; the Kubernetes programs are one file under several names.
 var binaries = []string{"kubernetes", "etcd", "containerd", "containerd-shim-runc-v2", "ctr", "coredns", "pause",
@@ -53,7 +58,7 @@ func (c *cluster) checkComponents() error {
 			return fmt.Errorf("the components lack %s: %w", name, err)
 		}
 	}
-	for _, name := range []string{"runc", "nft", "ip", "nsenter"} {
+	for _, name := range []string{"runc", "nft", "ip", "nsenter", "unshare"} {
 		if _, err := exec.LookPath(name); err != nil {
 			return fmt.Errorf("%s is not installed; on Debian: apt-get install runc nftables iproute2 util-linux", name)
 		}
@@ -64,5 +69,5 @@ func (c *cluster) checkComponents() error {
 // inside is a command in the cluster's network namespace. nsenter and not `ip netns exec`, which would hide the cgroup
 // mounts.
 func (c *cluster) inside(ctx context.Context, name string, args ...string) *exec.Cmd {
-	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + netnsPath(), "--", name}, args...)...)
+	return exec.CommandContext(ctx, "nsenter", append([]string{"--net=" + c.netns(), "--", name}, args...)...)
 }

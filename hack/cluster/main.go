@@ -135,6 +135,7 @@ func (c *cluster) down(ctx context.Context) error {
 	if err := c.stop(ctx); err != nil {
 		return err
 	}
+	c.removeFixedPaths()
 	if err := os.RemoveAll(c.state); err != nil {
 		return fmt.Errorf("remove %s: %w", c.state, err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 )
@@ -10,7 +11,10 @@ import (
 // createNetwork makes the namespace: a bridge that carries the node's address (there is no link to the outside), a
 // route for services, so that the node's own processes reach them, and forwarding between pods.
 func (c *cluster) createNetwork(ctx context.Context) error {
-	if err := run(exec.CommandContext(ctx, "ip", "netns", "add", namespace)); err != nil {
+	if err := os.WriteFile(c.netns(), nil, 0o600); err != nil {
+		return err
+	}
+	if err := run(exec.CommandContext(ctx, "unshare", "--net="+c.netns(), "true")); err != nil {
 		return err
 	}
 	for _, line := range []string{

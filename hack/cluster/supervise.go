@@ -24,7 +24,8 @@ func (c *cluster) running() bool {
 	return errors.Is(syscall.Flock(int(f.Fd()), syscall.LOCK_SH|syscall.LOCK_NB), syscall.EWOULDBLOCK)
 }
 
-// startSupervisor starts this program a second time, in a session of its own.
+// startSupervisor starts this program a second time, in a session and a mount namespace of its own: what the kubelet
+// and containerd mount is seen by nobody else, and gone with the last of the cluster's processes.
 func (c *cluster) startSupervisor() error {
 	log, err := os.OpenFile(c.path("logs", "supervisor.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -39,7 +40,7 @@ func (c *cluster) startSupervisor() error {
 		fmt.Sprintf("--api-port=%d", c.apiPort), fmt.Sprintf("--https-port=%d", c.httpsPort))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = "/"
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: syscall.CLONE_NEWNS}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
@@ -68,17 +69,34 @@ func (c *cluster) supervise(ctx context.Context) error {
 		port    int
 		address string
 	}{{c.apiPort, fmt.Sprintf("%s:%d", nodeIP, apiInside)}, {c.httpsPort, nodeIP + ":443"}} {
-		if err := forward(ctx, f.port, f.address); err != nil {
+		if err := c.forward(ctx, f.port, f.address); err != nil {
 			return err
 		}
 	}
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return fmt.Errorf("another supervisor runs: %w", err)
 	}
+	if err := c.coverFixedPaths(); err != nil {
+		return err
+	}
 	if err := os.WriteFile(c.path("supervisor.pid"), strconv.AppendInt(nil, int64(os.Getpid()), 10), 0o600); err != nil {
 		return err
 	}
 	return c.runAll(ctx)
+}
+
+// coverFixedPaths mounts folders of the cluster's own over fixedPaths.
+func (c *cluster) coverFixedPaths() error {
+	for _, path := range fixedPaths {
+		own := c.path("fixed", path)
+		if err := os.MkdirAll(own, 0o700); err != nil {
+			return err
+		}
+		if err := syscall.Mount(own, path, "", syscall.MS_BIND, ""); err != nil {
+			return fmt.Errorf("cover %s: %w", path, err)
+		}
+	}
+	return nil
 }
 
 // runAll starts every component and stops them in reverse.
