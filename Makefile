@@ -16,7 +16,9 @@ MODULES := . $(patsubst %/go.mod,%,$(wildcard hack/cluster/go.mod hack/image/go.
 
 ##@ Trying it
 .PHONY: demo
-demo: prepare build image bin/cluster ## A cluster, the operator, a PackRegistry, a pack: the whole product in one go
+demo: ## A cluster, the operator, a PackRegistry, a pack: the whole product in one go
+	@hack/demo.sh --check
+	@$(MAKE) --no-print-directory prepare build image $(if $(KUBECONFIG),,bin/cluster)
 	@hack/demo.sh
 
 .PHONY: demo-down
@@ -91,10 +93,12 @@ e2e: prepare build image bin/cluster ## The demo's path and more, on the local c
 
 .PHONY: lint
 lint: check-generated ## Formatting, vet, golangci-lint, chart, and generated files that are stale
+	@$(TOOL) cluster >/dev/null # shows how far it is, which vet of the same code would not
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "run gofmt on: $$unformatted"; exit 1; }
 	@for m in $(MODULES); do echo "vet $$m"; go -C $$m vet ./...; done
 	@for s in $$(git ls-files '*.sh' .ci/run); do bash -n $$s; done
-	@$$($(TOOL) golangci-lint)/golangci-lint run ./...
+	@lint=$$($(TOOL) golangci-lint)/golangci-lint; \
+	for m in . hack/cluster hack/image; do echo "golangci-lint $$m"; (cd $$m && $$lint run --config $(CURDIR)/.golangci.yml ./...); done
 	@helm=$$($(TOOL) helm)/helm; $$helm lint --quiet charts/packregistry-operator; $$helm template x charts/packregistry-operator >/dev/null
 	@$$($(TOOL) cluster)/kubectl kustomize config/default >/dev/null
 

@@ -474,6 +474,35 @@ func TestAPIForeignObjectsAreNotTakenOver(t *testing.T) {
 	}
 }
 
+// A PackRegistry that is deleted and made again at once waits for the garbage collector instead of giving up.
+func TestAPIChildrenOfAnEarlierRegistryAreWaitedFor(t *testing.T) {
+	_, r := ready(t)
+	must(t, api.Delete(t.Context(), r.DeepCopy()))
+	again := newRegistry(r.Namespace)
+	must(t, api.Create(t.Context(), again))
+	wantCondition(t, again, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonReconcileFailed, "earlier PackRegistry")
+	wantKstatus(t, again, status.InProgressStatus)
+	for _, child := range []client.Object{&appsv1.Deployment{}, &corev1.Service{}, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "packs-registry-users"}}} {
+		child.SetNamespace(r.Namespace)
+		if child.GetName() == "" {
+			child.SetName(r.Name)
+		}
+		must(t, api.Delete(t.Context(), child)) // as the garbage collector would
+	}
+	configs := &corev1.SecretList{}
+	must(t, api.List(t.Context(), configs, client.InNamespace(r.Namespace), client.HasLabels{children.LabelConfig}))
+	for i := range configs.Items {
+		must(t, api.Delete(t.Context(), &configs.Items[i]))
+	}
+	eventually(t, "the new one has a Deployment of its own", func() error {
+		d := get(t, r.Namespace, r.Name, &appsv1.Deployment{})
+		if controller := metav1.GetControllerOf(d); controller == nil || controller.UID != again.UID {
+			return fmt.Errorf("controlled by %v", controller)
+		}
+		return nil
+	})
+}
+
 func TestAPIConfigurationsOfThePastAreDeleted(t *testing.T) {
 	o, r := ready(t)
 	patchSpec(t, r, `{"headers":{"X-Test":["1"]}}`)

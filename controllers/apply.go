@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -106,6 +107,12 @@ func (e *conflictError) Error() string {
 	return fmt.Sprintf("%s %s exists already and is not this PackRegistry's (%s): delete or rename one of them", e.kind, e.name, e.because)
 }
 
+// ofEarlier says whether an object belongs to a PackRegistry of the same name that was deleted: it goes by itself.
+func ofEarlier(r *v1alpha1.PackRegistry, o client.Object) bool {
+	controller := metav1.GetControllerOf(o)
+	return controller != nil && controller.UID != r.UID && controller.Kind == "PackRegistry" && controller.Name == r.Name
+}
+
 // foreign says why an object is not ours, or "".
 func foreign(r *v1alpha1.PackRegistry, o client.Object) string {
 	if o.GetLabels()[children.LabelManagedBy] != children.ManagedBy || o.GetLabels()[children.LabelRegistry] != r.Name {
@@ -140,6 +147,9 @@ func (r *Reconciler) apply(ctx context.Context, o *observed, c child) error {
 		}
 	}
 	if live != nil {
+		if ofEarlier(o.registry, live) {
+			return errors.New("the one of an earlier PackRegistry of this name is still being deleted")
+		}
 		if why := foreign(o.registry, live); why != "" {
 			return &conflictError{c.kind(), c.name(), why}
 		}

@@ -18,7 +18,7 @@ esac
 [ -d "$source" ] || { echo "tool.sh: no tool $name in ${source%/*}" >&2; exit 2; }
 
 # The Go release is part of the key: what it builds differs.
-key=$( (go env GOVERSION GOARCH; cat "${BASH_SOURCE[0]}"; cd "$source" && find . -type f | LC_ALL=C sort | xargs cat) | sha256sum | cut -c1-16)
+key=$( (go env GOVERSION GOARCH; cat "${BASH_SOURCE[0]}"; cd "$source" && find . -type f | LC_ALL=C sort | xargs cat) | git hash-object --stdin | cut -c1-16)
 target=$cache/$name-$key
 if [ -e "$target/.complete" ]; then
   echo "$target"
@@ -28,7 +28,8 @@ fi
 say() { echo "$@" >&2; }
 mkdir -p "$cache"
 exec 9>"$cache/.lock"
-flock 9 # two builds at once would only take each other's processor
+# Two builds at once would only take each other's processor. (Not every system has flock; there they do.)
+! command -v flock >/dev/null 2>&1 || flock 9
 if [ -e "$target/.complete" ]; then
   echo "$target"
   exit
@@ -40,7 +41,8 @@ trap 'rm -rf "$work"' EXIT
 build() {
   local dir=$1 flags=$2 started=$SECONDS total
   shift 2
-  total=$(cd "$dir" && CGO_ENABLED=0 go list -deps "$@" | wc -l)
+  say "fetching the modules of $(basename "$dir")"
+  total=$(cd "$dir" && CGO_ENABLED=0 go list -deps "$@" 2> >(grep -v '^go: downloading' >&2) | wc -l)
   say "building $(basename "$dir") ($total packages; only the first time)"
   (cd "$dir" && CGO_ENABLED=0 go build -v -trimpath -ldflags "$flags" -o "$work/" "$@" 2>&1) |
     awk -v total="$total" '
@@ -54,7 +56,6 @@ small='-s -w'
 case $name in
 cluster)
   version=k8s.io/component-base/version
-  (cd "$source/kubernetes" && go mod download)
   build "$source/kubernetes" "$small -X $version.gitVersion=$kubernetes_version -X $version.gitMajor=1 -X $version.gitMinor=37 -X $version.gitTreeState=clean" .
   for program in kube-apiserver kubectl; do ln "$work/kubernetes" "$work/$program"; done
   build "$source/etcd" "$small" go.etcd.io/etcd/server/v3

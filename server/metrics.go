@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -50,7 +51,7 @@ func (m *metrics) observe(r *request, w *recorder, received int64, took time.Dur
 	if !slices.Contains(knownMethods, method) {
 		method = "other"
 	}
-	m.requests.WithLabelValues(r.route, method, statusClass(w.code())).Inc()
+	m.requests.WithLabelValues(r.route, method, strconv.Itoa(w.code())).Inc()
 	m.seconds.WithLabelValues(r.route, method).Observe(took.Seconds())
 	m.received.Add(float64(received))
 	m.sent.Add(float64(w.n))

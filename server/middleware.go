@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -238,5 +237,3 @@ func (b *countedBody) Read(p []byte) (int, error) {
 	b.n += int64(n)
 	return n, err
 }
-
-func statusClass(code int) string { return strconv.Itoa(code) }

@@ -39,7 +39,7 @@ func (c *cluster) dialInside(ctx context.Context, address string) (net.Conn, err
 
 // forward serves a loopback port by connecting to an address in the namespace, until the context ends.
 func (c *cluster) forward(ctx context.Context, port int, address string) error {
-	listener, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port))
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
 		return fmt.Errorf("%w; choose another port with --api-port or --https-port", err)
 	}
@@ -60,13 +60,13 @@ func (c *cluster) forward(ctx context.Context, port int, address string) error {
 }
 
 func (c *cluster) relay(ctx context.Context, outside *net.TCPConn, address string) {
-	defer outside.Close()
+	defer outside.Close() //nolint:errcheck // either side may hang up
 	conn, err := c.dialInside(ctx, address)
 	if err != nil {
 		return
 	}
 	inside := conn.(*net.TCPConn)
-	defer inside.Close()
+	defer inside.Close() //nolint:errcheck // ibid.
 	done := make(chan struct{}, 2)
 	pump := func(to, from *net.TCPConn) {
 		io.Copy(to, from) //nolint:errcheck // either side may hang up

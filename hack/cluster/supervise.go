@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 )
@@ -36,7 +35,8 @@ func (c *cluster) startSupervisor() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "supervise", "--state="+c.state, "--components="+c.components,
+	// Without a context: it outlives this process.
+	cmd := exec.Command(self, "supervise", "--state="+c.state, "--components="+c.components, //nolint:noctx // see above
 		fmt.Sprintf("--api-port=%d", c.apiPort), fmt.Sprintf("--https-port=%d", c.httpsPort))
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = "/"
@@ -51,7 +51,7 @@ func (c *cluster) startSupervisor() error {
 		case err := <-exited:
 			text, _ := os.ReadFile(log.Name()) //nolint:errcheck // for the message
 			lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-			return fmt.Errorf("the supervisor ended at once (%v): %s", err, lines[len(lines)-1])
+			return fmt.Errorf("the supervisor ended at once (%w): %s", err, lines[len(lines)-1])
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
@@ -196,15 +196,4 @@ func (c *cluster) stop(ctx context.Context) error {
 		}
 	}
 	return c.cleanup(ctx)
-}
-
-// parallel runs functions at once and joins their errors.
-func parallel(functions ...func() error) error {
-	errs := make([]error, len(functions))
-	var group sync.WaitGroup
-	for i, f := range functions {
-		group.Go(func() { errs[i] = f() })
-	}
-	group.Wait()
-	return errors.Join(errs...)
 }

@@ -26,11 +26,12 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	defer stop()
 	root := &cobra.Command{Use: "image", Short: "Build images from the Dockerfile without a container engine",
 		SilenceErrors: true, SilenceUsage: true}
 	root.AddCommand(buildCommand(), pushCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
+	err := root.ExecuteContext(ctx)
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "image:", err)
 		os.Exit(1)
 	}

@@ -41,8 +41,8 @@ type Config struct {
 type Log struct {
 	// Level is error, warn, info or debug.
 	Level string `yaml:"level,omitempty" oneof:"error warn info debug"`
-	// Formatter is text or json.
-	Formatter string `yaml:"formatter,omitempty" oneof:"text json"`
+	// Formatter is text or json; logstash is read as json.
+	Formatter string `yaml:"formatter,omitempty" oneof:"text json logstash"`
 	// Fields are added to every line.
 	Fields    map[string]any `yaml:"fields,omitempty"`
 	AccessLog AccessLog      `yaml:"accesslog,omitempty"`
@@ -68,8 +68,6 @@ type Storage struct {
 // Filesystem keeps packs below one directory.
 type Filesystem struct {
 	RootDirectory string `yaml:"rootdirectory,omitempty"`
-	// MaxThreads bounds how many file operations block the system at once.
-	MaxThreads int `yaml:"maxthreads,omitempty"`
 }
 
 // S3 keeps packs in a bucket of AWS or of a compatible server.

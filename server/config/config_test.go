@@ -218,6 +218,13 @@ func TestSectionsWithoutEffectWarn(t *testing.T) {
 	}
 }
 
+func TestWhatDistributionAcceptsIsAccepted(t *testing.T) {
+	c, warnings := parse(t, "version: 0.1\nlog: {formatter: logstash}\nstorage: {filesystem: {rootdirectory: /d, maxthreads: 100}}\n")
+	if c.Log.Formatter != "json" || len(warnings) != 2 {
+		t.Errorf("formatter %s, warnings %v", c.Log.Formatter, warnings)
+	}
+}
+
 func TestAliasesThatExpandWithoutEndAreRefused(t *testing.T) {
 	text := "a0: &a0 [x, x]\n"
 	for i := 1; i < 30; i++ {

@@ -30,6 +30,10 @@ func (d *decoder) validate(c *Config) {
 	if c.Version != Version {
 		d.fail("version: %q; this server reads version: %s", c.Version, Version)
 	}
+	if c.Log.Formatter == "logstash" {
+		d.warn("log.formatter: logstash is written as json, without its envelope")
+		c.Log.Formatter = "json"
+	}
 	d.validateStorage(c.Storage)
 	d.validateHTTP(&c.HTTP)
 	if c.Auth != nil && c.Auth.HTPasswd == nil {

@@ -170,7 +170,17 @@ func TestBrokenConnectionIsResumed(t *testing.T) {
 		if u.Offset() != 4 {
 			t.Fatalf("stands at %d", u.Offset())
 		}
-		must(t, u.Commit(ctx, strings.NewReader(" and half"), digest.FromString("half and half")))
+		// The last request breaks too: at once, and then in the middle.
+		d := digest.FromString("half and half")
+		err = u.Commit(ctx, iotest.ErrReader(io.ErrUnexpectedEOF), d)
+		wantErr(t, err, io.ErrUnexpectedEOF)
+		if errors.Is(err, ErrOutOfOrder) {
+			t.Errorf("the client did nothing wrong: %v", err)
+		}
+		wantErr(t, u.Commit(ctx, io.MultiReader(strings.NewReader(" and "), iotest.ErrReader(io.ErrUnexpectedEOF)), d), io.ErrUnexpectedEOF)
+		u, err = r.Upload(ctx, u.ID())
+		must(t, err)
+		must(t, u.Commit(ctx, strings.NewReader("half"), d))
 	})
 }
 

@@ -201,8 +201,11 @@ func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) er
 	}
 	defer w.Close() //nolint:errcheck // it only lets others write
 	n, err := w.copy(from)
+	if err != nil && n > 0 {
+		err = errors.Join(err, u.record(context.WithoutCancel(ctx), w, n))
+	}
 	if err != nil {
-		return errors.Join(err, u.record(context.WithoutCancel(ctx), w, n))
+		return err
 	}
 	found, err := u.digest(ctx, w, d.Algorithm())
 	if err != nil {

@@ -1,0 +1,85 @@
+package main
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"packregistry.dev/client"
+	"packregistry.dev/internal/testpack"
+)
+
+// packctl runs a command line and returns what it prints.
+func packctl(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := newCommand()
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetIn(strings.NewReader("secret\n"))
+	cmd.SetArgs(append([]string{"--home", t.TempDir()}, args...))
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func TestValidate(t *testing.T) {
+	out, err := packctl(t, "pack", "validate", testpack.Dir(t, "demo", "1.0.0", nil))
+	if err != nil || out != "demo:1.0.0 is a valid pack\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	_, err = packctl(t, "pack", "validate", testpack.Dir(t, "demo", "1.0.0", map[string]string{"values.yaml": "", "manifests/app.yaml": ""}))
+	if err == nil || !strings.Contains(err.Error(), "2 found") {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestErrorsOfTheCommandLine(t *testing.T) {
+	for args, words := range map[string]string{
+		"pack push %s":         "packctl registry login",
+		"pack push --force %s": "--force needs --message",
+		"pack ls":              "there is no default",
+		"pack pull demo x":     "NAME:TAG or NAME@DIGEST",
+		"pack validate /none":  "no such file",
+		"registry login http://x --username a --password-stdin": "--insecure",
+		"registry login x --password-stdin":                     "--username",
+		"registry login a/b":                                    "host or host:port",
+		"registry login 127.0.0.1:1 -u a --password-stdin":      "connection refused",
+	} {
+		line := strings.Fields(strings.ReplaceAll(args, "%s", testpack.Dir(t, "demo", "1.0.0", nil)))
+		out, err := packctl(t, line...)
+		if err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %v", args, err)
+		}
+		if strings.Contains(out, "secret") || err != nil && strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s shows the password", args)
+		}
+	}
+}
+
+func TestSplitReference(t *testing.T) {
+	for in, want := range map[string][2]string{
+		"a:1": {"a", "1"}, "a@sha256:b": {"a", "sha256:b"}, "a/b:1": {"a/b", "1"}, "a": {}, ":1": {}, "a:": {},
+	} {
+		name, reference, err := splitReference(in)
+		if name != want[0] || reference != want[1] || (err == nil) != (want[0] != "") {
+			t.Errorf("%s: %s %s %v", in, name, reference, err)
+		}
+	}
+}
+
+func TestPrintList(t *testing.T) {
+	list := []client.Listed{{Name: "a", Tags: []string{"1", "2"}}}
+	for format, want := range map[string]string{
+		"table": "PACK   TAG\na      1\na      2\n",
+		"json":  "[\n  {\n    \"name\": \"a\",\n    \"tags\": [\n      \"1\",\n      \"2\"\n    ]\n  }\n]\n",
+		"yaml":  "- name: a\n  tags:\n  - \"1\"\n  - \"2\"\n",
+	} {
+		var out bytes.Buffer
+		if err := printList(&out, list, format); err != nil || out.String() != want {
+			t.Errorf("%s: %q, %v", format, out.String(), err)
+		}
+	}
+	if err := printList(&bytes.Buffer{}, list, "xml"); err == nil {
+		t.Error("xml is accepted")
+	}
+}

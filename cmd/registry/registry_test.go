@@ -1,0 +1,65 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func registry(t *testing.T, args ...string) (string, error) {
+	t.Helper()
+	var out bytes.Buffer
+	cmd := newCommand()
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	cmd.SetArgs(args)
+	err := cmd.ExecuteContext(t.Context())
+	return out.String(), err
+}
+
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "config.yml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestConfigCheck(t *testing.T) {
+	if out, err := registry(t, "config", "--check"); err != nil || !strings.Contains(out, "is valid") {
+		t.Errorf("the default: %q, %v", out, err)
+	}
+	path := file(t, "version: 0.1\nstorage: inmemory\nauht: {}\n")
+	if _, err := registry(t, "config", "--check", path); err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "did you mean auth?") {
+		t.Errorf("%v", err)
+	}
+	if out, err := registry(t, "config", "--check", "--lenient", path); err != nil || !strings.Contains(out, "warning: auht (line 3)") {
+		t.Errorf("%q, %v", out, err)
+	}
+}
+
+func TestServeRefusesWhatCannotBe(t *testing.T) {
+	for text, words := range map[string]string{
+		"version: 0.1\nstorage: inmemory\nauth: {htpasswd: {path: /none}}\n":                  "auth.htpasswd.path",
+		"version: 0.1\nstorage: inmemory\nhttp: {tls: {certificate: /none, key: /none}}\n":    "http.tls",
+		"version: 0.1\nstorage: {filesystem: {rootdirectory: /proc/none}}\n":                  "storage.filesystem.rootdirectory",
+		"version: 0.1\nstorage: inmemory\nhttp: {addr: '192.0.2.1:5000'}\n":                   "http.addr",
+		"version: 0.1\nstorage: inmemory\nhttp: {addr: ':0', debug: {addr: '192.0.2.1:1'}}\n": "http.debug.addr",
+	} {
+		if _, err := registry(t, "serve", file(t, text)); err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if _, err := registry(t, "serve", "/none/config.yml"); err == nil || !strings.Contains(err.Error(), "/none/config.yml") {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+func TestVersion(t *testing.T) {
+	if out, err := registry(t, "version"); err != nil || !strings.HasPrefix(out, "registry ") {
+		t.Errorf("%q, %v", out, err)
+	}
+}
