@@ -26,6 +26,10 @@ forward_pid=
 cleanup() { [ -z "$forward_pid" ] || kill "$forward_pid" 2>/dev/null || true; }
 trap cleanup EXIT
 
+# The local cluster's own kubeconfig, which the last run told to export, means the local cluster.
+if [ -n "${KUBECONFIG:-}" ] && [ "$KUBECONFIG" = "$(bin/cluster kubeconfig 2>/dev/null)" ]; then
+  unset KUBECONFIG
+fi
 if [ -z "${KUBECONFIG:-}" ] && { [ "$(uname -s)" != Linux ] || [ "$(id -u)" != 0 ]; }; then
   fail "the local cluster needs Linux and root, for namespaces and mounts.
 Elsewhere, use a cluster that you have: KUBECONFIG=~/.kube/config IMAGE_PREFIX=<a registry you can push to> make demo"
