@@ -67,11 +67,14 @@ func Connect(s Server) (*Client, error) {
 // Ping checks that the server answers and takes the credentials.
 func (c *Client) Ping(ctx context.Context) error { return explain(c.registry.Ping(ctx)) }
 
+// ErrDenied is returned where the server does not take the credentials.
+var ErrDenied = errors.New("refused the credentials")
+
 // explain turns refusals into words that say what to do.
 func explain(err error) error {
 	var response *errcode.ErrorResponse
 	if errors.As(err, &response) && response.StatusCode == http.StatusUnauthorized {
-		return fmt.Errorf("%s refused the credentials; log in with: packctl registry login %s", response.URL.Host, response.URL.Host)
+		return fmt.Errorf("%s %w; log in with: packctl registry login %s", response.URL.Host, ErrDenied, response.URL.Host)
 	}
 	if errors.Is(err, auth.ErrBasicCredentialNotFound) {
 		return errors.New("the server asks for credentials; log in with: packctl registry login SERVER")

@@ -132,7 +132,14 @@ for _ in $(seq 50); do
   sleep 0.2
 done
 show "\$ packctl registry login $server --username $user"
-printf '%s' $password | bin/packctl --home "$work/packctl" --ca-file "$work/ca.crt" registry login $server --username $user --password-stdin --default | sed 's/^/    /'
+login() { printf '%s' $password | bin/packctl --home "$work/packctl" --ca-file "$work/ca.crt" registry login $server --username $user --password-stdin --default 2>&1; }
+# Where the users have just changed, the running registry needs a moment to see it.
+for try in $(seq 50); do
+  said=$(login) && break
+  [ "$try" != 50 ] || fail "$said"
+  sleep 0.2
+done
+echo "$said" | sed 's/^/    /'
 show "\$ packctl pack push examples/packs/hello"
 bin/packctl --home "$work/packctl" --ca-file "$work/ca.crt" pack push examples/packs/hello | tee "$work/push" | sed 's/^/    /'
 

@@ -54,7 +54,11 @@ func login(ctx context.Context, out io.Writer, o *options, s client.Server, make
 	if err != nil {
 		return err
 	}
-	if err := c.Ping(ctx); err != nil {
+	err = c.Ping(ctx)
+	if errors.Is(err, client.ErrDenied) {
+		err = errors.New("unknown user or wrong password")
+	}
+	if err != nil {
 		return fmt.Errorf("login to %s: %w", s.Host, err)
 	}
 	config, err := client.LoadConfig(o.home)
