@@ -108,7 +108,10 @@ started=$(date +%s)
 kubectl kustomize config/samples |
   if [ -n "$local_cluster" ]; then cat; else sed 's/type: LoadBalancer/type: ClusterIP/'; fi |
   kubectl -n $namespace apply --server-side -f - | sed 's/^/    /'
-kubectl -n $namespace wait packregistry/packs --for=condition=Ready --timeout=2m >/dev/null ||
+# An operator that was upgraded just now first rolls its registries to the new image.
+{ kubectl -n $namespace wait packregistry/packs --for=jsonpath='{.status.image}'="$registry_image" --timeout=2m &&
+  kubectl -n $namespace rollout status deployment/packs --timeout=2m &&
+  kubectl -n $namespace wait packregistry/packs --for=condition=Ready --timeout=2m; } >/dev/null ||
   { kubectl -n $namespace describe packregistry packs >&2; fail "the PackRegistry did not become ready"; }
 show "Ready=True after $(($(date +%s) - started)) s"
 kubectl -n $namespace get packregistry | sed 's/^/    /'
