@@ -82,6 +82,7 @@ unit: ## Unit tests, and the operator's tests against a real API server, with th
 	@mkdir -p bin/test
 	@export KUBEBUILDER_ASSETS=$$($(TOOL) cluster); \
 	CGO_ENABLED=1 $$($(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile bin/test/unit.json -- -race -timeout 15m $$(go list ./... | grep -v /test/e2e)
+	@cd hack/image && $$($(CURDIR)/$(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile $(CURDIR)/bin/test/image.json -- -timeout 10m ./...
 
 .PHONY: conformance
 conformance: bin/registry ## The official OCI distribution conformance program against the registry

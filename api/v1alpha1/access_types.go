@@ -1,0 +1,127 @@
+package v1alpha1
+
+// SecretRef names a Secret of the PackRegistry's namespace.
+type SecretRef struct {
+	// Name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+}
+
+// AuthSpec says who may come in.
+//
+// +kubebuilder:validation:ExactlyOneOf=secretRefs;anonymous
+// +kubebuilder:validation:XValidation:rule="has(self.secretRefs) || (!has(self.realm) && !has(self.readOnlyUsers) && !has(self.anonymousPull))",message="realm, readOnlyUsers and anonymousPull go with secretRefs"
+type AuthSpec struct {
+	// SecretRefs name Secrets with users: Opaque ones with htpasswd lines of bcrypt hashes, or kubernetes.io/basic-auth.
+	// They are merged; where a user is in several, the first holds. Changes take effect without a restart.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=16
+	SecretRefs []AuthSecretRef `json:"secretRefs,omitempty"`
+	// Anonymous lets everybody pull, and nobody push.
+	// +optional
+	Anonymous *AnonymousSpec `json:"anonymous,omitempty"`
+	// Realm is what browsers show when they ask for the password.
+	// +optional
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[^"\\\r\n]*$`
+	Realm string `json:"realm,omitempty"`
+	// ReadOnlyUsers may pull, but not push or delete.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=255
+	ReadOnlyUsers []string `json:"readOnlyUsers,omitempty"`
+	// AnonymousPull lets everybody pull; pushing needs a user.
+	// +optional
+	AnonymousPull bool `json:"anonymousPull,omitempty"`
+}
+
+// AnonymousSpec has no settings.
+type AnonymousSpec struct{}
+
+// AuthSecretRef names a Secret with users.
+type AuthSecretRef struct {
+	// Name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Key with the htpasswd lines; htpasswd if left out. Not for Secrets of type kubernetes.io/basic-auth.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Key string `json:"key,omitempty"`
+}
+
+// TLSVersion is a version of TLS.
+// +kubebuilder:validation:Enum="1.2";"1.3"
+type TLSVersion string
+
+// TLSSpec is the certificate that clients see.
+//
+// +kubebuilder:validation:ExactlyOneOf=secretRef;letsEncrypt;issuerRef;selfSigned;disabled
+type TLSSpec struct {
+	// SecretRef names a Secret of type kubernetes.io/tls. Changes take effect without a restart.
+	// +optional
+	SecretRef *SecretRef `json:"secretRef,omitempty"`
+	// LetsEncrypt lets the registry obtain certificates from Let's Encrypt, or another ACME server.
+	// +optional
+	LetsEncrypt *LetsEncryptSpec `json:"letsEncrypt,omitempty"`
+	// IssuerRef lets cert-manager issue the certificate.
+	// +optional
+	IssuerRef *IssuerRef `json:"issuerRef,omitempty"`
+	// SelfSigned uses a certificate authority that the operator makes, keeps and publishes.
+	// +optional
+	SelfSigned *SelfSignedSpec `json:"selfSigned,omitempty"`
+	// Disabled serves plain HTTP: for an Ingress or a Gateway that ends TLS, or for a network that is trusted.
+	// +optional
+	Disabled *DisabledSpec `json:"disabled,omitempty"`
+	// MinimumVersion that clients must speak: "1.2" (the default) or "1.3".
+	// +optional
+	MinimumVersion TLSVersion `json:"minimumVersion,omitempty"`
+	// ClientCARef names a Secret whose ca.crt clients must show a certificate of.
+	// +optional
+	ClientCARef *SecretRef `json:"clientCARef,omitempty"`
+}
+
+// LetsEncryptSpec is an account with an ACME server.
+type LetsEncryptSpec struct {
+	// Email that the server warns when a certificate is about to expire.
+	// +optional
+	// +kubebuilder:validation:MaxLength=320
+	Email string `json:"email,omitempty"`
+	// DirectoryURL of the ACME server; Let's Encrypt if left out.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^https://.+$`
+	DirectoryURL string `json:"directoryURL,omitempty"`
+	// CARef names a Secret whose ca.crt the ACME server's own certificate is checked against.
+	// +optional
+	CARef *SecretRef `json:"caRef,omitempty"`
+}
+
+// IssuerRef names an issuer of cert-manager.
+type IssuerRef struct {
+	// Name of the issuer.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// Kind is Issuer (the default), ClusterIssuer, or that of another group.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind,omitempty"`
+	// Group of the issuer; cert-manager.io if left out.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Group string `json:"group,omitempty"`
+}
+
+// SelfSignedSpec has no settings.
+type SelfSignedSpec struct{}
+
+// DisabledSpec has no settings.
+type DisabledSpec struct{}

@@ -1,0 +1,115 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+)
+
+// StorageSpec is where packs are kept. Its kind cannot be changed: packs would be left behind.
+//
+// +kubebuilder:validation:ExactlyOneOf=persistentVolumeClaim;s3;inMemory
+// +kubebuilder:validation:XValidation:rule="has(self.persistentVolumeClaim) == has(oldSelf.persistentVolumeClaim) && has(self.s3) == has(oldSelf.s3)",message="the kind of storage cannot be changed: make another PackRegistry and copy the packs"
+type StorageSpec struct {
+	// PersistentVolumeClaim keeps packs on a volume.
+	// +optional
+	PersistentVolumeClaim *PersistentVolumeClaimSpec `json:"persistentVolumeClaim,omitempty"`
+	// S3 keeps packs in a bucket of AWS or of a compatible server. Objects in it are never deleted with the PackRegistry.
+	// +optional
+	S3 *S3Spec `json:"s3,omitempty"`
+	// InMemory forgets all packs when the pod ends. For trying things out.
+	// +optional
+	InMemory *InMemorySpec `json:"inMemory,omitempty"`
+}
+
+// DeletionPolicy says what becomes of packs when their PackRegistry is deleted.
+// +kubebuilder:validation:Enum=Retain;Delete
+type DeletionPolicy string
+
+const (
+	// DeletionRetain keeps the claim. A PackRegistry of the same name finds it again.
+	DeletionRetain DeletionPolicy = "Retain"
+	// DeletionDelete deletes the claim with the PackRegistry.
+	DeletionDelete DeletionPolicy = "Delete"
+)
+
+// PersistentVolumeClaimSpec is a claim that the operator makes, or one that exists (claimName).
+//
+// +kubebuilder:validation:XValidation:rule="has(self.claimName) ? !has(self.size) && !has(self.storageClassName) && !has(self.accessModes) : has(self.size)",message="give a size for a claim to be made, or the claimName of one that exists; claimName excludes size, storageClassName and accessModes"
+// +kubebuilder:validation:XValidation:rule="has(self.claimName) == has(oldSelf.claimName) && (!has(self.claimName) || self.claimName == oldSelf.claimName)",message="claimName cannot be changed: the packs are on the other claim"
+// +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storageClassName cannot be changed"
+// +kubebuilder:validation:XValidation:rule="has(self.accessModes) == has(oldSelf.accessModes) && (!has(self.accessModes) || self.accessModes == oldSelf.accessModes)",message="accessModes cannot be changed"
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",message="a claim can grow, but not shrink"
+// +kubebuilder:validation:XValidation:rule="!has(self.claimName) || !has(self.deletionPolicy) || self.deletionPolicy == 'Retain'",message="a claim that was not made by the operator is not deleted by it: deletionPolicy: Delete excludes claimName"
+type PersistentVolumeClaimSpec struct {
+	// Size of the claim. It can grow where the storage class can expand volumes.
+	// +optional
+	Size *resource.Quantity `json:"size,omitempty"`
+	// StorageClassName; the cluster's default class if left out.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	StorageClassName *string `json:"storageClassName,omitempty"`
+	// AccessModes of the claim; [ReadWriteOnce] if left out.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MinItems=1
+	// +kubebuilder:validation:MaxItems=4
+	// +kubebuilder:validation:items:Enum=ReadWriteOnce;ReadWriteOncePod;ReadWriteMany
+	AccessModes []corev1.PersistentVolumeAccessMode `json:"accessModes,omitempty"`
+	// ClaimName is a claim that exists.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	ClaimName string `json:"claimName,omitempty"`
+	// DeletionPolicy says what becomes of the claim when the PackRegistry is deleted: Retain (the default) or Delete.
+	// +optional
+	// +kubebuilder:default=Retain
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// S3Spec is a bucket.
+//
+// +kubebuilder:validation:XValidation:rule="self.bucket == oldSelf.bucket && has(self.rootDirectory) == has(oldSelf.rootDirectory) && (!has(self.rootDirectory) || self.rootDirectory == oldSelf.rootDirectory)",message="bucket and rootDirectory cannot be changed: the packs are elsewhere"
+type S3Spec struct {
+	// Bucket that exists.
+	// +required
+	// +kubebuilder:validation:MinLength=3
+	// +kubebuilder:validation:MaxLength=63
+	Bucket string `json:"bucket"`
+	// Region of the bucket.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	Region string `json:"region,omitempty"`
+	// Endpoint is the URL of an S3-compatible server; AWS if left out.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^https?://[^/]+/?$`
+	Endpoint string `json:"endpoint,omitempty"`
+	// RootDirectory is a prefix of all keys.
+	// +optional
+	// +kubebuilder:validation:MaxLength=256
+	RootDirectory string `json:"rootDirectory,omitempty"`
+	// Encrypt asks the server to encrypt objects at rest.
+	// +optional
+	Encrypt bool `json:"encrypt,omitempty"`
+	// KMSKeyID encrypts with a key of AWS KMS.
+	// +optional
+	// +kubebuilder:validation:MaxLength=2048
+	KMSKeyID string `json:"kmsKeyID,omitempty"`
+	// ForcePathStyle puts the bucket into the path instead of the host; the default where there is an endpoint.
+	// +optional
+	ForcePathStyle *bool `json:"forcePathStyle,omitempty"`
+	// StorageClass of the objects.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	StorageClass string `json:"storageClass,omitempty"`
+	// SecretRef names a Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN if there
+	// is one. Without it the pod's own identity is used.
+	// +optional
+	SecretRef *SecretRef `json:"secretRef,omitempty"`
+	// CARef names a Secret whose ca.crt the endpoint's certificate is checked against.
+	// +optional
+	CARef *SecretRef `json:"caRef,omitempty"`
+}
+
+// InMemorySpec has no settings.
+type InMemorySpec struct{}
