@@ -168,6 +168,7 @@ func TestErrorsNameKeyLineAndMend(t *testing.T) {
 		{"variable of the wrong kind", minimal, []string{"REGISTRY_HTTP_HTTP2_DISABLED=perhaps"}, []string{"http.http2.disabled", "neither true nor false"}},
 		{"index with a gap", minimal, []string{"REGISTRY_HTTP_TLS_CLIENTCAS_1=/b"}, []string{"REGISTRY_HTTP_TLS_CLIENTCAS_1", "index 1"}},
 		{"what comes later", minimal + "manifests: {missing: accept}\n", nil, []string{"manifests (line 3): not supported by this version yet"}},
+		{"binary", minimal + "auth: {htpasswd: {path: !!binary 6A==}}\n", nil, []string{"line 3", "UTF-8"}},
 		{"not YAML", "version: [", nil, []string{"not YAML"}},
 		{"not a mapping", "- a\n", nil, []string{"must be a mapping"}},
 	} {

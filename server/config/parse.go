@@ -81,6 +81,9 @@ func expandAliases(n *yaml.Node, depth int, count *int) error {
 	if *count++; depth > maxDepth || *count > maxNodes {
 		return fmt.Errorf("line %d: nested too deeply, or aliases that expand without end", n.Line)
 	}
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!binary" {
+		return fmt.Errorf("line %d: every value must be text in UTF-8, not !!binary", n.Line)
+	}
 	for i, child := range n.Content {
 		if child.Kind == yaml.AliasNode {
 			resolved := *child.Alias
