@@ -41,7 +41,7 @@ func (c *cluster) dialInside(ctx context.Context, address string) (net.Conn, err
 func (c *cluster) forward(ctx context.Context, port int, address string) error {
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", port))
 	if err != nil {
-		return fmt.Errorf("%w; choose another port with --api-port or --https-port", err)
+		return fmt.Errorf("%w; choose another port with --api-port or --https-port (HTTPS_PORT=… make demo)", err)
 	}
 	go func() {
 		<-ctx.Done()

@@ -36,9 +36,9 @@ func main() {
 	err := newCommand().ExecuteContext(ctx)
 	stop()
 	if err != nil {
-		var exit *exec.ExitError
-		if errors.As(err, &exit) && exit.ExitCode() > 0 {
-			os.Exit(exit.ExitCode()) // of `exec`: the command has said what was wrong
+		var failed commandFailed
+		if errors.As(err, &failed) {
+			os.Exit(failed.status) // the command has said what was wrong
 		}
 		fmt.Fprintln(os.Stderr, "cluster:", err)
 		os.Exit(1)
@@ -165,8 +165,18 @@ func (c *cluster) exec(ctx context.Context, args []string) error {
 	cmd := c.inside(ctx, args[0], args[1:]...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+c.path("admin.kubeconfig"), "PATH="+c.components+":"+os.Getenv("PATH"))
-	return cmd.Run()
+	err := cmd.Run()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() > 0 {
+		return commandFailed{exit.ExitCode()}
+	}
+	return err
 }
+
+// commandFailed is the exit status of a command that `exec` ran.
+type commandFailed struct{ status int }
+
+func (c commandFailed) Error() string { return fmt.Sprintf("exit status %d", c.status) }
 
 // wait polls until ready returns nil.
 func (c *cluster) wait(ctx context.Context, what string, limit time.Duration, ready func(context.Context) error) error {

@@ -51,7 +51,7 @@ func (c *cluster) startSupervisor() error {
 		case err := <-exited:
 			text, _ := os.ReadFile(log.Name()) //nolint:errcheck // for the message
 			lines := strings.Split(strings.TrimSpace(string(text)), "\n")
-			return fmt.Errorf("the supervisor ended at once (%w): %s", err, lines[len(lines)-1])
+			return fmt.Errorf("the supervisor ended at once (%w): %s", err, strings.TrimPrefix(lines[len(lines)-1], "cluster: "))
 		case <-time.After(20 * time.Millisecond):
 		}
 	}
