@@ -18,6 +18,7 @@ import (
 // pair that cannot be used leaves the last good one in place.
 type certificates struct {
 	c       *config.TLS
+	files   *watch.Files
 	log     *slog.Logger
 	current atomic.Pointer[material]
 }
@@ -29,7 +30,7 @@ type material struct {
 }
 
 func newCertificates(c *config.TLS, log *slog.Logger) (*certificates, error) {
-	s := &certificates{c: c, log: log}
+	s := &certificates{c: c, log: log, files: watch.New(append([]string{c.Certificate, c.Key}, c.ClientCAs...)...)}
 	m, err := s.read()
 	if err != nil {
 		return nil, fmt.Errorf("http.tls: %w", err)
@@ -61,8 +62,7 @@ func (s *certificates) read() (*material, error) {
 }
 
 func (s *certificates) watch(ctx context.Context, interval time.Duration) {
-	files := append([]string{s.c.Certificate, s.c.Key}, s.c.ClientCAs...)
-	watch.Files(ctx, interval, files, func() {
+	s.files.Run(ctx, interval, func() {
 		m, err := s.read()
 		if err != nil {
 			s.log.Error("cannot use the changed certificate; the last good one stays", "error", err)

@@ -37,6 +37,7 @@ const maxRemembered = 10_000
 // HTPasswd is a file of users.
 type HTPasswd struct {
 	path   string
+	files  *watch.Files
 	log    *slog.Logger
 	state  atomic.Pointer[state]
 	status atomic.Pointer[error]
@@ -59,7 +60,7 @@ type state struct {
 
 // OpenHTPasswd reads the file. A file that is missing or broken is an error: nobody is made up in its place.
 func OpenHTPasswd(path string, log *slog.Logger) (*HTPasswd, error) {
-	h := &HTPasswd{path: path, log: log, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	h := &HTPasswd{path: path, files: watch.New(path), log: log, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
 	if err := h.load(); err != nil {
 		return nil, fmt.Errorf("auth.htpasswd.path: %w", err)
 	}
@@ -89,7 +90,7 @@ func (h *HTPasswd) load() error {
 
 // Watch reads the file again whenever it changes, until the context ends.
 func (h *HTPasswd) Watch(ctx context.Context, interval time.Duration) {
-	watch.Files(ctx, interval, []string{h.path}, func() {
+	h.files.Run(ctx, interval, func() {
 		err := h.load()
 		h.status.Store(&err)
 		if err != nil {

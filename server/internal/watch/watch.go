@@ -13,10 +13,20 @@ import (
 // Interval is how often files are looked at.
 const Interval = time.Second
 
-// Files calls changed, from one goroutine, each time one of the files has become another one, has other content, or
-// comes or goes, until the context ends. What the files are when Files is called counts as known.
-func Files(ctx context.Context, interval time.Duration, files []string, changed func()) {
-	known := look(files)
+// Files are some files and how they were when they were last looked at.
+type Files struct {
+	paths []string
+	known []os.FileInfo
+}
+
+// New looks at the files for the first time. Call it before reading them: a change in between is then told too.
+func New(paths ...string) *Files {
+	return &Files{paths, look(paths)}
+}
+
+// Run calls changed each time one of the files has become another one, has other content, or comes or goes, until the
+// context ends.
+func (f *Files) Run(ctx context.Context, interval time.Duration, changed func()) {
 	ticker := time.NewTicker(interval)
 	defer ticker.Stop()
 	for {
@@ -25,18 +35,18 @@ func Files(ctx context.Context, interval time.Duration, files []string, changed 
 			return
 		case <-ticker.C:
 		}
-		if now := look(files); !same(known, now) {
-			known = now
+		if now := look(f.paths); !same(f.known, now) {
+			f.known = now
 			changed()
 		}
 	}
 }
 
 // look follows links, so that a swapped link shows as another file.
-func look(files []string) []os.FileInfo {
-	infos := make([]os.FileInfo, len(files))
-	for i, f := range files {
-		infos[i], _ = os.Stat(f) //nolint:errcheck // absence is a state too
+func look(paths []string) []os.FileInfo {
+	infos := make([]os.FileInfo, len(paths))
+	for i, path := range paths {
+		infos[i], _ = os.Stat(path) //nolint:errcheck // absence is a state too
 	}
 	return infos
 }
