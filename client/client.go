@@ -37,9 +37,7 @@ const annotationMessage = "dev.packregistry.message"
 
 // Client is a connection to one registry.
 type Client struct {
-	server   Server
 	registry *remote.Registry
-	door     *door
 }
 
 // Connect prepares a connection. Nothing is sent yet.
@@ -61,7 +59,7 @@ func Connect(s Server) (*Client, error) {
 			Username: s.Username, Password: s.Password,
 		}),
 	}
-	return &Client{server: s, registry: r, door: d}, nil
+	return &Client{r}, nil
 }
 
 // Ping checks that the server answers and takes the credentials.

@@ -12,6 +12,7 @@ import (
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -455,6 +456,41 @@ func TestAPIUsersFollowTheirSecretAndOutliveIt(t *testing.T) {
 	if merged() != line+"\n" {
 		t.Error("the last good users are gone")
 	}
+}
+
+// Events tell transitions, each once, and hold no secret.
+func TestAPIEvents(t *testing.T) {
+	o, r := ready(t)
+	must(t, api.Delete(t.Context(), usersSecret(r.Namespace, "")))
+	wantCondition(t, r, v1alpha1.ConditionAuthReady, metav1.ConditionFalse, v1alpha1.ReasonLastGoodUsers)
+	must(t, api.Create(t.Context(), usersSecret(r.Namespace, htpasswdLine(t, "ann", "secret"))))
+	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	o.settle(t)
+	eventually(t, "all events are there", func() error {
+		list := &eventsv1.EventList{}
+		if err := api.List(t.Context(), list, client.InNamespace(r.Namespace)); err != nil {
+			return err
+		}
+		seen := map[string]int{}
+		for _, e := range list.Items {
+			if e.Regarding.UID != r.UID {
+				continue
+			}
+			if strings.Contains(e.Note, "$2") {
+				t.Errorf("an event shows a hash: %s", e.Note)
+			}
+			seen[e.Type+" "+e.Reason]++
+			if e.Series != nil {
+				seen[e.Type+" "+e.Reason] += int(e.Series.Count) - 1
+			}
+		}
+		// Ready twice: in the beginning, and again.
+		want := map[string]int{"Normal Ready": 2, "Warning LastGoodUsers": 1, "Normal UsersKnown": 1}
+		if !maps.Equal(seen, want) {
+			return fmt.Errorf("%v, want %v", seen, want)
+		}
+		return nil
+	})
 }
 
 func TestAPIForeignObjectsAreNotTakenOver(t *testing.T) {

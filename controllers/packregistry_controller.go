@@ -18,6 +18,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -45,6 +46,10 @@ type Reconciler struct {
 	Image string
 	// Now is the clock.
 	Now func() time.Time
+
+	// told keeps, by name, the conditions that events have told. The cache may still show a status from before the one
+	// that was written last, and a transition would be told twice.
+	told sync.Map
 }
 
 // +kubebuilder:rbac:groups=packregistry.dev,resources=packregistries,verbs=get;list;watch
@@ -61,6 +66,9 @@ type Reconciler struct {
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	registry := &v1alpha1.PackRegistry{}
 	if err := r.Get(ctx, request.NamespacedName, registry); err != nil {
+		if apierrors.IsNotFound(err) {
+			r.told.Delete(request.NamespacedName)
+		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !registry.DeletionTimestamp.IsZero() {

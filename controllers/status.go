@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"packregistry.dev/api/v1alpha1"
@@ -367,8 +368,13 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 // tellTransitions makes an event of each condition that became another. What is only under way, and what was well from
 // the beginning, is no event.
 func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1alpha1.PackRegistryStatus) {
+	known := registry.Status.Conditions
+	last, found := r.told.Swap(client.ObjectKeyFromObject(registry), toldConditions{registry.UID, status.Conditions})
+	if t, ok := last.(toldConditions); found && ok && t.uid == registry.UID {
+		known = t.conditions
+	}
 	for _, now := range status.Conditions {
-		before := meta.FindStatusCondition(registry.Status.Conditions, now.Type)
+		before := meta.FindStatusCondition(known, now.Type)
 		if before != nil && before.Status == now.Status && before.Reason == now.Reason {
 			continue
 		}
@@ -385,6 +391,12 @@ func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1a
 		}
 		r.Recorder.Eventf(registry, nil, kind, now.Reason, now.Type, "%s", now.Message)
 	}
+}
+
+// toldConditions are the conditions of one object that events have told.
+type toldConditions struct {
+	uid        types.UID
+	conditions []metav1.Condition
 }
 
 // underWay are reasons that go away by themselves.

@@ -501,8 +501,26 @@ func newCertificate(t *testing.T, dir, commonName string) *x509.CertPool {
 	return pool
 }
 
-// run starts a whole server, listeners and all, and returns its address and what stops it.
-func run(t *testing.T, more string) (address string, stop func() error) {
+// lockedLog is a log that can be read while it is written.
+type lockedLog struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lockedLog) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lockedLog) says(words string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Contains(l.text.String(), words)
+}
+
+// run starts a whole server, listeners and all, and returns its address, its log and what stops it.
+func run(t *testing.T, more string) (address string, log *lockedLog, stop func() error) {
 	t.Helper()
 	c, _, err := config.Parse([]byte("version: 0.1\nstorage: inmemory\n"+more), config.Options{})
 	if err != nil {
@@ -514,24 +532,25 @@ func run(t *testing.T, more string) (address string, stop func() error) {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	listening, done := make(chan net.Addr, 1), make(chan error, 1)
+	log = &lockedLog{}
 	go func() {
-		done <- New(c, s, nil, slog.New(slog.DiscardHandler)).Run(ctx, func(a net.Addr) { listening <- a })
+		done <- New(c, s, nil, slog.New(slog.NewTextHandler(log, nil))).Run(ctx, func(a net.Addr) { listening <- a })
 	}()
 	stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { stop() }) //nolint:errcheck // tests that care call it
 	select {
 	case a := <-listening:
-		return a.String(), stop
+		return a.String(), log, stop
 	case err := <-done:
 		t.Fatal(err)
-		return "", nil
+		return "", nil, nil
 	}
 }
 
 func TestCertificateIsReloadedWithoutDroppingConnections(t *testing.T) {
 	dir := t.TempDir()
 	first := newCertificate(t, dir, "first")
-	address, _ := run(t, fmt.Sprintf("http: {addr: 'localhost:0', tls: {certificate: %[1]s/tls.crt, key: %[1]s/tls.key}}", dir))
+	address, log, _ := run(t, fmt.Sprintf("http: {addr: 'localhost:0', tls: {certificate: %[1]s/tls.crt, key: %[1]s/tls.key}}", dir))
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		t.Fatal(err)
@@ -563,9 +582,14 @@ func TestCertificateIsReloadedWithoutDroppingConnections(t *testing.T) {
 	if err := get(standing); err != nil {
 		t.Errorf("the connection that stood was dropped: %v", err)
 	}
-	// A pair that does not match leaves the last good one.
+	// A pair that does not match leaves the last good one, and is told.
 	if err := os.WriteFile(filepath.Join(dir, "tls.key"), []byte("broken"), 0o600); err != nil {
 		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); !log.says("cannot use the changed certificate"); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("the broken pair was never noticed")
+		}
 	}
 	if err := get(client(second)); err != nil {
 		t.Errorf("a broken pair took the good one away: %v", err)
@@ -573,7 +597,7 @@ func TestCertificateIsReloadedWithoutDroppingConnections(t *testing.T) {
 }
 
 func TestDrainingFinishesWhatIsInFlight(t *testing.T) {
-	address, stop := run(t, "http: {addr: '127.0.0.1:0', draintimeout: 10s}")
+	address, _, stop := run(t, "http: {addr: '127.0.0.1:0', draintimeout: 10s}")
 	response, err := http.Post("http://"+address+"/v2/a/blobs/uploads/", "", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -649,9 +673,14 @@ func FuzzPaths(f *testing.F) {
 	f.Add("GET", "/v2/a/manifests/t")
 	f.Add("GET", "/v1/../../x/blobs/sha256:y")
 	f.Fuzz(func(t *testing.T, method, path string) {
-		_, _, name, _, _ := match(method, path)
-		if store.ValidName(name) && strings.Contains(name, "..") {
-			t.Errorf("%q is taken for a name", name)
+		row, door, name, param, _ := match(method, path)
+		if row == nil {
+			return
+		}
+		// What was taken out of the path fits back into it.
+		want := strings.NewReplacer("{door}", door, "{name}", name, "{reference}", param, "{digest}", param, "{id}", param).Replace(row.pattern)
+		if path != want && path+"/" != want || strings.Contains(param, "/") {
+			t.Errorf("%s is read as %s", path, want)
 		}
 	})
 }

@@ -20,7 +20,6 @@ type cluster struct {
 const (
 	nodeName    = "node-1"
 	nodeIP      = "10.89.0.2"
-	nodeSubnet  = "10.89.0.0/24"
 	podSubnet   = "10.88.0.0/16"
 	serviceCIDR = "10.96.0.0/16"
 	apiService  = "10.96.0.1"

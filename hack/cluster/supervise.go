@@ -118,7 +118,10 @@ func (c *cluster) runAll(ctx context.Context) error {
 			c.keep(own, p)
 		}()
 		for p.ready != nil && ctx.Err() == nil && p.ready(ctx) != nil {
-			time.Sleep(50 * time.Millisecond)
+			select {
+			case <-ctx.Done():
+			case <-time.After(50 * time.Millisecond):
+			}
 		}
 	}
 	<-ctx.Done()

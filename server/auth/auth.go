@@ -44,7 +44,7 @@ type HTPasswd struct {
 
 	checks singleflight.Group
 	slots  chan struct{}
-	// computed counts bcrypt computations, for tests and metrics.
+	// computed counts bcrypt computations.
 	computed atomic.Int64
 }
 
@@ -55,7 +55,7 @@ type state struct {
 	key   [32]byte
 
 	mu         sync.RWMutex
-	remembered map[[32]byte]string
+	remembered map[[32]byte]struct{}
 }
 
 // OpenHTPasswd reads the file. A file that is missing or broken is an error: nobody is made up in its place.
@@ -82,7 +82,7 @@ func (h *HTPasswd) load() error {
 	if len(t.hashes) == 0 {
 		h.log.Warn("the users' file holds no usable line: nobody can log in", "file", h.path)
 	}
-	next := &state{table: t, remembered: map[[32]byte]string{}}
+	next := &state{table: t, remembered: map[[32]byte]struct{}{}}
 	rand.Read(next.key[:]) //nolint:errcheck // never fails
 	h.state.Store(next)
 	return nil
@@ -128,7 +128,7 @@ func (h *HTPasswd) Check(ctx context.Context, user, password string) error {
 		if !s.table.matches(user, []byte(password)) {
 			return nil, ErrDenied
 		}
-		s.remember(id, user)
+		s.remember(id)
 		return nil, nil
 	})
 	select {
@@ -147,7 +147,7 @@ func (s *state) identify(user, password string) (id [32]byte) {
 	return id
 }
 
-func (s *state) remember(id [32]byte, user string) {
+func (s *state) remember(id [32]byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.remembered) >= maxRemembered {
@@ -156,5 +156,5 @@ func (s *state) remember(id [32]byte, user string) {
 			break
 		}
 	}
-	s.remembered[id] = user
+	s.remembered[id] = struct{}{}
 }
