@@ -91,16 +91,16 @@ func (s *Server) startUpload(w http.ResponseWriter, r *request) error {
 		}
 		algorithm = whole.Algorithm()
 	}
-	upload, err := r.repository.NewUpload(r.Context(), algorithm)
-	if err != nil {
-		return err
-	}
 	if whole != "" {
-		if err := upload.Commit(r.Context(), r.Body, whole); err != nil {
+		if err := r.repository.PutStream(r.Context(), r.Body, whole); err != nil {
 			return uploadError(err)
 		}
 		s.created(w, r, "blobs/"+whole.String(), whole)
 		return nil
+	}
+	upload, err := r.repository.NewUpload(r.Context(), algorithm)
+	if err != nil {
+		return err
 	}
 	s.accepted(w, r, upload)
 	return nil

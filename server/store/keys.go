@@ -19,7 +19,7 @@ import (
 //	r/<R>/s/<D>/<D>        referrers by subject: the referrer's descriptor, listed while its manifest exists
 //	r/<R>/l/<D>            link: this blob is in this repository, and its bytes are at that key
 //	b/<alg>/<hh>/<hex>.<i> bytes of a blob, incarnation i
-//	u/<id>/<offset>        one step of an upload: what it takes to go on from there
+//	u/<id>/<number>        one step of an upload: what it takes to go on from there
 //
 // Every change is a series of writes with one commit point (marked !); what a crash leaves before it is invisible:
 //
@@ -41,7 +41,7 @@ const maxName = 255
 var (
 	nameGrammar = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
 	tagGrammar  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	idGrammar   = regexp.MustCompile(`^[a-z0-9]{20,64}$`)
+	idGrammar   = regexp.MustCompile(`^[0-9a-f]{10}[st][0-9a-f]{48}$`)
 
 	escaper   = strings.NewReplacer("-", "!", ".", "-", "/", ".")
 	unescaper = strings.NewReplacer("!", "-", "-", ".", ".", "/")
@@ -107,6 +107,6 @@ func bytesKey(d digest.Digest, incarnation int) string {
 const uploadsPrefix = "u/"
 
 func uploadPrefix(id string) string { return uploadsPrefix + id + "/" }
-func uploadKey(id string, offset int64) string {
-	return fmt.Sprintf("%s%019d", uploadPrefix(id), offset)
+func uploadKey(id string, number int) string {
+	return fmt.Sprintf("%s%09d", uploadPrefix(id), number)
 }

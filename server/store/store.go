@@ -45,11 +45,14 @@ const formatVersion = "packregistry/1\n"
 // Open opens the store on d, and lays one out where there is none.
 func Open(ctx context.Context, d driver.Driver) (*Store, error) {
 	s := &Store{d: d, now: time.Now}
-	err := d.Create(ctx, formatKey, []byte(formatVersion), driver.Durable)
-	if err != nil && !errors.Is(err, driver.ErrExist) {
-		return nil, fmt.Errorf("open the store: %w", err)
+	err := s.Check(ctx)
+	if errors.Is(err, driver.ErrNotExist) {
+		if err := ignoreExist(d.Create(ctx, formatKey, []byte(formatVersion), driver.Durable)); err != nil {
+			return nil, fmt.Errorf("open the store: %w", err)
+		}
+		err = s.Check(ctx)
 	}
-	return s, s.Check(ctx)
+	return s, err
 }
 
 // Check reads the store's format: it fails where the storage cannot be read, or holds a layout of another version.

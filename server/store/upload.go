@@ -5,11 +5,14 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"encoding"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -20,9 +23,13 @@ import (
 // Upload is a blob in the making. Its state lives in the store, so that any process can go on with it: each finished
 // step is an object of its own, created only where there is none, and so of two that write at once one wins.
 type Upload struct {
-	r    *Repository
-	id   string
-	step step
+	r  *Repository
+	id string
+	// number counts the steps that are finished, and step is the last of them.
+	number int
+	step   step
+	// private says that there is no object of it in the store.
+	private bool
 }
 
 // step is what it takes to go on from an offset.
@@ -52,58 +59,115 @@ func newHash(a digest.Algorithm) (hash.Hash, error) {
 
 // NewUpload begins an upload. Content is hashed with the algorithm as it comes in.
 func (r *Repository) NewUpload(ctx context.Context, a digest.Algorithm) (*Upload, error) {
+	u, err := r.newUpload(a)
+	if err != nil {
+		return nil, err
+	}
+	return u, r.s.d.Create(ctx, uploadKey(u.id, 0), nil, driver.Relaxed)
+}
+
+func (r *Repository) newUpload(a digest.Algorithm) (*Upload, error) {
+	started := r.s.now().UTC()
+	first, err := firstStep(r.name, started, a)
+	return &Upload{r: r, id: uploadID(r.name, started, a), step: first}, err
+}
+
+// PutStream stores a blob whose digest is known in one go, without an upload that others could see.
+func (r *Repository) PutStream(ctx context.Context, from io.Reader, d digest.Digest) error {
+	u, err := r.newUpload(d.Algorithm())
+	if err != nil {
+		return err
+	}
+	u.private = true
+	return u.Commit(ctx, from, d)
+}
+
+// firstStep is how every upload begins. It follows from the upload's id, so that nobody needs to read it.
+func firstStep(repository string, started time.Time, a digest.Algorithm) (step, error) {
 	h, err := newHash(a)
 	if err != nil {
-		return nil, err
+		return step{}, err
 	}
 	state, err := h.(encoding.BinaryMarshaler).MarshalBinary()
-	if err != nil {
-		return nil, err
+	return step{Repository: repository, Started: started, Algorithm: a, Hash: state}, err
+}
+
+// An upload's id says when it began, with which algorithm, and (by a hash) in which repository, so that its beginning
+// costs one write and no read: 10 digits of time, a letter, 16 of the repository, 32 at random.
+var algorithmLetters = map[digest.Algorithm]string{digest.SHA256: "s", digest.SHA512: "t"}
+
+func uploadID(repository string, started time.Time, a digest.Algorithm) string {
+	return fmt.Sprintf("%010x%s%s%s", started.Unix(), algorithmLetters[a], repositoryWord(repository), nonce())
+}
+
+func repositoryWord(name string) string {
+	sum := sha256.Sum256([]byte(name))
+	return hex.EncodeToString(sum[:8])
+}
+
+// uploadStarted returns when the upload of that id began; the zero time for what is no id.
+func uploadStarted(id string) time.Time {
+	if !idGrammar.MatchString(id) {
+		return time.Time{}
 	}
-	u := &Upload{r: r, id: nonce(), step: step{Repository: r.name, Started: r.s.now().UTC(), Algorithm: a, Hash: state}}
-	return u, r.s.d.Create(ctx, uploadKey(u.id, 0), mustJSON(u.step), driver.Relaxed)
+	seconds, err := strconv.ParseInt(id[:10], 16, 64)
+	if err != nil {
+		return time.Time{}
+	}
+	return time.Unix(seconds, 0).UTC()
 }
 
 // Upload finds an upload that was begun before, by any process.
 func (r *Repository) Upload(ctx context.Context, id string) (*Upload, error) {
-	if !idGrammar.MatchString(id) {
+	if !idGrammar.MatchString(id) || id[11:27] != repositoryWord(r.name) {
 		return nil, fmt.Errorf("upload %q: %w", id, ErrNotFound)
 	}
-	last, err := r.s.lastStep(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	if last.Repository != r.name {
-		return nil, fmt.Errorf("upload %s: %w", id, ErrNotFound)
-	}
-	return &Upload{r: r, id: id, step: last}, nil
+	u := &Upload{r: r, id: id}
+	var err error
+	u.number, u.step, err = r.lastStep(ctx, id)
+	return u, err
 }
 
-func (s *Store) lastStep(ctx context.Context, id string) (step, error) {
-	key, after := "", ""
+// lastStep returns how many steps an upload has finished, and the last one.
+func (r *Repository) lastStep(ctx context.Context, id string) (int, step, error) {
+	const page = 1000
+	last := ""
 	for {
-		names, err := s.d.List(ctx, uploadPrefix(id), after, 1000)
+		names, err := r.s.d.List(ctx, uploadPrefix(id), last, page)
 		if err != nil {
-			return step{}, err
+			return 0, step{}, err
 		}
-		if len(names) == 0 {
+		if len(names) > 0 {
+			last = names[len(names)-1]
+		}
+		if len(names) < page {
 			break
 		}
-		after = names[len(names)-1]
-		key = uploadPrefix(id) + after
 	}
-	if key == "" {
-		return step{}, fmt.Errorf("upload %s: %w", id, ErrNotFound)
+	if last == "" {
+		return 0, step{}, fmt.Errorf("upload %s: %w", id, ErrNotFound)
 	}
-	data, _, err := s.d.Read(ctx, key)
+	number, err := strconv.Atoi(last)
 	if err != nil {
-		return step{}, notFound(err, "upload", id)
+		return 0, step{}, fmt.Errorf("upload %s: damaged: a step called %q", id, last)
 	}
-	var last step
-	if err := json.Unmarshal(data, &last); err != nil {
-		return step{}, fmt.Errorf("upload %s: damaged: %w", id, err)
+	if number == 0 {
+		algorithm := digest.SHA256
+		if id[10:11] == algorithmLetters[digest.SHA512] {
+			algorithm = digest.SHA512
+		}
+		first, err := firstStep(r.name, uploadStarted(id), algorithm)
+		return 0, first, err
 	}
-	return last, nil
+	data, _, err := r.s.d.Read(ctx, uploadKey(id, number))
+	if err != nil {
+		return 0, step{}, notFound(err, "upload", id)
+	}
+	var found step
+	if err := json.Unmarshal(data, &found); err != nil {
+		return 0, step{}, fmt.Errorf("upload %s: damaged: %w", id, err)
+	}
+	return number, found, nil
 }
 
 // ID names the upload in URLs.
@@ -134,13 +198,15 @@ func (u *Upload) open(ctx context.Context) (*writer, error) {
 		return nil, notFound(err, "upload", u.id)
 	}
 	// Between our reading the last step and having the stream, another writer may have finished one.
-	last, err := u.r.s.lastStep(ctx, u.id)
-	if err == nil && last.Offset != u.step.Offset {
-		err = fmt.Errorf("upload %s: %w", u.id, ErrOutOfOrder)
-	}
-	if err != nil {
-		stream.Close() //nolint:errcheck // the error that brought us here says more
-		return nil, err
+	if stream.Exclusive() && !u.private {
+		number, _, err := u.r.lastStep(ctx, u.id)
+		if err == nil && number != u.number {
+			err = fmt.Errorf("upload %s: %w", u.id, ErrOutOfOrder)
+		}
+		if err != nil {
+			stream.Close() //nolint:errcheck // the error that brought us here says more
+			return nil, err
+		}
 	}
 	return &writer{stream, h}, nil
 }
@@ -182,29 +248,34 @@ func (u *Upload) record(ctx context.Context, w *writer, n int64) error {
 	if next.Hash, err = w.hash.(encoding.BinaryMarshaler).MarshalBinary(); err != nil {
 		return err
 	}
-	err = u.r.s.d.Create(ctx, uploadKey(u.id, next.Offset), mustJSON(next), driver.Relaxed)
+	err = u.r.s.d.Create(ctx, uploadKey(u.id, u.number+1), mustJSON(next), driver.Relaxed)
 	if errors.Is(err, driver.ErrExist) {
-		return fmt.Errorf("upload %s: %w", u.id, ErrOutOfOrder)
+		return fmt.Errorf("upload %s: another request wrote to it: %w", u.id, ErrOutOfOrder)
 	}
 	if err == nil {
-		u.step = next
+		u.number, u.step = u.number+1, next
 	}
 	return err
 }
 
 // Commit appends what from yields, checks that the whole has digest d, and makes it a blob of the repository. It is
-// durable when Commit returns. Where the digest differs the upload is gone.
+// durable when Commit returns. Where from breaks off the upload stays as it was, so that the same request can be made
+// again; where the digest differs the upload is gone.
 func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) error {
 	w, err := u.open(ctx)
 	if err != nil {
 		return err
 	}
 	defer w.Close() //nolint:errcheck // it only lets others write
-	n, err := w.copy(from)
-	if err != nil && n > 0 {
-		err = errors.Join(err, u.record(context.WithoutCancel(ctx), w, n))
+	key := bytesKey(d, 0)
+	if u.step.Offset == 0 && d.Algorithm() == u.step.Algorithm {
+		w.Aim(key)
 	}
+	n, err := w.copy(from)
 	if err != nil {
+		if u.private {
+			err = errors.Join(err, w.Discard(context.WithoutCancel(ctx)))
+		}
 		return err
 	}
 	found, err := u.digest(ctx, w, d.Algorithm())
@@ -212,17 +283,30 @@ func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) er
 		return err
 	}
 	if found != d {
-		return errors.Join(fmt.Errorf("said to be %s, is %s: %w", d, found, ErrDigestMismatch), u.Cancel(ctx))
+		return errors.Join(fmt.Errorf("said to be %s, is %s: %w", d, found, ErrDigestMismatch), u.forget(ctx, w))
 	}
-	key := bytesKey(d, 0)
 	if err := ignoreExist(w.Commit(ctx, key)); err != nil {
-		return err
+		return notFound(err, "upload", u.id)
 	}
 	if err := u.r.addLink(ctx, d, key, u.step.Offset+n); err != nil {
 		return err
 	}
 	// The blob is there whatever becomes of the upload's remains; purging finds those too.
-	return ignoreCanceled(u.Cancel(context.WithoutCancel(ctx)))
+	return ignoreCanceled(u.forget(context.WithoutCancel(ctx), w))
+}
+
+// forget removes what an upload left, once it is over. The last step goes last: what a crash leaves is the upload as it
+// was, never one that stands earlier.
+func (u *Upload) forget(ctx context.Context, w *writer) error {
+	if err := w.Discard(ctx); err != nil {
+		return err
+	}
+	for number := 0; number <= u.number && !u.private; number++ {
+		if err := u.r.s.d.Delete(ctx, uploadKey(u.id, number)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func ignoreCanceled(err error) error {
@@ -279,18 +363,17 @@ func (s *Store) PurgeUploads(ctx context.Context, before time.Time, dryRun bool)
 	count, after := 0, ""
 	for {
 		ids, err := s.d.List(ctx, uploadsPrefix, after, 1000)
-		if err != nil || len(ids) == 0 {
+		if err != nil {
 			return count, err
+		}
+		if len(ids) == 0 {
+			break
 		}
 		for _, entry := range ids {
 			after = entry
-			id := entry[:len(entry)-1]
-			last, err := s.lastStep(ctx, id)
-			if errors.Is(err, ErrNotFound) || err == nil && !last.Started.Before(before) {
+			id := strings.TrimSuffix(entry, "/")
+			if !uploadStarted(id).Before(before) {
 				continue
-			}
-			if err != nil {
-				return count, err
 			}
 			count++
 			if dryRun {
@@ -301,4 +384,10 @@ func (s *Store) PurgeUploads(ctx context.Context, before time.Time, dryRun bool)
 			}
 		}
 	}
+	purger, ok := driver.As[driver.Purger](s.d)
+	if !ok {
+		return count, nil
+	}
+	n, err := purger.Purge(ctx, before, dryRun)
+	return count + n, err
 }

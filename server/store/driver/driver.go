@@ -72,7 +72,8 @@ type Driver interface {
 	// Delete removes an object durably. Removing what is not there is no error.
 	Delete(ctx context.Context, key string) error
 	// List returns up to limit names directly below prefix, which ends in "/", that come after the given name, in byte
-	// order. A name that stands for further objects ends in "/". It costs what the page costs, wherever it begins.
+	// order. A name that stands for further objects ends in "/", which counts in the order. On a bucket it costs what
+	// the page costs, wherever it begins.
 	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
 
 	// Stream begins the stream of that id, or goes on with it where state (from Checkpoint) left off. What was written
@@ -80,21 +81,59 @@ type Driver interface {
 	// can find that out, since it alone may write now, and close the Stream without harm. It returns ErrBusy where
 	// somebody else is writing.
 	Stream(ctx context.Context, id string, state []byte) (Stream, error)
-	// Discard removes the bytes of a stream that will not be committed, or has been.
+	// Discard removes the bytes of a stream that will not be committed. Those of one that was committed stay, wherever
+	// the driver keeps them.
 	Discard(ctx context.Context, id string) error
 }
 
 // Stream is content in the making. Nobody sees it before Commit.
 type Stream interface {
 	io.Writer
+	// Exclusive says that nobody else can write to the stream until Close, and that what others wrote may be forgotten
+	// by using it: whoever opened it should look now whether the state is still the last one. Where it is false every
+	// opener writes for itself.
+	Exclusive() bool
+	// Aim says, before anything is written to a stream without a state, that the content will be committed under that
+	// key or not at all. The driver may bring the bytes there at once; Checkpoint must not be called then.
+	Aim(key string)
 	// Checkpoint makes what was written last until the process ends and returns what Stream needs to go on, here or in
 	// another process.
 	Checkpoint(ctx context.Context) (state []byte, err error)
-	// Commit makes the content durable and gives it a key, or returns ErrExist where another object has it. The stream
-	// itself stays until Discard.
+	// Commit makes the content durable and gives it a key, or returns ErrExist where another object has it.
 	Commit(ctx context.Context, key string) error
 	// Reader reads what was written so far, from the beginning.
 	Reader(ctx context.Context) (io.ReadCloser, error)
+	// Discard removes what the stream needs no more: after Commit what is not part of the object, else everything.
+	Discard(ctx context.Context) error
 	// Close lets others write to the stream. It does not discard it.
 	Close() error
+}
+
+// Redirector is a driver whose objects clients can read by themselves.
+type Redirector interface {
+	// URL returns an address at which the object can be read for a while without any credential, or "" where it has
+	// none; ErrNotExist where there is no such object.
+	URL(ctx context.Context, key string) (string, error)
+}
+
+// Purger is a driver that can hold bytes which no stream knows of any more, after the death of a process.
+type Purger interface {
+	// Purge removes what was begun before the given time and never finished, and returns how much that was. With
+	// dryRun it only counts.
+	Purge(ctx context.Context, before time.Time, dryRun bool) (int, error)
+}
+
+// As finds an ability in a driver, or in what it wraps.
+func As[T any](d Driver) (ability T, ok bool) {
+	for d != nil {
+		if ability, ok = d.(T); ok {
+			return ability, true
+		}
+		wrapper, wraps := d.(interface{ Unwrap() Driver })
+		if !wraps {
+			break
+		}
+		d = wrapper.Unwrap()
+	}
+	return ability, false
 }

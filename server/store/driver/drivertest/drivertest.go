@@ -29,6 +29,8 @@ func Run(t *testing.T, open func(t *testing.T) driver.Driver) {
 		"Stream":                testStream,
 		"StreamForgets":         testStreamForgets,
 		"StreamHasOneWriter":    testStreamHasOneWriter,
+		"StreamAimed":           testStreamAimed,
+		"StreamSteps":           testStreamSteps,
 		"StreamCommitHasWinner": testStreamCommitHasWinner,
 		"StreamDiscard":         testStreamDiscard,
 	} {
@@ -187,13 +189,26 @@ func testOpen(t *testing.T, d driver.Driver) {
 	if string(rest) != "456789" {
 		t.Errorf("from 4: %q", rest)
 	}
+	// From the end, as the size is asked for, and back.
+	if end, err := o.Seek(-3, io.SeekEnd); err != nil || end != 7 {
+		t.Errorf("three before the end: %d, %v", end, err)
+	}
+	if rest, err := io.ReadAll(o); err != nil || string(rest) != "789" {
+		t.Errorf("three before the end: %q, %v", rest, err)
+	}
+	if _, err := o.Seek(-1, io.SeekStart); err == nil {
+		t.Error("sought before the beginning")
+	}
 	// What is open can be read to its end, whatever becomes of the name.
-	must(t, d.Delete(ctx, "digits"))
 	if _, err := o.Seek(0, io.SeekStart); err != nil {
 		t.Fatal(err)
 	}
-	if all, err := io.ReadAll(o); err != nil || len(all) != 10 {
-		t.Errorf("after its deletion: %q, %v", all, err)
+	first := make([]byte, 1)
+	_, err = io.ReadFull(o, first)
+	must(t, err)
+	must(t, d.Delete(ctx, "digits"))
+	if rest, err := io.ReadAll(o); err != nil || string(first)+string(rest) != "0123456789" {
+		t.Errorf("after its deletion: %q%q, %v", first, rest, err)
 	}
 }
 
@@ -207,7 +222,7 @@ func testList(t *testing.T, d driver.Driver) {
 	for _, key := range []string{"l/b", "l/a!", "l/a-", "l/a.", "l/a/x", "l/a/y", "l/a0", "l/B", "other"} {
 		must(t, d.Create(ctx, key, nil, driver.Relaxed))
 	}
-	all := []string{"B", "a/", "a!", "a-", "a.", "a0", "b"}
+	all := []string{"B", "a!", "a-", "a.", "a/", "a0", "b"}
 	names, err = d.List(ctx, "l/", "", 100)
 	must(t, err)
 	if !slices.Equal(names, all) {
@@ -284,9 +299,7 @@ func testStream(t *testing.T, d driver.Driver) {
 	}
 	_, err = d.Stat(ctx, "done/it")
 	wantErr(t, err, driver.ErrNotExist)
-	must(t, s.Commit(ctx, "done/it"))
-	must(t, s.Close())
-	must(t, d.Discard(ctx, "id1"))
+	must(t, errors.Join(s.Commit(ctx, "done/it"), s.Discard(ctx), s.Close()))
 	wantContent(t, d, "done/it", "hello world")
 }
 
@@ -314,15 +327,108 @@ func testStreamForgets(t *testing.T, d driver.Driver) {
 	wantContent(t, d, "k", "kept!")
 }
 
+// Of two that open one stream either the second is turned away, or each writes for itself and neither harms the other.
 func testStreamHasOneWriter(t *testing.T, d driver.Driver) {
-	s, err := d.Stream(t.Context(), "id3", nil)
+	ctx := t.Context()
+	s, err := d.Stream(ctx, "id3", nil)
 	must(t, err)
-	_, err = d.Stream(t.Context(), "id3", nil)
-	wantErr(t, err, driver.ErrBusy)
-	must(t, s.Close())
-	s, err = d.Stream(t.Context(), "id3", nil)
+	if s.Exclusive() {
+		_, err = d.Stream(ctx, "id3", nil)
+		wantErr(t, err, driver.ErrBusy)
+		must(t, s.Close())
+		s, err = d.Stream(ctx, "id3", nil)
+		must(t, err)
+		must(t, s.Close())
+		return
+	}
+	other, err := d.Stream(ctx, "id3", nil)
 	must(t, err)
-	must(t, s.Close())
+	write(t, s, "mine")
+	write(t, other, "the other's")
+	state, err := s.Checkpoint(ctx)
+	must(t, err)
+	_, err = other.Checkpoint(ctx)
+	must(t, errors.Join(err, other.Close(), s.Close()))
+	s, err = d.Stream(ctx, "id3", state)
+	must(t, err)
+	write(t, s, " alone")
+	must(t, errors.Join(s.Commit(ctx, "k3"), s.Discard(ctx), s.Close()))
+	wantContent(t, d, "k3", "mine alone")
+}
+
+// A stream that was aimed at its key is there after the commit, and nothing is before, whatever its size.
+func testStreamAimed(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	for i, content := range []string{"", "small", strings.Repeat("0123456789abcdef", 13<<16)} { // 13 MiB
+		id, key := fmt.Sprintf("aimed%d", i), fmt.Sprintf("aimed/%d", i)
+		s, err := d.Stream(ctx, id, nil)
+		must(t, err)
+		s.Aim(key)
+		write(t, s, content)
+		_, err = d.Stat(ctx, key)
+		wantErr(t, err, driver.ErrNotExist)
+		must(t, errors.Join(s.Commit(ctx, key), s.Discard(ctx), s.Close()))
+		wantContent(t, d, key, content)
+		info, err := d.Stat(ctx, key)
+		must(t, err)
+		if info.Size != int64(len(content)) {
+			t.Errorf("size %d, want %d", info.Size, len(content))
+		}
+		// Another that is given up leaves nothing.
+		s, err = d.Stream(ctx, id, nil)
+		must(t, err)
+		s.Aim(key + "-other")
+		write(t, s, content)
+		must(t, errors.Join(s.Discard(ctx), s.Close()))
+		_, err = d.Stat(ctx, key+"-other")
+		wantErr(t, err, driver.ErrNotExist)
+	}
+}
+
+// Many steps, of all sizes, by as many openings: what a client does that uploads in chunks.
+func testStreamSteps(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	var want []byte
+	var state []byte
+	for i, size := range []int{1, 0, 100, 6 << 20, 3, 1 << 20, 4, 11 << 20, 5} {
+		chunk := bytes.Repeat([]byte{byte('a' + i)}, size)
+		want = append(want, chunk...)
+		s, err := d.Stream(ctx, "steps", state)
+		must(t, err)
+		_, err = s.Write(chunk)
+		must(t, err)
+		state, err = s.Checkpoint(ctx)
+		must(t, errors.Join(err, s.Close()))
+	}
+	s, err := d.Stream(ctx, "steps", state)
+	must(t, err)
+	must(t, errors.Join(s.Commit(ctx, "steps/all"), s.Discard(ctx), s.Close()))
+	// The end of the upload as its owner sees it must not take the content along, nor must purging it later.
+	must(t, d.Discard(ctx, "steps"))
+	o, err := d.Open(ctx, "steps/all")
+	must(t, err)
+	defer o.Close()
+	if o.Info().Size != int64(len(want)) {
+		t.Errorf("size %d, want %d", o.Info().Size, len(want))
+	}
+	got, err := io.ReadAll(o)
+	must(t, err)
+	if !bytes.Equal(got, want) {
+		t.Errorf("%d bytes differ from the %d that were written", len(got), len(want))
+	}
+	for _, at := range []int{0, 1, 101, 6<<20 + 100, 7 << 20, len(want) - 3} {
+		part := make([]byte, 1000)
+		if _, err := o.Seek(int64(at), io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		n, err := io.ReadFull(o, part)
+		if err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Fatal(err)
+		}
+		if end := min(at+1000, len(want)); !bytes.Equal(part[:n], want[at:end]) {
+			t.Errorf("from %d: %d bytes that differ", at, n)
+		}
+	}
 }
 
 func testStreamCommitHasWinner(t *testing.T, d driver.Driver) {
@@ -339,8 +445,7 @@ func testStreamCommitHasWinner(t *testing.T, d driver.Driver) {
 		} else {
 			wantErr(t, err, driver.ErrExist)
 		}
-		must(t, s.Close())
-		must(t, d.Discard(ctx, fmt.Sprintf("w%d", i)))
+		must(t, errors.Join(s.Discard(ctx), s.Close()))
 	}
 	wantContent(t, d, "same/key", string(big))
 }
@@ -353,6 +458,15 @@ func testStreamDiscard(t *testing.T, d driver.Driver) {
 	write(t, s, "x")
 	state, err := s.Checkpoint(ctx)
 	must(t, errors.Join(err, s.Close(), d.Discard(ctx, "id4")))
-	_, err = d.Stream(ctx, "id4", state)
+	// Whoever goes on all the same finds out, at the latest when it would be told that the content is there.
+	s, err = d.Stream(ctx, "id4", state)
+	if err == nil {
+		if _, err = io.WriteString(s, "y"); err == nil {
+			err = s.Commit(ctx, "discarded")
+		}
+		s.Close() //nolint:errcheck // the commit's error is what matters
+	}
+	wantErr(t, err, driver.ErrNotExist)
+	_, err = d.Stat(ctx, "discarded")
 	wantErr(t, err, driver.ErrNotExist)
 }

@@ -21,7 +21,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"packregistry.dev/server/store/driver"
@@ -208,11 +207,14 @@ func (d *Driver) writeTemp(data []byte, durability driver.Durability) (_ string,
 	return f.Name(), nil
 }
 
+// linkTries bounds how often link makes a directory that a deletion takes away again.
+const linkTries = 10
+
 // link gives the file at from its place, unless that is taken.
 func (d *Driver) link(from, path, key string, durability driver.Durability) error {
 	err := os.Link(from, path)
-	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeDirs(filepath.Dir(path)); err != nil {
+	for tries := 0; errors.Is(err, fs.ErrNotExist) && tries < linkTries; tries++ {
+		if err := makeDirs(filepath.Dir(path), durability); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return translate(key, err)
 		}
 		err = os.Link(from, path)
@@ -232,16 +234,16 @@ func (d *Driver) link(from, path, key string, durability driver.Durability) erro
 	return nil
 }
 
-// makeDirs is os.MkdirAll that syncs the parent of each directory it makes.
-func makeDirs(dir string) error {
+// makeDirs is os.MkdirAll that syncs the parent of each directory it makes for a durable object.
+func makeDirs(dir string, durability driver.Durability) error {
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeDirs(filepath.Dir(dir)); err != nil {
+		if err := makeDirs(filepath.Dir(dir), durability); err != nil {
 			return err
 		}
 		err = os.Mkdir(dir, 0o700)
 	}
-	if errors.Is(err, fs.ErrExist) {
+	if errors.Is(err, fs.ErrExist) || err == nil && durability == driver.Relaxed {
 		return nil
 	}
 	if err != nil {
@@ -331,7 +333,19 @@ func (d *Driver) Delete(ctx context.Context, key string) error {
 	case err != nil:
 		return translate(key, err)
 	}
-	return syncDir(filepath.Dir(path))
+	dir := filepath.Dir(path)
+	if err := syncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	d.prune(dir)
+	return nil
+}
+
+// prune removes directories that a deletion left empty: each upload had one of its own.
+func (d *Driver) prune(dir string) {
+	for root := d.path("objects"); dir != root && os.Remove(dir) == nil; {
+		dir = filepath.Dir(dir)
+	}
 }
 
 // List implements driver.Driver. Reading a directory costs what the directory holds, but only the page is kept.
@@ -347,13 +361,16 @@ func (d *Driver) List(ctx context.Context, prefix, after string, limit int) ([]s
 		return nil, translate(prefix, err)
 	}
 	defer dir.Close()
-	after = strings.TrimSuffix(after, "/")
 	page := newPage(limit)
 	for {
 		entries, err := dir.ReadDir(1024)
 		for _, e := range entries {
-			if name := e.Name(); name > after {
-				page.add(name, e.IsDir())
+			name := e.Name()
+			if e.IsDir() {
+				name += "/"
+			}
+			if name > after {
+				page.add(name)
 			}
 		}
 		if errors.Is(err, io.EOF) {

@@ -136,6 +136,14 @@ func (s *stream) Reader(context.Context) (io.ReadCloser, error) {
 	return os.Open(s.f.Name())
 }
 
+// Exclusive implements driver.Stream.
+func (s *stream) Exclusive() bool { return true }
+
+// Aim implements driver.Stream: a file is linked to its key at the end, wherever it lies.
+func (s *stream) Aim(string) {}
+
+func (s *stream) Discard(ctx context.Context) error { return s.d.Discard(ctx, s.id) }
+
 func (s *stream) Close() error { return s.f.Close() }
 
 // Discard implements driver.Driver.
@@ -148,4 +156,27 @@ func (d *Driver) Discard(_ context.Context, id string) error {
 		return translate("stream "+id, err)
 	}
 	return nil
+}
+
+// Purge implements driver.Purger: it removes streams that nobody has written to since the given time.
+func (d *Driver) Purge(_ context.Context, before time.Time, dryRun bool) (int, error) {
+	entries, err := os.ReadDir(d.path("streams"))
+	if err != nil {
+		return 0, err
+	}
+	count := 0
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil || !info.ModTime().Before(before) {
+			continue
+		}
+		count++
+		if dryRun {
+			continue
+		}
+		if err := os.Remove(d.path("streams", e.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return count, err
+		}
+	}
+	return count, nil
 }

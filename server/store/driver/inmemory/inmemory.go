@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -151,18 +152,12 @@ func (d *Driver) List(_ context.Context, prefix, after string, limit int) ([]str
 		if i := strings.IndexByte(name, '/'); i >= 0 {
 			name = name[:i+1]
 		}
-		if strings.TrimSuffix(name, "/") > strings.TrimSuffix(after, "/") || after == "" {
+		if name > after {
 			seen[name] = true
 		}
 	}
 	d.mu.RUnlock()
-	names := make([]string, 0, len(seen))
-	for name := range seen {
-		names = append(names, name)
-	}
-	slices.SortFunc(names, func(a, b string) int {
-		return strings.Compare(strings.TrimSuffix(a, "/"), strings.TrimSuffix(b, "/"))
-	})
+	names := slices.Sorted(maps.Keys(seen))
 	return names[:min(limit, len(names))], nil
 }
 
@@ -191,7 +186,7 @@ func (d *Driver) Stream(_ context.Context, id string, state []byte) (driver.Stre
 		return nil, fmt.Errorf("stream %s: holds %d bytes, not %d: %w", id, len(c.data), size, driver.ErrNotExist)
 	}
 	c.busy = true
-	return &stream{d: d, c: c, size: size}, nil
+	return &stream{d: d, c: c, id: id, size: size}, nil
 }
 
 // Discard implements driver.Driver.
@@ -205,6 +200,7 @@ func (d *Driver) Discard(_ context.Context, id string) error {
 type stream struct {
 	d    *Driver
 	c    *content
+	id   string
 	size int
 	// used says that what came after the checkpoint was forgotten.
 	used bool
@@ -239,6 +235,14 @@ func (s *stream) Reader(context.Context) (io.ReadCloser, error) {
 	s.use()
 	return io.NopCloser(bytes.NewReader(s.c.data)), nil
 }
+
+// Exclusive implements driver.Stream.
+func (s *stream) Exclusive() bool { return true }
+
+// Aim implements driver.Stream.
+func (s *stream) Aim(string) {}
+
+func (s *stream) Discard(ctx context.Context) error { return s.d.Discard(ctx, s.id) }
 
 func (s *stream) Close() error {
 	s.d.mu.Lock()
