@@ -3,9 +3,11 @@ package server
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -32,14 +34,27 @@ func (s *Server) getBlob(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	blob, err := r.repository.Blob(r.Context(), d)
+	asked := r.URL.Query().Get("type")
+	h := w.Header()
+	if r.Method == http.MethodGet && asked == "" {
+		address, err := r.repository.BlobURL(r.Context(), d)
+		if err != nil {
+			return as(codeBlobUnknown, err)
+		}
+		if address != "" {
+			h.Set("Docker-Content-Digest", d.String())
+			h.Set("Cache-Control", "no-store") // the address is good for a while only
+			http.Redirect(w, r.Request, address, http.StatusTemporaryRedirect)
+			return nil
+		}
+	}
+	content, modified, err := blobContent(r, d)
 	if err != nil {
 		return as(codeBlobUnknown, err)
 	}
-	defer blob.Close()
-	h := w.Header()
+	defer content.Close()
 	h.Set("Content-Type", "application/octet-stream")
-	if asked := r.URL.Query().Get("type"); asked != "" {
+	if asked != "" {
 		h.Set("X-Content-Type-Options", "nosniff")
 		if inlineTypes[strings.ToLower(asked)] {
 			h.Set("Content-Type", strings.ToLower(asked))
@@ -50,9 +65,27 @@ func (s *Server) getBlob(w http.ResponseWriter, r *request) error {
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("Etag", `"`+d.String()+`"`)
 	h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	http.ServeContent(w, r.Request, "", blob.Info().ModTime, blob)
+	http.ServeContent(w, r.Request, "", modified, content)
 	return nil
 }
+
+// blobContent opens a blob. Who asks for its size alone does not make the storage begin to send it.
+func blobContent(r *request, d digest.Digest) (io.ReadSeekCloser, time.Time, error) {
+	if r.Method == http.MethodHead {
+		size, err := r.repository.StatBlob(r.Context(), d)
+		return sizeOnly{io.NewSectionReader(nil, 0, size)}, time.Time{}, err
+	}
+	blob, err := r.repository.Blob(r.Context(), d)
+	if err != nil {
+		return nil, time.Time{}, err
+	}
+	return blob, blob.Info().ModTime, nil
+}
+
+// sizeOnly stands for content that nobody reads.
+type sizeOnly struct{ *io.SectionReader }
+
+func (sizeOnly) Close() error { return nil }
 
 func (s *Server) deleteBlob(w http.ResponseWriter, r *request) error {
 	d, err := parseDigest(r.param)
@@ -119,6 +152,9 @@ func (s *Server) mountBlob(w http.ResponseWriter, r *request, mount, from string
 	from = repositoryName(r.door, from)
 	if !store.ValidName(from) {
 		return false, fail(codeNameInvalid, "%q", from)
+	}
+	if !s.mayPull(r, from) {
+		return false, nil // whoever may not read it learns nothing of it
 	}
 	err = r.repository.MountBlob(r.Context(), s.store.Repository(from), d)
 	if errors.Is(err, store.ErrNotFound) {
@@ -240,11 +276,30 @@ func (s *Server) created(w http.ResponseWriter, r *request, path string, d diges
 }
 
 // location is the URL of something in the request's repository, at the door it came through: relative to the host
-// unless the configuration says which host clients see.
+// unless the configuration says which host clients see, or that locations are absolute.
 func (s *Server) location(r *request, path string) string {
 	base := ""
-	if !s.config.HTTP.RelativeURLs {
+	switch relative := s.config.HTTP.RelativeURLs; {
+	case relative != nil && *relative:
+	case s.config.HTTP.Host != "":
 		base = strings.TrimSuffix(s.config.HTTP.Host, "/")
+	case relative != nil:
+		base = r.base()
 	}
 	return fmt.Sprintf("%s%s%s/%s/%s", base, s.prefix, r.door, r.name, path)
+}
+
+// base is scheme and host as the client sees them.
+func (r *request) base() string {
+	scheme, host := r.origin.scheme, r.origin.host
+	if scheme == "" {
+		scheme = "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
+	}
+	if host == "" {
+		host = r.Host
+	}
+	return scheme + "://" + host
 }

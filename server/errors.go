@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"syscall"
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/store"
@@ -35,11 +36,18 @@ var (
 	codeTagExists       = code{http.StatusConflict, "TAG_EXISTS", "the tag exists already"}
 	codePagination      = code{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "n must be a whole number of zero or more"}
 	codeUnauthorized    = code{http.StatusUnauthorized, "UNAUTHORIZED", "authentication required"}
+	codeDenied          = code{http.StatusForbidden, "DENIED", "this user may not do that"}
+	codeTooMany         = code{http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many requests"}
+	codeNoSpace         = code{http.StatusInsufficientStorage, "INSUFFICIENT_STORAGE", "the registry's storage is full"}
+	codeStalled         = code{http.StatusRequestTimeout, "REQUEST_TIMEOUT", "the request stopped in the middle"}
 	codeUnsupported     = code{http.StatusMethodNotAllowed, "UNSUPPORTED", "the operation is unsupported"}
 	codeNotFound        = code{http.StatusNotFound, "NOT_FOUND", "no such page"}
 	codePackInvalid     = code{http.StatusBadRequest, "MANIFEST_INVALID", "not a valid pack"}
 	codeUnknown         = code{http.StatusInternalServerError, "UNKNOWN", "the registry failed; its log says why"}
 )
+
+// errStalled: nothing came for as long as http.limits.stalltimeout.
+var errStalled = errors.New("the request stopped in the middle")
 
 // apiError is an error for the client: what to answer, and what it is about.
 type apiError struct {
@@ -88,6 +96,10 @@ func classify(err error) *apiError {
 	switch {
 	case errors.As(err, &known):
 		return known
+	case errors.Is(err, errStalled):
+		return &apiError{code: codeStalled, err: err}
+	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+		return &apiError{code: codeNoSpace}
 	case errors.As(err, &invalid):
 		return (&apiError{code: codePackInvalid, err: err}).with(invalid.Violations)
 	case errors.As(err, &tooLarge):

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/pprof"
 	"sync"
 	"time"
 )
@@ -96,6 +97,13 @@ func (s *Server) startDebug(group *sync.WaitGroup) (io.Closer, error) {
 	mux.HandleFunc("GET /readyz", s.readyz)
 	if c.Prometheus.Enabled {
 		mux.Handle("GET "+c.Prometheus.Path, s.metrics.handler())
+	}
+	if c.Pprof.Enabled {
+		mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+		mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+		mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+		mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+		mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
 	}
 	listener, err := (&net.ListenConfig{}).Listen(context.Background(), "tcp", c.Addr)
 	if err != nil {

@@ -59,7 +59,7 @@ func (s *Server) catalog(w http.ResponseWriter, r *request) error {
 		last = prefix + last
 	}
 	// One more than asked for tells whether there is a next page.
-	names, err := s.store.Repositories(r.Context(), prefix, last, n+1)
+	names, err := s.visible(r, prefix, last, n+1)
 	if err != nil {
 		return err
 	}
@@ -75,6 +75,29 @@ func (s *Server) catalog(w http.ResponseWriter, r *request) error {
 	}
 	writeJSON(w, http.StatusOK, map[string][]string{"repositories": shown})
 	return nil
+}
+
+// visible returns up to n repositories that the caller may pull.
+func (s *Server) visible(r *request, prefix, last string, n int) ([]string, error) {
+	if s.policy == nil || s.policy.Everything(r.user) {
+		return s.store.Repositories(r.Context(), prefix, last, n)
+	}
+	var found []string
+	for {
+		names, err := s.store.Repositories(r.Context(), prefix, last, max(n, defaultPage))
+		if err != nil || len(names) == 0 {
+			return found, err
+		}
+		for _, name := range names {
+			last = name
+			if !s.mayPull(r, name) {
+				continue
+			}
+			if found = append(found, name); len(found) == n {
+				return found, nil
+			}
+		}
+	}
 }
 
 func (s *Server) listTags(w http.ResponseWriter, r *request) error {

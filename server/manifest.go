@@ -16,9 +16,6 @@ import (
 	"packregistry.dev/server/store"
 )
 
-// maxManifest bounds a manifest, in bytes: the specification asks for at least 4 MiB.
-const maxManifest = 4 << 20
-
 // Media types of Docker's manifests, which say the same as OCI's.
 const (
 	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
@@ -152,7 +149,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxManifest))
+	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.config.HTTP.Limits.ManifestBytes)))
 	if err != nil {
 		return err
 	}
@@ -169,7 +166,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	if len(lacking) > 0 {
+	if len(lacking) > 0 && s.config.Manifests.Missing != "accept" {
 		return fail(codeManifestMissing, "").with(lacking)
 	}
 	files, err := s.checkPack(r, tags, d, c)

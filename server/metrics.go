@@ -15,11 +15,18 @@ import (
 type metrics struct {
 	registry *prometheus.Registry
 	inFlight prometheus.Gauge
-	denied   prometheus.Counter
+	uploads  prometheus.Gauge
+	auth     *prometheus.CounterVec
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
 	received prometheus.Counter
 	sent     prometheus.Counter
+
+	storage        *prometheus.CounterVec
+	storageSeconds *prometheus.HistogramVec
+	expiry         *prometheus.GaugeVec
+	orders         *prometheus.CounterVec
+	reloads        *prometheus.CounterVec
 }
 
 func newMetrics() *metrics {
@@ -27,8 +34,11 @@ func newMetrics() *metrics {
 		registry: prometheus.NewRegistry(),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "packregistry_http_requests_in_flight", Help: "Requests being answered."}),
-		denied: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "packregistry_auth_denied_total", Help: "Logins refused: unknown user or wrong password."}),
+		uploads: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "packregistry_uploads_open", Help: "Requests that are bringing content."}),
+		auth: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "packregistry_auth_total",
+			Help: "Outcomes of authentication: accepted, denied (unknown user or wrong password), throttled, missing, forbidden."}, []string{"outcome"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "packregistry_http_requests_total", Help: "Requests answered."}, []string{"route", "method", "code"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
@@ -39,9 +49,31 @@ func newMetrics() *metrics {
 		sent: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "packregistry_http_sent_bytes_total", Help: "Bytes of content sent to clients."}),
 	}
-	m.registry.MustRegister(m.inFlight, m.denied, m.requests, m.seconds, m.received, m.sent,
+	m.storage = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "packregistry_storage_operations_total",
+		Help: "Operations on the storage, by result: ok, absent, conflict, error."}, []string{"operation", "result"})
+	m.storageSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "packregistry_storage_operation_duration_seconds", Help: "Time that operations on the storage took.",
+		Buckets: []float64{.0001, .0005, .002, .01, .05, .2, 1, 5, 30}}, []string{"operation"})
+	m.expiry = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "packregistry_certificate_expiry_timestamp_seconds", Help: "When the served certificate expires, by its first name."}, []string{"name"})
+	m.orders = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "packregistry_acme_attempts_total", Help: "Attempts to obtain a certificate: ok, failed, limited (by the issuer), put_off (waiting after a failure)."}, []string{"result"})
+	m.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "packregistry_reloads_total", Help: "Files that were read again: users or certificate, ok or failed."}, []string{"what", "result"})
+	m.registry.MustRegister(m.inFlight, m.uploads, m.auth, m.requests, m.seconds, m.received, m.sent,
+		m.storage, m.storageSeconds, m.expiry, m.orders, m.reloads,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// reload counts a file that was read again.
+func (m *metrics) reload(what string, err error) {
+	result := "ok"
+	if err != nil {
+		result = "failed"
+	}
+	m.reloads.WithLabelValues(what, result).Inc()
 }
 
 var knownMethods = []string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"}

@@ -7,10 +7,11 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
+	"math"
 	"net/http"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,10 +23,16 @@ import (
 // one log line.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	started := time.Now()
-	r := &request{Request: hr, id: requestID(hr), route: "none"}
-	recorder := &recorder{ResponseWriter: w}
-	body := &countedBody{ReadCloser: hr.Body}
-	hr.Body = body
+	r := &request{Request: hr, id: requestID(hr), route: "none", origin: findOrigin(hr, s.proxies)}
+	end := s.trace(r)
+	control := http.NewResponseController(w)
+	timeout := time.Duration(s.config.HTTP.Limits.StallTimeout)
+	recorder := &recorder{ResponseWriter: w, progress: progress{timeout: timeout, set: control.SetWriteDeadline}}
+	body := &incoming{ReadCloser: hr.Body, progress: progress{timeout: timeout, set: control.SetReadDeadline}}
+	r.Body = body
+	if hr.ContentLength != 0 {
+		body.progress.move() // a body that nobody reads is waited for too
+	}
 	for name, values := range s.config.HTTP.Headers {
 		w.Header()[name] = slices.Clone([]string(values))
 	}
@@ -42,7 +49,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 				writeError(recorder, fail(codeUnknown, ""))
 			}
 		}
+		recorder.progress.stop()
 		s.finish(r, recorder, body.n, time.Since(started))
+		end(recorder.code())
 	}()
 	if err := s.route(recorder, r); err != nil {
 		s.render(recorder, r, err)
@@ -64,16 +73,6 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 		return fail(codeNotFound, "")
 	}
 	r.door, r.name, r.param, r.route = door, name, param, row.pattern
-	if row.needs != open {
-		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-		w.Header().Set("Packregistry-Version", Version)
-		if err := s.authenticate(w, r); err != nil {
-			return err
-		}
-	}
-	if err := s.permit(row.needs); err != nil {
-		return err
-	}
 	if name != "" {
 		full := repositoryName(door, name)
 		if !store.ValidName(full) {
@@ -81,11 +80,31 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 		}
 		r.repository = s.store.Repository(full)
 	}
+	if row.needs != open {
+		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
+		w.Header().Set("Packregistry-Version", Version)
+		if err := s.authenticate(w, r); err != nil {
+			return err
+		}
+		if err := s.authorize(w, r, row.needs); err != nil {
+			return err
+		}
+	}
+	if err := s.permit(r, row.needs); err != nil {
+		return err
+	}
+	if row.content {
+		done, err := s.uploadSlot(w)
+		if err != nil {
+			return err
+		}
+		defer done()
+	}
 	return row.handle(s, w, r)
 }
 
-// permit refuses what the configuration turned off.
-func (s *Server) permit(needs permission) error {
+// permit refuses what the configuration turned off, and what there is no room for.
+func (s *Server) permit(r *request, needs permission) error {
 	if needs != push && needs != del {
 		return nil
 	}
@@ -95,32 +114,99 @@ func (s *Server) permit(needs permission) error {
 	if needs == del && !s.config.DeleteEnabled() {
 		return fail(codeUnsupported, "deleting is turned off (storage.delete.enabled)")
 	}
+	if needs == push && r.Method != http.MethodDelete && r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return s.space.check(r.Context(), max(r.ContentLength, 0))
+	}
 	return nil
 }
 
+// uploadSlot takes one of the places of requests that bring content.
+func (s *Server) uploadSlot(w http.ResponseWriter) (done func(), err error) {
+	select {
+	case s.uploads <- struct{}{}:
+		s.metrics.uploads.Inc()
+		return func() {
+			s.metrics.uploads.Dec()
+			<-s.uploads
+		}, nil
+	default:
+		w.Header().Set("Retry-After", "1")
+		return nil, fail(codeTooMany, "%d uploads are going on, which is the most at once (http.limits.uploads)", cap(s.uploads))
+	}
+}
+
+// authenticate finds out who asks. Somebody without a credential is nobody, not an error.
 func (s *Server) authenticate(w http.ResponseWriter, r *request) error {
-	if s.users == nil {
+	user, password, ok := r.BasicAuth()
+	if s.policy == nil {
 		return nil
 	}
-	user, password, ok := r.BasicAuth()
-	err := auth.ErrDenied
-	if ok {
-		err = s.users.Check(r.Context(), user, password)
+	if !ok {
+		if r.Header.Get("Authorization") != "" {
+			s.challenge(w)
+			return fail(codeUnauthorized, "use basic authentication (RFC 7617)")
+		}
+		return nil
 	}
+	err := auth.ErrDenied
+	if s.users != nil {
+		err = s.users.Check(r.Context(), r.origin.addr, user, password)
+	}
+	var throttled *auth.ThrottledError
 	switch {
 	case err == nil:
 		r.user = user
+		s.metrics.auth.WithLabelValues("accepted").Inc()
 		return nil
+	case errors.As(err, &throttled):
+		s.metrics.auth.WithLabelValues("throttled").Inc()
+		s.log.Debug("login put off", "user", clip(user), "from", r.origin.addr, "request", r.id)
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
+		return fail(codeTooMany, "%w", err)
 	case !errors.Is(err, auth.ErrDenied):
 		return err // the client went away
 	}
-	w.Header().Set("WWW-Authenticate", `Basic realm="`+s.config.Auth.HTPasswd.Realm+`", charset="UTF-8"`)
-	if ok {
-		s.metrics.denied.Inc()
-		s.log.Warn("login refused", "user", clip(user), "from", remoteHost(r.Request), "request", r.id)
-		return fail(codeUnauthorized, "unknown user or wrong password")
+	s.metrics.auth.WithLabelValues("denied").Inc()
+	s.log.Warn("login refused", "audit", true, "user", clip(user), "from", r.origin.addr, "request", r.id)
+	s.challenge(w)
+	return fail(codeUnauthorized, "unknown user or wrong password")
+}
+
+func (s *Server) challenge(w http.ResponseWriter) {
+	realm := "basic-realm"
+	if c := s.config.Auth; c != nil && c.HTPasswd != nil {
+		realm = c.HTPasswd.Realm
 	}
-	return fail(codeUnauthorized, "")
+	w.Header().Set("WWW-Authenticate", `Basic realm="`+realm+`", charset="UTF-8"`)
+}
+
+var actions = map[permission]auth.Action{pull: auth.Pull, push: auth.Push, del: auth.Delete}
+
+// authorize compares what the route needs with what the user may do. Routes without a repository ask only for somebody
+// who may do anything at all; lists show what may be pulled.
+func (s *Server) authorize(w http.ResponseWriter, r *request, needs permission) error {
+	if s.policy == nil {
+		return nil
+	}
+	if r.repository == nil && (r.user != "" || s.policy.Anonymous()) {
+		return nil
+	}
+	if r.repository != nil && s.policy.Allows(r.user, actions[needs], r.repository.Name()) {
+		return nil
+	}
+	if r.user == "" {
+		s.metrics.auth.WithLabelValues("missing").Inc()
+		s.challenge(w)
+		return fail(codeUnauthorized, "")
+	}
+	s.metrics.auth.WithLabelValues("forbidden").Inc()
+	s.log.Warn("not allowed", "audit", true, "action", actions[needs], "repository", r.repository.Name(), "user", r.user, "from", r.origin.addr, "request", r.id)
+	return fail(codeDenied, "%s may not %s here (auth.access)", r.user, actions[needs])
+}
+
+// mayPull says whether the caller may read a repository.
+func (s *Server) mayPull(r *request, repository string) bool {
+	return s.policy == nil || s.policy.Allows(r.user, auth.Pull, repository)
 }
 
 // render answers with an error, and logs what is the server's own fault.
@@ -145,25 +231,24 @@ func (s *Server) render(w *recorder, r *request, err error) {
 // finish writes the log line and the metrics of a request.
 func (s *Server) finish(r *request, w *recorder, received int64, took time.Duration) {
 	s.metrics.observe(r, w, received, took)
+	if s.combined != nil {
+		s.combined.write(r, w)
+		return
+	}
 	level := slog.LevelInfo
 	if r.route == "/health" {
 		level = slog.LevelDebug // probes come every few seconds
 	}
+	if !s.access.Enabled(r.Context(), level) {
+		return
+	}
 	s.access.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", w.code(), "bytes", w.n,
-		"received", received, "seconds", took.Seconds(), "from", remoteHost(r.Request), "user", r.user, "agent", clip(r.UserAgent()), "request", r.id)
+		"received", received, "seconds", took.Seconds(), "from", r.origin.addr, "user", r.user, "agent", clip(r.UserAgent()), "request", r.id)
 }
 
 // audit records a change: who did what to which repository.
 func (s *Server) audit(r *request, what string, args ...any) {
-	s.log.Info(what, append([]any{"audit", true, "repository", r.repository.Name(), "user", r.user, "from", remoteHost(r.Request), "request", r.id}, args...)...)
-}
-
-func remoteHost(r *http.Request) string {
-	host, _, err := net.SplitHostPort(r.RemoteAddr)
-	if err != nil {
-		return r.RemoteAddr
-	}
-	return host
+	s.log.Info(what, append([]any{"audit", true, "repository", r.repository.Name(), "user", r.user, "from", r.origin.addr, "request", r.id}, args...)...)
 }
 
 // clip bounds what a client can write into the log.
@@ -183,57 +268,4 @@ func requestID(r *http.Request) string {
 	var b [8]byte
 	rand.Read(b[:]) //nolint:errcheck // never fails
 	return hex.EncodeToString(b[:])
-}
-
-// recorder notes what was answered.
-type recorder struct {
-	http.ResponseWriter
-	status int
-	n      int64
-}
-
-func (w *recorder) wrote() bool { return w.status != 0 }
-
-func (w *recorder) code() int {
-	if w.status == 0 {
-		return http.StatusOK
-	}
-	return w.status
-}
-
-func (w *recorder) WriteHeader(status int) {
-	if w.status == 0 {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *recorder) Write(p []byte) (int, error) {
-	w.status = w.code()
-	n, err := w.ResponseWriter.Write(p)
-	w.n += int64(n)
-	return n, err
-}
-
-// ReadFrom keeps the way open by which the kernel sends a file to a socket.
-func (w *recorder) ReadFrom(from io.Reader) (int64, error) {
-	w.status = w.code()
-	n, err := io.Copy(w.ResponseWriter, from)
-	w.n += n
-	return n, err
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// countedBody counts what a client sends.
-type countedBody struct {
-	io.ReadCloser
-	n int64
-}
-
-func (b *countedBody) Read(p []byte) (int, error) {
-	n, err := b.ReadCloser.Read(p)
-	b.n += int64(n)
-	return n, err
 }

@@ -28,26 +28,28 @@ type route struct {
 	pattern string
 	needs   permission
 	handle  handler
+	// content says that requests bring bytes of blobs, of which only so many may do so at once.
+	content bool
 }
 
 // routes is the whole API. Every row of a repository is served at both doors: /v1/<pack>/… is
 // /v2/spectro-packs/archive/<pack>/….
 var routes = []route{
-	{"GET", "/health", open, (*Server).health},
-	{"GET", "/{door}/", pull, (*Server).base},
-	{"GET", "/{door}/_catalog", pull, (*Server).catalog},
-	{"GET", "/{door}/{name}/tags/list", pull, (*Server).listTags},
-	{"GET", "/{door}/{name}/manifests/{reference}", pull, (*Server).getManifest},
-	{"PUT", "/{door}/{name}/manifests/{reference}", push, (*Server).putManifest},
-	{"DELETE", "/{door}/{name}/manifests/{reference}", del, (*Server).deleteManifest},
-	{"GET", "/{door}/{name}/referrers/{digest}", pull, (*Server).listReferrers},
-	{"GET", "/{door}/{name}/blobs/{digest}", pull, (*Server).getBlob},
-	{"DELETE", "/{door}/{name}/blobs/{digest}", del, (*Server).deleteBlob},
-	{"POST", "/{door}/{name}/blobs/uploads/", push, (*Server).startUpload},
-	{"GET", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).uploadStatus},
-	{"PATCH", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).appendUpload},
-	{"PUT", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).finishUpload},
-	{"DELETE", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).cancelUpload},
+	{"GET", "/health", open, (*Server).health, false},
+	{"GET", "/{door}/", pull, (*Server).base, false},
+	{"GET", "/{door}/_catalog", pull, (*Server).catalog, false},
+	{"GET", "/{door}/{name}/tags/list", pull, (*Server).listTags, false},
+	{"GET", "/{door}/{name}/manifests/{reference}", pull, (*Server).getManifest, false},
+	{"PUT", "/{door}/{name}/manifests/{reference}", push, (*Server).putManifest, false},
+	{"DELETE", "/{door}/{name}/manifests/{reference}", del, (*Server).deleteManifest, false},
+	{"GET", "/{door}/{name}/referrers/{digest}", pull, (*Server).listReferrers, false},
+	{"GET", "/{door}/{name}/blobs/{digest}", pull, (*Server).getBlob, false},
+	{"DELETE", "/{door}/{name}/blobs/{digest}", del, (*Server).deleteBlob, false},
+	{"POST", "/{door}/{name}/blobs/uploads/", push, (*Server).startUpload, true},
+	{"GET", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).uploadStatus, false},
+	{"PATCH", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).appendUpload, true},
+	{"PUT", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).finishUpload, true},
+	{"DELETE", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).cancelUpload, false},
 }
 
 // request is an HTTP request with what its path said.
@@ -60,8 +62,10 @@ type request struct {
 	repository *store.Repository
 	// param is the last segment, where the pattern has one.
 	param string
-	// user is who asks; empty where nobody had to say.
+	// user is who asks; empty where nobody said.
 	user string
+	// origin is where the request came from.
+	origin origin
 	// id names the request in the log.
 	id string
 	// route is the row's pattern, for the log and the metrics.

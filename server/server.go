@@ -6,8 +6,14 @@
 //	               the handlers, by resource; a handler returns an error, which is rendered and logged in one place
 //	errors.go      the table of error codes
 //	middleware.go  what happens to every request: headers, authentication, log line, metrics
-//	health.go      /health, and the second listener for probes and metrics
-//	tls.go         certificates that are read again when they change
+//	source.go      where a request came from, as far as proxies are trusted
+//	transfer.go    deadlines that move with the bytes
+//	space.go       pushes stop before the storage is full
+//	storage.go     the storage that the configuration names, with its operations counted
+//	health.go      /health, and the second listener for probes, metrics and profiles
+//	tls.go acme.go certificates that are read again when they change, or obtained from an ACME server
+//	tracing.go accesslog.go
+//	               traces and the access log, where they are asked for
 //	server.go      putting it together; starting, and stopping without dropping what is in flight
 package server
 
@@ -19,6 +25,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -33,15 +41,23 @@ import (
 // Version is the program's version; the build sets it.
 var Version = "dev"
 
-// Server is a registry. Make it with New, start it with Run; it is an http.Handler too.
+// Server is a registry. Make it with Open or New, start it with Run; it is an http.Handler too.
 type Server struct {
 	config  *config.Config
 	store   *store.Store
 	users   *auth.HTPasswd
+	policy  *auth.Policy
+	proxies []netip.Prefix
 	log     *slog.Logger
 	access  *slog.Logger
-	prefix  string
-	metrics *metrics
+	// combined is where the access log goes in Apache's format, if it does.
+	combined *combinedLog
+	prefix   string
+	metrics  *metrics
+	tracing  *tracing
+	space    *space
+	// uploads holds a place for each request that brings content.
+	uploads chan struct{}
 
 	// draining is true from SIGTERM on: probes fail while requests are still served.
 	draining atomic.Bool
@@ -50,24 +66,63 @@ type Server struct {
 	lastFailure     atomic.Pointer[string]
 }
 
-// New makes a server of its parts. users is nil for a registry that is open to all.
-func New(c *config.Config, s *store.Store, users *auth.HTPasswd, log *slog.Logger) *Server {
+// Open makes a server of a configuration alone: it opens the storage and reads the users.
+func Open(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, error) {
+	var users *auth.HTPasswd
+	var err error
+	if c.Auth != nil && c.Auth.HTPasswd != nil {
+		if users, err = auth.OpenHTPasswd(c.Auth.HTPasswd.Path, log); err != nil {
+			return nil, err
+		}
+	}
+	d, err := openDriver(ctx, c.Storage)
+	if err != nil {
+		return nil, err
+	}
+	m := newMetrics()
+	content, err := store.Open(ctx, observed{d, m})
+	if err != nil {
+		return nil, err
+	}
+	return newServer(c, content, users, m, log), nil
+}
+
+// New makes a server of its parts. users is nil for a registry that is open to all, or has no users.
+func New(c *config.Config, content *store.Store, users *auth.HTPasswd, log *slog.Logger) *Server {
+	return newServer(c, content, users, newMetrics(), log)
+}
+
+func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *metrics, log *slog.Logger) *Server {
 	prefix := "/" + strings.Trim(c.HTTP.Prefix, "/") + "/"
 	if prefix == "//" {
 		prefix = "/"
 	}
-	access := log
-	if c.Log.AccessLog.Disabled {
-		access = slog.New(slog.DiscardHandler)
+	s := &Server{config: c, store: content, users: users, log: log, access: log, prefix: prefix, metrics: m,
+		space:   &space{store: content, log: log},
+		uploads: make(chan struct{}, c.HTTP.Limits.Uploads)}
+	if c.Storage.Filesystem != nil {
+		s.space.minFree = uint64(c.Storage.Filesystem.MinFree) //nolint:gosec // never negative
 	}
-	return &Server{config: c, store: s, users: users, log: log, access: access, prefix: prefix, metrics: newMetrics()}
+	if c.Auth != nil {
+		s.policy = auth.NewPolicy(c.Auth.Access)
+	}
+	s.proxies, _ = config.ParseNetworks(c.HTTP.TrustedProxies) //nolint:errcheck // validated with the configuration
+	switch {
+	case c.Log.AccessLog.Disabled:
+		s.access = slog.New(slog.DiscardHandler)
+	case c.Log.AccessLog.Formatter == "combined":
+		s.combined = &combinedLog{w: os.Stdout}
+	}
+	if users != nil {
+		users.Observe = func(err error) { m.reload("users", err) }
+	}
+	return s
 }
 
-// Bounds on how slowly a client may talk. A whole transfer has none: large packs over slow lines take their time.
+// Bounds on how slowly a client may begin. A whole transfer has none: large packs over slow lines take their time.
 const (
 	headerTimeout = 15 * time.Second
 	idleTimeout   = 2 * time.Minute
-	maxHeader     = 64 << 10
 )
 
 // readinessDelay is how long the server still accepts after it has begun to fail its readiness probe, so that load
@@ -82,6 +137,13 @@ func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
 	defer group.Wait()
 	defer stop()
 
+	var err error
+	if s.tracing, err = newTracing(ctx, s.log); err != nil {
+		return err
+	}
+	if s.tracing != nil {
+		defer s.tracing.end()
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.config.HTTP.Addr)
 	if err != nil {
 		return fmt.Errorf("http.addr: %w", err)
@@ -139,14 +201,18 @@ func (s *Server) httpServer(ctx context.Context, group *sync.WaitGroup) (*http.S
 		Handler:           s,
 		ReadHeaderTimeout: headerTimeout,
 		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
+		MaxHeaderBytes:    s.config.HTTP.Limits.HeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),
 	}
 	if s.config.HTTP.TLS == nil {
 		s.log.Warn("serving plain HTTP: passwords and packs can be read on the way; not recommended but behind a proxy that ends TLS")
 		return server, nil
 	}
-	certificates, err := newCertificates(s.config.HTTP.TLS, s.log)
+	obtained, err := s.startACME(ctx, group)
+	if err != nil {
+		return nil, fmt.Errorf("http.tls.letsencrypt: %w", err)
+	}
+	certificates, err := newCertificates(s.config.HTTP.TLS, obtained, s.metrics, s.log)
 	if err != nil {
 		return nil, err
 	}
@@ -158,11 +224,31 @@ func (s *Server) httpServer(ctx context.Context, group *sync.WaitGroup) (*http.S
 	return server, nil
 }
 
+// startACME begins to obtain certificates, if the configuration says so.
+func (s *Server) startACME(ctx context.Context, group *sync.WaitGroup) (*acmeCertificates, error) {
+	c := s.config.HTTP.TLS.LetsEncrypt
+	if c == nil {
+		return nil, nil
+	}
+	obtained, err := newACME(c, s.store, s.metrics, s.log)
+	if err != nil {
+		return nil, err
+	}
+	if c.HTTPAddr != "" {
+		if err := obtained.serveHTTP01(ctx, c.HTTPAddr, group); err != nil {
+			return nil, err
+		}
+	}
+	group.Go(func() { obtained.obtain(ctx) })
+	return obtained, nil
+}
+
 // startBackground starts what runs beside the requests.
 func (s *Server) startBackground(ctx context.Context, group *sync.WaitGroup) {
 	if s.users != nil {
 		group.Go(func() { s.users.Watch(ctx, watch.Interval) })
-	} else {
+	}
+	if s.policy == nil {
 		s.log.Warn("the configuration has no auth section: everybody may read, push and delete")
 	}
 	group.Go(func() { s.checkStorage(ctx) })

@@ -513,29 +513,40 @@ func (l *lockedLog) Write(p []byte) (int, error) {
 	return l.text.Write(p)
 }
 
+func (l *lockedLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+func (l *lockedLog) Len() int { return len(l.String()) }
+
 func (l *lockedLog) says(words string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return strings.Contains(l.text.String(), words)
 }
 
-// run starts a whole server, listeners and all, and returns its address, its log and what stops it.
+// run starts a whole server in memory, listeners and all, and returns its address, its log and what stops it.
 func run(t *testing.T, more string) (address string, log *lockedLog, stop func() error) {
 	t.Helper()
-	c, _, err := config.Parse([]byte("version: 0.1\nstorage: inmemory\n"+more), config.Options{})
+	return runConfig(t, "version: 0.1\nstorage: inmemory\n"+more)
+}
+
+func runConfig(t *testing.T, text string) (address string, log *lockedLog, stop func() error) {
+	t.Helper()
+	c, _, err := config.Parse([]byte(text), config.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := store.Open(t.Context(), inmemory.New())
+	log = &lockedLog{}
+	s, err := Open(t.Context(), c, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	listening, done := make(chan net.Addr, 1), make(chan error, 1)
-	log = &lockedLog{}
-	go func() {
-		done <- New(c, s, nil, slog.New(slog.NewTextHandler(log, nil))).Run(ctx, func(a net.Addr) { listening <- a })
-	}()
+	go func() { done <- s.Run(ctx, func(a net.Addr) { listening <- a }) }()
 	stop = sync.OnceValue(func() error { cancel(); return <-done })
 	t.Cleanup(func() { stop() }) //nolint:errcheck // tests that care call it
 	select {

@@ -10,15 +10,20 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/crypto/acme"
+
 	"packregistry.dev/server/config"
 	"packregistry.dev/server/internal/watch"
 )
 
-// certificates serves a pair of files, and reads it again when it changes; connections that stand are left alone. A
-// pair that cannot be used leaves the last good one in place.
+// certificates serves a pair of files, or what an ACME server issues, and asks clients for certificates of the
+// configured authorities. Files are read again when they change; connections that stand are left alone. What cannot be
+// used leaves the last good state in place.
 type certificates struct {
 	c       *config.TLS
 	files   *watch.Files
+	acme    *acmeCertificates
+	metrics *metrics
 	log     *slog.Logger
 	current atomic.Pointer[material]
 }
@@ -29,22 +34,48 @@ type material struct {
 	clientCAs   *x509.CertPool
 }
 
-func newCertificates(c *config.TLS, log *slog.Logger) (*certificates, error) {
-	s := &certificates{c: c, log: log, files: watch.New(append([]string{c.Certificate, c.Key}, c.ClientCAs...)...)}
-	m, err := s.read()
+func newCertificates(c *config.TLS, a *acmeCertificates, m *metrics, log *slog.Logger) (*certificates, error) {
+	paths := append([]string(nil), c.ClientCAs...)
+	if a == nil {
+		paths = append(paths, c.Certificate, c.Key)
+	}
+	s := &certificates{c: c, acme: a, metrics: m, log: log, files: watch.New(paths...)}
+	first, err := s.read()
 	if err != nil {
 		return nil, fmt.Errorf("http.tls: %w", err)
 	}
-	s.current.Store(m)
+	s.use(first)
+	if leaf := first.certificate.Leaf; leaf != nil && time.Now().After(leaf.NotAfter) {
+		log.Warn("the certificate has expired", "expired", leaf.NotAfter)
+	}
 	return s, nil
 }
 
-func (s *certificates) read() (*material, error) {
-	pair, err := tls.LoadX509KeyPair(s.c.Certificate, s.c.Key)
-	if err != nil {
-		return nil, fmt.Errorf("certificate %s with key %s: %w", s.c.Certificate, s.c.Key, err)
+func (s *certificates) use(m *material) {
+	s.current.Store(m)
+	if m.certificate.Leaf != nil {
+		// The name may have changed with the certificate; there is one at a time.
+		s.metrics.expiry.Reset()
+		s.metrics.expiry.WithLabelValues(firstName(m.certificate.Leaf)).Set(float64(m.certificate.Leaf.NotAfter.Unix()))
 	}
-	m := &material{certificate: pair}
+}
+
+func firstName(leaf *x509.Certificate) string {
+	if len(leaf.DNSNames) > 0 {
+		return leaf.DNSNames[0]
+	}
+	return leaf.Subject.CommonName
+}
+
+func (s *certificates) read() (*material, error) {
+	m := &material{}
+	if s.acme == nil {
+		pair, err := tls.LoadX509KeyPair(s.c.Certificate, s.c.Key)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %s with key %s: %w", s.c.Certificate, s.c.Key, err)
+		}
+		m.certificate = pair
+	}
 	if len(s.c.ClientCAs) == 0 {
 		return m, nil
 	}
@@ -64,17 +95,23 @@ func (s *certificates) read() (*material, error) {
 func (s *certificates) watch(ctx context.Context, interval time.Duration) {
 	s.files.Run(ctx, interval, func() {
 		m, err := s.read()
+		s.metrics.reload("certificate", err)
 		if err != nil {
 			s.log.Error("cannot use the changed certificate; the last good one stays", "error", err)
 			return
 		}
-		s.current.Store(m)
-		s.log.Info("read the certificate again", "subject", m.certificate.Leaf.Subject.String(),
-			"names", m.certificate.Leaf.DNSNames, "expires", m.certificate.Leaf.NotAfter)
+		s.use(m)
+		if leaf := m.certificate.Leaf; leaf != nil {
+			s.log.Info("read the certificate again", "subject", leaf.Subject.String(), "names", leaf.DNSNames, "expires", leaf.NotAfter)
+			return
+		}
+		s.log.Info("read the client authorities again")
 	})
 }
 
-var tlsVersions = map[string]uint16{"tls1.2": tls.VersionTLS12, "tls1.3": tls.VersionTLS13}
+var tlsVersions = map[string]uint16{
+	"tls1.0": tls.VersionTLS10, "tls1.1": tls.VersionTLS11, "tls1.2": tls.VersionTLS12, "tls1.3": tls.VersionTLS13,
+}
 
 var clientAuthTypes = map[string]tls.ClientAuthType{
 	"request-client-cert":            tls.RequestClientCert,
@@ -83,25 +120,36 @@ var clientAuthTypes = map[string]tls.ClientAuthType{
 	"require-and-verify-client-cert": tls.RequireAndVerifyClientCert,
 }
 
+func (s *certificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if s.acme != nil {
+		return s.acme.get(hello)
+	}
+	return &s.current.Load().certificate, nil
+}
+
 func (s *certificates) config(withoutHTTP2 bool) *tls.Config {
 	base := &tls.Config{
-		MinVersion:   tlsVersions[s.c.MinimumTLS],
-		CipherSuites: cipherSuites(s.c.CipherSuites),
-		ClientAuth:   clientAuthTypes[s.c.ClientAuth],
-		NextProtos:   []string{"h2", "http/1.1"},
-		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
-			return &s.current.Load().certificate, nil
-		},
+		MinVersion:     tlsVersions[s.c.MinimumTLS],
+		CipherSuites:   cipherSuites(s.c.CipherSuites),
+		NextProtos:     []string{"h2", "http/1.1"},
+		GetCertificate: s.get,
 	}
 	if withoutHTTP2 {
 		base.NextProtos = []string{"http/1.1"}
+	}
+	if s.acme != nil {
+		base.NextProtos = append(base.NextProtos, acme.ALPNProto)
 	}
 	if len(s.c.ClientCAs) == 0 {
 		return base
 	}
 	outer := base.Clone()
-	outer.GetConfigForClient = func(*tls.ClientHelloInfo) (*tls.Config, error) {
+	outer.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if s.acme != nil && isChallenge(hello) {
+			return base, nil // the issuer shows no certificate
+		}
 		c := base.Clone()
+		c.ClientAuth = clientAuthTypes[s.c.ClientAuth]
 		c.ClientCAs = s.current.Load().clientCAs
 		return c, nil
 	}

@@ -4,7 +4,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"os"
 	"os/signal"
@@ -15,12 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"packregistry.dev/server"
-	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
-	"packregistry.dev/server/store"
-	"packregistry.dev/server/store/driver"
-	"packregistry.dev/server/store/driver/filesystem"
-	"packregistry.dev/server/store/driver/inmemory"
 )
 
 func main() {
@@ -40,6 +34,26 @@ func newCommand() *cobra.Command {
 	root := &cobra.Command{
 		Use:           "registry",
 		Short:         "A registry for packs, and for everything else that OCI clients push",
+		Long: `A registry for packs, and for everything else that OCI clients push.
+
+It serves packs at /v1/ and the OCI distribution API at /v2/, over one store: a directory, an S3
+bucket, or memory. Users come from a file that htpasswd -B writes; TLS from a pair of files or from
+Let's Encrypt.`,
+		Example: `  # Try it out: nothing is kept, everybody may do everything, plain HTTP on port 5000.
+  REGISTRY_STORAGE=inmemory REGISTRY_AUTH=none registry serve
+
+  # A registry with users and a certificate.
+  htpasswd -Bbn admin 'a good password' > /auth/htpasswd-basic
+  REGISTRY_HTTP_TLS_CERTIFICATE=/certs/tls.crt REGISTRY_HTTP_TLS_KEY=/certs/tls.key registry serve
+
+  # Your own configuration: look at the default, change it, check it, serve it.
+  registry config > my.yml
+  registry config --check my.yml
+  registry serve my.yml
+
+  # Is it there?
+  curl --cacert tls.crt https://packs.example.com/health
+  curl --cacert tls.crt -u admin https://packs.example.com/v1/_catalog`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       server.Version,
@@ -63,27 +77,46 @@ func versionCommand() *cobra.Command {
 }
 
 func configCommand() *cobra.Command {
-	var lenient, check bool
+	var lenient, check, schema bool
 	cmd := &cobra.Command{
-		Use:   "config --check [FILE]",
-		Short: "Check a configuration, with the environment's REGISTRY_… variables over it",
-		Args:  cobra.MaximumNArgs(1),
+		Use:   "config [FILE]",
+		Short: "Print a configuration as the server understands it, check it, or print its schema",
+		Long: `Print the configuration that the server would run with: the file (or the built-in default), the
+environment's REGISTRY_… variables over it, and what was left out filled in. Secrets are blotted out.
+
+Warnings go to standard error. What is wrong is told by key and line, all of it at once, and the
+exit status is 1.`,
+		Example: `  registry config                              # the built-in default
+  REGISTRY_HTTP_ADDR=:8443 registry config my.yml
+  registry config --check my.yml               # only say whether it is valid
+  registry config --schema > schema.json       # for an editor: JSON Schema 2020-12`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if !check {
-				return fmt.Errorf("printing the configuration is not built yet; use --check")
+			if schema {
+				text, err := config.Schema()
+				fmt.Fprintf(cmd.OutOrStdout(), "%s\n", text)
+				return err
 			}
-			_, warnings, err := config.Load(argument(args), lenient)
+			c, warnings, err := config.Load(argument(args), lenient)
 			for _, w := range warnings {
 				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
 			}
-			if err == nil {
-				fmt.Fprintln(cmd.OutOrStdout(), "the configuration is valid")
+			if err != nil {
+				return err
 			}
+			if check {
+				fmt.Fprintln(cmd.OutOrStdout(), "the configuration is valid")
+				return nil
+			}
+			text, err := config.Masked(*c)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s", text)
 			return err
 		},
 	}
 	cmd.Flags().BoolVar(&check, "check", false, "only say whether it is valid")
+	cmd.Flags().BoolVar(&schema, "schema", false, "print the JSON Schema of the file")
 	cmd.Flags().BoolVar(&lenient, "lenient", false, "warn of unknown keys instead of refusing them")
+	cmd.MarkFlagsMutuallyExclusive("check", "schema")
 	return cmd
 }
 
@@ -131,39 +164,13 @@ func serve(ctx context.Context, path string, lenient bool) error {
 	for _, w := range warnings {
 		log.Warn(w)
 	}
-	d, err := openDriver(c.Storage)
+	s, err := server.Open(ctx, c, log)
 	if err != nil {
 		return err
 	}
-	s, err := store.Open(ctx, d)
-	if err != nil {
-		return err
-	}
-	users, err := openUsers(c, log)
-	if err != nil {
-		return err
-	}
-	return server.New(c, s, users, log).Run(ctx, func(addr net.Addr) {
+	return s.Run(ctx, func(addr net.Addr) {
 		log.Info("serving", "addr", addr.String(), "tls", c.HTTP.TLS != nil, "version", server.Version)
 	})
-}
-
-func openDriver(c config.Storage) (driver.Driver, error) {
-	if c.InMemory != nil {
-		return inmemory.New(), nil
-	}
-	d, err := filesystem.New(c.Filesystem.RootDirectory)
-	if err != nil {
-		return nil, fmt.Errorf("storage.filesystem.rootdirectory: %w", err)
-	}
-	return d, nil
-}
-
-func openUsers(c *config.Config, log *slog.Logger) (*auth.HTPasswd, error) {
-	if c.Auth == nil {
-		return nil, nil
-	}
-	return auth.OpenHTPasswd(c.Auth.HTPasswd.Path, log)
 }
 
 // writeTerminationMessage leaves the error where Kubernetes looks for it, if that place exists.

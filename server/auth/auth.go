@@ -2,8 +2,11 @@
 //
 // bcrypt is slow on purpose, some 50 ms at the usual cost, and basic authentication sends the password with every
 // request. So a pair of user and password that was right once is remembered, as a keyed hash, until the file changes;
-// requests that bring the same pair at once share one computation; and only as many computations run as there are
-// processors, so that wrong passwords cost whoever sends them and not the server.
+// requests that bring the same pair at once share one computation; only as many computations run as there are
+// processors; and a source of wrong passwords must wait, ever longer, before another is looked at. So wrong passwords
+// cost whoever sends them and not the server, and a pair that is remembered is never delayed.
+//
+// access.go says what a user may do once it is known who it is.
 //
 // The file is read again when it changes. One that is broken or gone leaves the last good users in place and shows in
 // Status.
@@ -17,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"runtime"
 	"sync"
@@ -42,8 +46,11 @@ type HTPasswd struct {
 	state  atomic.Pointer[state]
 	status atomic.Pointer[error]
 
-	checks singleflight.Group
-	slots  chan struct{}
+	checks   singleflight.Group
+	slots    chan struct{}
+	throttle *throttle
+	// Observe is told, if it is set, how each reading of a changed file went.
+	Observe func(error)
 	// computed counts bcrypt computations.
 	computed atomic.Int64
 }
@@ -60,7 +67,7 @@ type state struct {
 
 // OpenHTPasswd reads the file. A file that is missing or broken is an error: nobody is made up in its place.
 func OpenHTPasswd(path string, log *slog.Logger) (*HTPasswd, error) {
-	h := &HTPasswd{path: path, files: watch.New(path), log: log, slots: make(chan struct{}, runtime.GOMAXPROCS(0))}
+	h := &HTPasswd{path: path, files: watch.New(path), log: log, slots: make(chan struct{}, runtime.GOMAXPROCS(0)), throttle: newThrottle()}
 	if err := h.load(); err != nil {
 		return nil, fmt.Errorf("auth.htpasswd.path: %w", err)
 	}
@@ -93,6 +100,9 @@ func (h *HTPasswd) Watch(ctx context.Context, interval time.Duration) {
 	h.files.Run(ctx, interval, func() {
 		err := h.load()
 		h.status.Store(&err)
+		if h.Observe != nil {
+			h.Observe(err)
+		}
 		if err != nil {
 			h.log.Error("cannot read the users' file; the users that were read last stay", "error", err)
 			return
@@ -109,9 +119,9 @@ func (h *HTPasswd) Status() error {
 	return nil
 }
 
-// Check returns nil for a user of the file with the right password, ErrDenied for anybody else, and the context's
-// error where it ended before that was known.
-func (h *HTPasswd) Check(ctx context.Context, user, password string) error {
+// Check returns nil for a user of the file with the right password, ErrDenied for anybody else, a *ThrottledError where
+// the source must wait first, and the context's error where it ended before that was known.
+func (h *HTPasswd) Check(ctx context.Context, from netip.Addr, user, password string) error {
 	s := h.state.Load()
 	id := s.identify(user, password)
 	s.mu.RLock()
@@ -120,23 +130,31 @@ func (h *HTPasswd) Check(ctx context.Context, user, password string) error {
 	if known {
 		return nil
 	}
-	// The computation outlives a request that gives up: others may share it.
-	result := h.checks.DoChan(string(id[:]), func() (any, error) {
-		h.slots <- struct{}{}
-		defer func() { <-h.slots }()
-		h.computed.Add(1)
-		if !s.table.matches(user, []byte(password)) {
-			return nil, ErrDenied
-		}
-		s.remember(id)
-		return nil, nil
-	})
+	// The computation outlives a request that gives up: others of the same source may share it.
+	result := h.checks.DoChan(string(id[:])+network(from).String(), func() (any, error) { return nil, h.compute(s, id, from, user, password) })
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
 	case r := <-result:
 		return r.Err
 	}
+}
+
+func (h *HTPasswd) compute(s *state, id [32]byte, from netip.Addr, user, password string) error {
+	done, err := h.throttle.enter(from)
+	if err != nil {
+		return err
+	}
+	h.slots <- struct{}{}
+	defer func() { <-h.slots }()
+	h.computed.Add(1)
+	right := s.table.matches(user, []byte(password))
+	done(!right)
+	if !right {
+		return ErrDenied
+	}
+	s.remember(id)
+	return nil
 }
 
 // identify is the keyed hash of a pair. The key dies with the table, and so does all that the hash could reveal.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,6 +15,8 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 )
+
+var home = netip.MustParseAddr("192.0.2.1")
 
 func line(t testing.TB, user, password string, cost int) string {
 	t.Helper()
@@ -40,7 +43,7 @@ func open(t testing.TB, text string) (*HTPasswd, string, *strings.Builder) {
 
 func TestCheck(t *testing.T) {
 	h, _, _ := open(t, "# users\n\n"+line(t, "ann", "secret", 4)+line(t, "bob", "other", 4)+line(t, "ann", "second line", 4))
-	for _, tt := range []struct {
+	for i, tt := range []struct {
 		user, password string
 		want           error
 	}{
@@ -55,7 +58,7 @@ func TestCheck(t *testing.T) {
 		{"annsecret", "", ErrDenied},
 		{"ann", strings.Repeat("x", 1000), ErrDenied},
 	} {
-		if err := h.Check(t.Context(), tt.user, tt.password); !errors.Is(err, tt.want) {
+		if err := h.Check(t.Context(), netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}), tt.user, tt.password); !errors.Is(err, tt.want) {
 			t.Errorf("%s/%s: %v, want %v", tt.user, tt.password, err, tt.want)
 		}
 	}
@@ -66,7 +69,7 @@ func TestRightCredentialsAreComputedOnce(t *testing.T) {
 	var group sync.WaitGroup
 	for range 50 {
 		group.Go(func() {
-			if err := h.Check(context.Background(), "ann", "secret"); err != nil {
+			if err := h.Check(context.Background(), home, "ann", "secret"); err != nil {
 				t.Error(err)
 			}
 		})
@@ -77,7 +80,7 @@ func TestRightCredentialsAreComputedOnce(t *testing.T) {
 		t.Errorf("%d computations for one credential", before)
 	}
 	for range 100 {
-		h.Check(t.Context(), "ann", "secret") //nolint:errcheck // checked above
+		h.Check(t.Context(), home, "ann", "secret") //nolint:errcheck // checked above
 	}
 	if got := h.computed.Load(); got != before {
 		t.Errorf("%d more computations for a remembered credential", got-before)
@@ -121,7 +124,7 @@ func TestOtherHashesAreNamedByLineAndRefused(t *testing.T) {
 	if strings.Contains(log.String(), "hunter2") || strings.Contains(log.String(), "2jmj7l5") {
 		t.Error("the log shows a secret")
 	}
-	if err := h.Check(t.Context(), "plain", "hunter2"); !errors.Is(err, ErrDenied) {
+	if err := h.Check(t.Context(), home, "plain", "hunter2"); !errors.Is(err, ErrDenied) {
 		t.Errorf("plain text matches: %v", err)
 	}
 }
@@ -157,7 +160,7 @@ func TestWatch(t *testing.T) {
 	done := make(chan struct{})
 	go func() { defer close(done); h.Watch(ctx, 5*time.Millisecond) }()
 	defer func() { cancel(); <-done }()
-	check := func(password string) bool { return h.Check(t.Context(), "ann", password) == nil }
+	check := func(password string) bool { return h.Check(t.Context(), home, "ann", password) == nil }
 	replace := func(text string) {
 		tmp := path + ".new"
 		if err := os.WriteFile(tmp, []byte(text), 0o600); err != nil {
@@ -194,7 +197,7 @@ func TestManyUsersLoadFast(t *testing.T) {
 		fmt.Fprintf(&b, "user%d:%s", i, hash)
 	}
 	h, _, _ := open(t, b.String())
-	if err := h.Check(t.Context(), "user9999", "p"); err != nil {
+	if err := h.Check(t.Context(), home, "user9999", "p"); err != nil {
 		t.Error(err)
 	}
 }
@@ -222,11 +225,11 @@ func FuzzParse(f *testing.F) {
 
 func BenchmarkCheck(b *testing.B) {
 	h, _, _ := open(b, line(b, "ann", "secret", 10))
-	if err := h.Check(b.Context(), "ann", "secret"); err != nil {
+	if err := h.Check(b.Context(), home, "ann", "secret"); err != nil {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if err := h.Check(b.Context(), "ann", "secret"); err != nil {
+		if err := h.Check(b.Context(), home, "ann", "secret"); err != nil {
 			b.Fatal(err)
 		}
 	}

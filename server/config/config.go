@@ -14,6 +14,8 @@
 package config
 
 import (
+	"net"
+	"strings"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -25,16 +27,16 @@ const Version = "0.1"
 // Config is the whole file. Pointers mark sections whose presence itself has a meaning.
 type Config struct {
 	// Version is always 0.1.
-	Version   string     `yaml:"version"`
-	Log       Log        `yaml:"log,omitempty"`
-	Storage   Storage    `yaml:"storage,omitempty"`
-	HTTP      HTTP       `yaml:"http,omitempty"`
-	Auth      *Auth      `yaml:"auth,omitempty"`
-	Packs     Packs      `yaml:"packs,omitempty"`
-	Manifests *Manifests `yaml:"manifests,omitempty" later:"manifests that name missing content are always refused"`
-	Catalog   Catalog    `yaml:"catalog,omitempty"`
-	Tags      Tags       `yaml:"tags,omitempty"`
-	Health    Health     `yaml:"health,omitempty"`
+	Version   string    `yaml:"version"`
+	Log       Log       `yaml:"log,omitempty"`
+	Storage   Storage   `yaml:"storage,omitempty"`
+	HTTP      HTTP      `yaml:"http,omitempty"`
+	Auth      *Auth     `yaml:"auth,omitempty"`
+	Packs     Packs     `yaml:"packs,omitempty"`
+	Manifests Manifests `yaml:"manifests,omitempty"`
+	Catalog   Catalog   `yaml:"catalog,omitempty"`
+	Tags      Tags      `yaml:"tags,omitempty"`
+	Health    Health    `yaml:"health,omitempty"`
 }
 
 // Log says what is logged to standard error, and how.
@@ -51,12 +53,14 @@ type Log struct {
 // AccessLog is the line that every finished request writes.
 type AccessLog struct {
 	Disabled bool `yaml:"disabled,omitempty"`
+	// Formatter is structured (a line of the log, on standard error) or combined (Apache's format, on standard output).
+	Formatter string `yaml:"formatter,omitempty" oneof:"structured combined"`
 }
 
 // Storage holds exactly one kind of storage, and settings that hold for every kind.
 type Storage struct {
 	Filesystem *Filesystem `yaml:"filesystem,omitempty" kind:"storage"`
-	S3         *S3         `yaml:"s3,omitempty" kind:"storage" later:"use storage.filesystem or storage.inmemory"`
+	S3         *S3         `yaml:"s3,omitempty" kind:"storage"`
 	InMemory   *InMemory   `yaml:"inmemory,omitempty" kind:"storage"`
 
 	Cache       Cache       `yaml:"cache,omitempty"`
@@ -68,28 +72,69 @@ type Storage struct {
 // Filesystem keeps packs below one directory.
 type Filesystem struct {
 	RootDirectory string `yaml:"rootdirectory,omitempty"`
+	// MinFree is how many bytes of the volume pushes leave free: with less, the registry refuses what would add to it.
+	MinFree int `yaml:"minfree,omitempty"`
 }
 
 // S3 keeps packs in a bucket of AWS or of a compatible server.
 type S3 struct {
-	Region           string `yaml:"region,omitempty"`
-	Bucket           string `yaml:"bucket,omitempty"`
-	RootDirectory    string `yaml:"rootdirectory,omitempty"`
-	Encrypt          bool   `yaml:"encrypt,omitempty"`
-	KeyID            string `yaml:"keyid,omitempty"`
-	Secure           *bool  `yaml:"secure,omitempty"`
-	SkipVerify       bool   `yaml:"skipverify,omitempty"`
-	CAFile           string `yaml:"cafile,omitempty"`
-	AccessKey        string `yaml:"accesskey,omitempty" secret:"true"`
-	SecretKey        string `yaml:"secretkey,omitempty" secret:"true"`
-	Host             string `yaml:"host,omitempty"`
-	Port             string `yaml:"port,omitempty"`
-	RegionEndpoint   string `yaml:"regionendpoint,omitempty"`
+	Region string `yaml:"region,omitempty"`
+	Bucket string `yaml:"bucket,omitempty"`
+	// RootDirectory is a prefix of all keys.
+	RootDirectory string `yaml:"rootdirectory,omitempty"`
+	// Encrypt asks the server to encrypt with its own key, or with that of KeyID (KMS).
+	Encrypt bool   `yaml:"encrypt,omitempty"`
+	KeyID   string `yaml:"keyid,omitempty"`
+	// Secure is whether the endpoint speaks TLS; it does, unless this is false or the endpoint's URL says otherwise.
+	Secure     *bool `yaml:"secure,omitempty"`
+	SkipVerify bool  `yaml:"skipverify,omitempty"`
+	// CAFile holds more certificates to trust, in PEM.
+	CAFile string `yaml:"cafile,omitempty"`
+	// AccessKey and SecretKey are the credential. Without them the environment, shared files, a web identity or the
+	// instance's role are asked.
+	AccessKey string `yaml:"accesskey,omitempty" secret:"true"`
+	SecretKey string `yaml:"secretkey,omitempty" secret:"true"`
+	// Host and Port name a server that is not AWS; RegionEndpoint does the same by URL.
+	Host           string `yaml:"host,omitempty"`
+	Port           string `yaml:"port,omitempty"`
+	RegionEndpoint string `yaml:"regionendpoint,omitempty"`
+	// RedirectEndpoint is the endpoint's URL for clients that are redirected to it.
 	RedirectEndpoint string `yaml:"redirectendpoint,omitempty"`
-	ForcePathStyle   *bool  `yaml:"forcepathstyle,omitempty"`
-	ChunkSize        int    `yaml:"chunksize,omitempty"`
-	StorageClass     string `yaml:"storageclass,omitempty"`
-	SingleWriter     bool   `yaml:"singlewriter,omitempty"`
+	// ForcePathStyle puts the bucket into the path; true where an endpoint is named.
+	ForcePathStyle *bool `yaml:"forcepathstyle,omitempty"`
+	// ChunkSize is the size of an upload's parts, in bytes; at least 5 MiB.
+	ChunkSize    int    `yaml:"chunksize,omitempty"`
+	StorageClass string `yaml:"storageclass,omitempty"`
+	// SingleWriter promises that no other process writes to the bucket: what it takes to use a server without
+	// conditional writes.
+	SingleWriter bool `yaml:"singlewriter,omitempty"`
+}
+
+// Endpoint returns the URL of a server that is not AWS, or "".
+func (s *S3) Endpoint() string {
+	scheme := "https://"
+	if s.Secure != nil && !*s.Secure {
+		scheme = "http://"
+	}
+	endpoint := s.RegionEndpoint
+	if endpoint == "" && s.Host != "" {
+		endpoint = s.Host
+		if s.Port != "" {
+			endpoint = net.JoinHostPort(strings.Trim(s.Host, "[]"), s.Port)
+		}
+	}
+	if endpoint == "" || strings.Contains(endpoint, "://") {
+		return endpoint
+	}
+	return scheme + endpoint
+}
+
+// PathStyle says whether the bucket is in the path of URLs.
+func (s *S3) PathStyle() bool {
+	if s.ForcePathStyle != nil {
+		return *s.ForcePathStyle
+	}
+	return s.Endpoint() != ""
 }
 
 // InMemory forgets everything when the process ends.
@@ -106,9 +151,10 @@ type Delete struct {
 	Enabled *bool `yaml:"enabled,omitempty"`
 }
 
-// Redirect turns presigned redirects of storages that can make them off.
+// Redirect says whether clients are sent to the storage for a blob's content, where it can answer them itself. Unless
+// it is said here they are with AWS and where a redirectendpoint is named: clients often cannot reach other endpoints.
 type Redirect struct {
-	Disable bool `yaml:"disable,omitempty"`
+	Disable *bool `yaml:"disable,omitempty"`
 }
 
 // Maintenance holds what the server does to its storage by itself, and the read-only switch.
@@ -146,17 +192,19 @@ type HTTP struct {
 	Host string `yaml:"host,omitempty"`
 	// Prefix is a path that all routes lie below.
 	Prefix string `yaml:"prefix,omitempty"`
-	// RelativeURLs makes Location headers relative, which they are anyway unless Host is set.
-	RelativeURLs bool `yaml:"relativeurls,omitempty"`
+	// RelativeURLs makes Location headers relative, which they are anyway unless Host is set. False makes them absolute,
+	// from what a trusted proxy says of the request, or else from the request itself.
+	RelativeURLs *bool `yaml:"relativeurls,omitempty"`
 	// DrainTimeout is how long requests in flight may take to finish after SIGTERM.
 	DrainTimeout Duration `yaml:"draintimeout,omitempty"`
 	// Headers are added to every response, over the defaults; an empty list removes a default.
-	Headers        Headers  `yaml:"headers,omitempty"`
-	HTTP2          HTTP2    `yaml:"http2,omitempty"`
-	TrustedProxies []string `yaml:"trustedproxies,omitempty" later:"the address of the connection is taken as the client's"`
-	Limits         *Limits  `yaml:"limits,omitempty" later:"leave the section out"`
-	TLS            *TLS     `yaml:"tls,omitempty"`
-	Debug          Debug    `yaml:"debug,omitempty"`
+	Headers Headers `yaml:"headers,omitempty"`
+	HTTP2   HTTP2   `yaml:"http2,omitempty"`
+	// TrustedProxies are the addresses or networks (10.0.0.0/8) whose word on where a request came from is taken.
+	TrustedProxies StringList `yaml:"trustedproxies,omitempty"`
+	Limits         Limits     `yaml:"limits,omitempty"`
+	TLS            *TLS       `yaml:"tls,omitempty"`
+	Debug          Debug      `yaml:"debug,omitempty"`
 }
 
 // HTTP2 can be turned off.
@@ -164,9 +212,17 @@ type HTTP2 struct {
 	Disabled bool `yaml:"disabled,omitempty"`
 }
 
-// Limits bound what one client can ask for at once.
+// Limits bound what clients can ask for.
 type Limits struct {
+	// HeaderBytes is the size of a request's headers.
+	HeaderBytes int `yaml:"headerbytes,omitempty"`
+	// ManifestBytes is the size of a manifest.
+	ManifestBytes int `yaml:"manifestbytes,omitempty"`
+	// Uploads is how many requests may bring content at once; more are told to come again (429).
 	Uploads int `yaml:"uploads,omitempty"`
+	// StallTimeout is how long a request or an answer may go without a byte. A transfer that moves has all the time it
+	// needs.
+	StallTimeout Duration `yaml:"stalltimeout,omitempty"`
 }
 
 // TLS is a certificate from files, or from an ACME server.
@@ -176,27 +232,40 @@ type TLS struct {
 	// ClientCAs are PEM files; clients must show a certificate of one of them.
 	ClientCAs StringList `yaml:"clientcas,omitempty"`
 	// ClientAuth says how strictly, as in distribution.
-	ClientAuth   string       `yaml:"clientauth,omitempty" oneof:"request-client-cert require-any-client-cert verify-client-cert-if-given require-and-verify-client-cert"`
-	MinimumTLS   string       `yaml:"minimumtls,omitempty" oneof:"tls1.0 tls1.1 tls1.2 tls1.3"`
-	CipherSuites []string     `yaml:"ciphersuites,omitempty"`
-	LetsEncrypt  *LetsEncrypt `yaml:"letsencrypt,omitempty" later:"use http.tls.certificate and http.tls.key"`
+	ClientAuth string `yaml:"clientauth,omitempty" oneof:"request-client-cert require-any-client-cert verify-client-cert-if-given require-and-verify-client-cert"`
+	// MinimumTLS is the oldest version that is spoken; tls1.0 and tls1.1 are raised to tls1.2 unless AllowObsolete is set.
+	MinimumTLS    string       `yaml:"minimumtls,omitempty" oneof:"tls1.0 tls1.1 tls1.2 tls1.3"`
+	AllowObsolete bool         `yaml:"allowobsolete,omitempty"`
+	CipherSuites  StringList   `yaml:"ciphersuites,omitempty"`
+	LetsEncrypt   *LetsEncrypt `yaml:"letsencrypt,omitempty"`
 }
 
-// LetsEncrypt obtains certificates from an ACME server.
+// LetsEncrypt obtains certificates from an ACME server, and renews them.
 type LetsEncrypt struct {
-	CacheFile    string     `yaml:"cachefile,omitempty"`
-	CacheStorage bool       `yaml:"cachestorage,omitempty"`
-	Email        string     `yaml:"email,omitempty"`
-	Hosts        StringList `yaml:"hosts,omitempty"`
-	DirectoryURL string     `yaml:"directoryurl,omitempty"`
-	CAFile       string     `yaml:"cafile,omitempty"`
-	HTTPAddr     string     `yaml:"httpaddr,omitempty"`
+	// CacheFile is a directory, despite its name, that certificates are kept in.
+	CacheFile string `yaml:"cachefile,omitempty"`
+	// CacheStorage keeps them in the registry's storage instead, for all replicas.
+	CacheStorage bool   `yaml:"cachestorage,omitempty"`
+	Email        string `yaml:"email,omitempty"`
+	// Hosts are the names to obtain certificates for; no others are asked for.
+	Hosts StringList `yaml:"hosts,omitempty"`
+	// DirectoryURL is the ACME server; Let's Encrypt's by default. CAFile holds the certificates to trust it by.
+	DirectoryURL string `yaml:"directoryurl,omitempty"`
+	CAFile       string `yaml:"cafile,omitempty"`
+	// HTTPAddr is where HTTP-01 challenges are answered (":80"); without it TLS-ALPN-01 on http.addr is the only way.
+	HTTPAddr string `yaml:"httpaddr,omitempty"`
 }
 
 // Debug is a second listener, without authentication, for probes and metrics.
 type Debug struct {
 	Addr       string     `yaml:"addr,omitempty"`
 	Prometheus Prometheus `yaml:"prometheus,omitempty"`
+	Pprof      Pprof      `yaml:"pprof,omitempty"`
+}
+
+// Pprof serves Go's profiles below /debug/pprof/ on the debug address.
+type Pprof struct {
+	Enabled bool `yaml:"enabled,omitempty"`
 }
 
 // Prometheus serves metrics on the debug address.
@@ -208,7 +277,7 @@ type Prometheus struct {
 // Auth says who may come in. No section at all means everybody.
 type Auth struct {
 	HTPasswd *HTPasswd `yaml:"htpasswd,omitempty" kind:"auth"`
-	Access   *Access   `yaml:"access,omitempty" later:"every user may pull and push"`
+	Access   Access    `yaml:"access,omitempty"`
 }
 
 // HTPasswd is basic authentication against a file of bcrypt hashes.
@@ -217,10 +286,27 @@ type HTPasswd struct {
 	Path  string `yaml:"path,omitempty"`
 }
 
-// Access says who may pull, push and delete what.
+// Access says who may pull, push and delete what. Without rules every user may do everything.
 type Access struct {
-	AnonymousPull bool       `yaml:"anonymouspull,omitempty"`
+	// AnonymousPull lets everybody read, without a credential.
+	AnonymousPull bool `yaml:"anonymouspull,omitempty"`
+	// ReadOnlyUsers may pull and nothing else, whatever the rules say.
 	ReadOnlyUsers StringList `yaml:"readonlyusers,omitempty"`
+	// Rules grant; once there is one, what no rule grants is denied.
+	Rules []AccessRule `yaml:"rules,omitempty"`
+}
+
+// AccessRule grants users actions on repositories.
+type AccessRule struct {
+	// Users are names of the users' file, or "*" for every one of them.
+	Users StringList `yaml:"users,omitempty"`
+	// Anonymous grants it to everybody, without a credential.
+	Anonymous bool `yaml:"anonymous,omitempty"`
+	// Repositories are patterns: * stands for anything within one component of a name, ** for anything at all. The pack
+	// p is the repository spectro-packs/archive/p.
+	Repositories StringList `yaml:"repositories,omitempty"`
+	// Actions are pull, push and delete.
+	Actions StringList `yaml:"actions,omitempty"`
 }
 
 // Packs says what happens to a pushed pack that is none.
@@ -264,6 +350,13 @@ type Headers map[string]StringList
 
 // Duration is written with its unit: 30s, 5m, 168h.
 type Duration time.Duration
+
+// UnmarshalYAML reads what MarshalYAML wrote.
+func (d *Duration) UnmarshalYAML(n *yaml.Node) error {
+	parsed, err := time.ParseDuration(n.Value)
+	*d = Duration(parsed)
+	return err
+}
 
 // MarshalYAML writes the unit.
 func (d Duration) MarshalYAML() (any, error) { return time.Duration(d).String(), nil }

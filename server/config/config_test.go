@@ -8,7 +8,12 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	"go.yaml.in/yaml/v3"
 )
+
+const s3 = "version: 0.1\nstorage:\n  s3:\n    bucket: b\n    region: r\n"
 
 const minimal = "version: 0.1\nstorage: inmemory\n"
 
@@ -49,8 +54,13 @@ func TestDocumentedSamples(t *testing.T) {
 		{file: "certificate.yml", environ: []string{"REGISTRY_HTTP_TLS_MINIMUMTLS=tls1.2"}},
 		{file: "certificate.yml", wrong: []string{"http.tls.minimumtls (line 9)", "minimum tls version to use", "tls1.2"}},
 		{file: "docker-default.yml"},
-		{file: "s3.yml", wrong: []string{"storage.s3 (line 5)", "not supported by this version yet", "storage.filesystem"}},
-		{file: "letsencrypt.yml", wrong: []string{"http.tls.letsencrypt (line 6)", "not supported by this version yet"}},
+		// Templates are refused as they are printed, with the key and the choices, and start filled in.
+		{file: "s3.yml", wrong: []string{`storage.s3.encrypt (line 9): "true|false" is neither true nor false`, `storage.s3.secure (line 10): "false|true"`}},
+		{file: "s3.yml", environ: []string{"REGISTRY_STORAGE_S3_ENCRYPT=true", "REGISTRY_STORAGE_S3_SECURE=false"},
+			wrong: []string{`storage.s3.host: "OPTIONAL_MINIO_HOST_IF_USING"`, `storage.s3.port: "OPTIONAL_MINIO_PORT_IF_USING"`, "leave host and port out for AWS"}},
+		{file: "s3.yml", environ: []string{"REGISTRY_STORAGE_S3_ENCRYPT=true", "REGISTRY_STORAGE_S3_SECURE=false", "REGISTRY_STORAGE_S3_HOST=minio", "REGISTRY_STORAGE_S3_PORT=9000"}},
+		{file: "s3.yml", environ: []string{"REGISTRY_STORAGE_S3_ENCRYPT=false", "REGISTRY_STORAGE_S3_SECURE=true", "REGISTRY_STORAGE_S3_HOST=", "REGISTRY_STORAGE_S3_PORT="}},
+		{file: "letsencrypt.yml"},
 	} {
 		t.Run(tt.file, func(t *testing.T) {
 			text, err := os.ReadFile(filepath.Join("testdata", tt.file))
@@ -123,6 +133,24 @@ func TestEnvironmentRules(t *testing.T) {
 		{"a section as YAML", minimal, []string{`REGISTRY_STORAGE_MAINTENANCE_READONLY={"enabled":true}`},
 			func(c *Config) any { return c.Storage.Maintenance.ReadOnly.Enabled }, true},
 		{"a duration", minimal, []string{"REGISTRY_HTTP_DRAINTIMEOUT=5s"}, func(c *Config) any { return time.Duration(c.HTTP.DrainTimeout) }, 5 * time.Second},
+		{"one key of a rule", minimal, []string{"REGISTRY_AUTH_HTPASSWD_PATH=/p", "REGISTRY_AUTH_ACCESS_RULES_0_USERS=ann", "REGISTRY_AUTH_ACCESS_RULES_0_REPOSITORIES=[a, b]", "REGISTRY_AUTH_ACCESS_RULES_0_ACTIONS=pull"},
+			func(c *Config) any { return c.Auth.Access.Rules }, []AccessRule{{Users: StringList{"ann"}, Repositories: StringList{"a", "b"}, Actions: StringList{"pull"}}}},
+		{"rules as a whole", minimal, []string{"REGISTRY_AUTH_HTPASSWD_PATH=/p", "REGISTRY_AUTH_ACCESS_RULES=[{anonymous: true, repositories: '**', actions: pull}]"},
+			func(c *Config) any { return c.Auth.Access.Rules }, []AccessRule{{Anonymous: true, Repositories: StringList{"**"}, Actions: StringList{"pull"}}}},
+		{"a secret that looks like a number", s3 + "    accesskey: a\n", []string{"REGISTRY_STORAGE_S3_SECRETKEY=0123"},
+			func(c *Config) any { return c.Storage.S3.SecretKey }, "0123"},
+		{"another kind of storage", string(defaultFile), []string{"REGISTRY_STORAGE=s3", "REGISTRY_STORAGE_S3_BUCKET=b", "REGISTRY_STORAGE_S3_REGION=r"},
+			func(c *Config) any {
+				return []any{c.Storage.Filesystem == nil, c.Storage.S3.Bucket, c.Storage.Cache.BlobDescriptor}
+			}, []any{true, "b", "inmemory"}},
+		{"words for booleans", s3 + "    encrypt: \"true\"\n    secure: \"false\"\n    host: minio\n    port: 9000\n", nil,
+			func(c *Config) any {
+				return []any{c.Storage.S3.Encrypt, c.Storage.S3.Endpoint(), c.Storage.S3.PathStyle()}
+			}, []any{true, "http://minio:9000", true}},
+		{"an endpoint by URL", s3, []string{"REGISTRY_STORAGE_S3_REGIONENDPOINT=https://s3.example.com"},
+			func(c *Config) any { return c.Storage.S3.Endpoint() }, "https://s3.example.com"},
+		{"AWS", s3, nil, func(c *Config) any { return []any{c.Storage.S3.Endpoint(), c.Storage.S3.PathStyle()} }, []any{"", false}},
+		{"an IPv6 endpoint", s3 + "    host: \"::1\"\n    port: 9000\n", nil, func(c *Config) any { return c.Storage.S3.Endpoint() }, "https://[::1]:9000"},
 		{"a log field", minimal, []string{"REGISTRY_LOG_FIELDS_ENVIRONMENT=test"}, func(c *Config) any { return c.Log.Fields["environment"] }, "test"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -167,7 +195,24 @@ func TestErrorsNameKeyLineAndMend(t *testing.T) {
 		{"a header that smuggles", minimal + "http: {headers: {X-A: \"a\\r\\nb\"}}\n", nil, []string{"http.headers.X-A (line 3)", "one line"}},
 		{"variable of the wrong kind", minimal, []string{"REGISTRY_HTTP_HTTP2_DISABLED=perhaps"}, []string{"http.http2.disabled", "neither true nor false"}},
 		{"index with a gap", minimal, []string{"REGISTRY_HTTP_TLS_CLIENTCAS_1=/b"}, []string{"REGISTRY_HTTP_TLS_CLIENTCAS_1", "index 1"}},
-		{"what comes later", minimal + "manifests: {missing: accept}\n", nil, []string{"manifests (line 3): not supported by this version yet"}},
+		{"what comes later", "version: 0.1\nstorage:\n  inmemory: {}\n  maintenance: {garbagecollection: {interval: 1h}}\n", nil, []string{"storage.maintenance.garbagecollection (line 4): not supported by this version yet"}},
+		{"no bucket", "version: 0.1\nstorage: s3\n", nil, []string{"storage.s3.bucket: missing", "storage.s3.region: missing"}},
+		{"half a credential", s3 + "    accesskey: a\n", nil, []string{"storage.s3.accesskey and secretkey go together"}},
+		{"two endpoints", s3 + "    host: h\n    regionendpoint: https://h\n", nil, []string{"storage.s3.host and regionendpoint"}},
+		{"port alone", s3 + "    port: 1\n", nil, []string{"storage.s3.port: has no effect"}},
+		{"port out of range", s3 + "    host: h\n    port: 65536\n", nil, []string{`storage.s3.port: "65536"`}},
+		{"endpoint with a path", s3 + "    regionendpoint: https://h/p\n", nil, []string{"storage.s3.regionendpoint: must be a URL of scheme and host alone"}},
+		{"endpoint with a password", s3 + "    regionendpoint: https://u:hunter2@h\n", nil, []string{"storage.s3.regionendpoint: must be"}},
+		{"key without encryption", s3 + "    keyid: k\n", nil, []string{"storage.s3.keyid", "encrypt: true"}},
+		{"small parts", s3 + "    chunksize: 1000\n", nil, []string{"storage.s3.chunksize: 1000", "5242880"}},
+		{"certificate and letsencrypt", minimal + "http: {tls: {certificate: c, key: k, letsencrypt: {cachefile: d, hosts: a.example.com}}}\n", nil, []string{"http.tls: has a certificate and letsencrypt"}},
+		{"letsencrypt without hosts", minimal + "http: {tls: {letsencrypt: {cachefile: d}}}\n", nil, []string{"http.tls.letsencrypt.hosts: missing"}},
+		{"letsencrypt without a cache", minimal + "http: {tls: {letsencrypt: {hosts: a.example.com}}}\n", nil, []string{"http.tls.letsencrypt.cachefile: missing", "cachestorage"}},
+		{"letsencrypt for an address", minimal + "http: {tls: {letsencrypt: {cachefile: d, hosts: [192.0.2.1, '*.example.com', localhost, 'a.example.com:443']}}}\n", nil, []string{`"192.0.2.1"`, `"*.example.com"`, `"localhost"`, `"a.example.com:443"`}},
+		{"a rule for nobody", minimal + "auth: {htpasswd: {path: /p}, access: {rules: [{repositories: '**', actions: pull}]}}\n", nil, []string{"auth.access.rules[0].users: missing"}},
+		{"an unknown action", minimal + "auth: {htpasswd: {path: /p}, access: {rules: [{users: a, repositories: '**', actions: [read]}]}}\n", nil, []string{`auth.access.rules[0].actions: "read" is none of pull, push, delete`}},
+		{"a misspelt key of a rule", minimal + "auth:\n  htpasswd: {path: /p}\n  access:\n    rules:\n    - user: a\n", nil, []string{"auth.access.rules[0].user (line 7)", "did you mean auth.access.rules[0].users?"}},
+		{"a proxy that is none", minimal + "http: {trustedproxies: [10.0.0.0/33]}\n", nil, []string{`http.trustedproxies: "10.0.0.0/33"`}},
 		{"binary", minimal + "auth: {htpasswd: {path: !!binary 6A==}}\n", nil, []string{"line 3", "UTF-8"}},
 		{"not YAML", "version: [", nil, []string{"not YAML"}},
 		{"not a mapping", "- a\n", nil, []string{"must be a mapping"}},
@@ -248,7 +293,7 @@ func TestAnEmptyHeaderRemovesADefault(t *testing.T) {
 
 // I1: what is written is read back as the same.
 func TestMarshalRoundTrip(t *testing.T) {
-	for _, file := range []string{"filesystem.yml", "inmemory.yml", "headers.yml", "address.yml", "docker-default.yml"} {
+	for _, file := range []string{"filesystem.yml", "inmemory.yml", "headers.yml", "address.yml", "docker-default.yml", "letsencrypt.yml", "everything.yml"} {
 		text, err := os.ReadFile(filepath.Join("testdata", file))
 		if err != nil {
 			t.Fatal(err)
@@ -262,6 +307,101 @@ func TestMarshalRoundTrip(t *testing.T) {
 		if !reflect.DeepEqual(first, second) || len(warnings) > 0 {
 			t.Errorf("%s: written as\n%s\nread as %+v, was %+v (%v)", file, again, second, first, warnings)
 		}
+	}
+}
+
+// everything.yml has every key that there is.
+func TestEverythingIsReadAndInTheSchema(t *testing.T) {
+	text, err := os.ReadFile("testdata/everything.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, warnings := parse(t, string(text))
+	if len(warnings) > 0 {
+		t.Errorf("warnings: %v", warnings)
+	}
+	var unset []string
+	var walk func(path string, v reflect.Value)
+	walk = func(path string, v reflect.Value) {
+		for v.Kind() == reflect.Pointer && !v.IsNil() {
+			v = v.Elem()
+		}
+		if v.Kind() == reflect.Struct {
+			for i := range v.NumField() {
+				if v.Type().Field(i).Tag.Get("later") == "" {
+					walk(join(path, keyOf(v.Type().Field(i))), v.Field(i))
+				}
+			}
+			return
+		}
+		if v.IsZero() {
+			unset = append(unset, path)
+		}
+	}
+	walk("", reflect.ValueOf(c).Elem())
+	// What excludes something else in the file.
+	want := []string{"storage.filesystem", "storage.s3.host", "storage.s3.port", "storage.inmemory", "http.tls.certificate", "http.tls.key", "http.tls.letsencrypt.cachestorage"}
+	if !reflect.DeepEqual(unset, want) {
+		t.Errorf("not set by the file: %v, want %v", unset, want)
+	}
+}
+
+func TestSchemaAgreesWithTheParser(t *testing.T) {
+	text, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	document, err := jsonschema.UnmarshalJSON(strings.NewReader(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	compiler := jsonschema.NewCompiler()
+	if err := compiler.AddResource("config.json", document); err != nil {
+		t.Fatal(err)
+	}
+	schema, err := compiler.Compile("config.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file, valid := range map[string]bool{"everything.yml": true, "filesystem.yml": true, "inmemory.yml": true, "address.yml": true, "headers.yml": true,
+		"docker-default.yml": true, "letsencrypt.yml": true, "s3.yml": false, "certificate.yml": false} {
+		text, err := os.ReadFile(filepath.Join("testdata", file))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v any
+		if err := yaml.Unmarshal(text, &v); err != nil {
+			t.Fatal(err)
+		}
+		if err := schema.Validate(v); (err == nil) != valid {
+			t.Errorf("%s: %v", file, err)
+		}
+	}
+	for _, wrong := range []string{"auht: {}", "version: 0.1\nhttp: {addr: []}", "version: 0.1\nhttp: {draintimeout: 30}", "version: 0.1\nlog: {level: loud}"} {
+		var v any
+		if err := yaml.Unmarshal([]byte(wrong), &v); err != nil {
+			t.Fatal(err)
+		}
+		if schema.Validate(v) == nil {
+			t.Errorf("accepts %s", wrong)
+		}
+	}
+	if !strings.Contains(string(text), "A directory, despite its name") && !strings.Contains(string(text), "is a directory, despite its name") {
+		t.Error("the schema lacks descriptions")
+	}
+}
+
+func TestMaskedShowsNoSecret(t *testing.T) {
+	c, _ := parse(t, s3+"    accesskey: AKIDEXAMPLE\n    secretkey: hunter2\n")
+	text, err := Masked(*c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "hunter2") || strings.Contains(string(text), "AKID") || !strings.Contains(string(text), "secretkey: '***'") {
+		t.Errorf("printed as\n%s", text)
+	}
+	if c.Storage.S3.SecretKey != "hunter2" {
+		t.Error("the configuration itself was changed")
 	}
 }
 

@@ -33,6 +33,17 @@ var noEffect = map[string]string{
 	"health.http":                   "only the storage is checked",
 	"health.tcp":                    "only the storage is checked",
 	"storage.cache.layerinfo":       "only what cannot go stale is cached",
+
+	"storage.s3.v4auth":                      "requests are always signed with version 4",
+	"storage.s3.objectacl":                   "access is governed by the bucket's policy",
+	"storage.s3.multipartcopychunksize":      "nothing is copied",
+	"storage.s3.multipartcopymaxconcurrency": "nothing is copied",
+	"storage.s3.multipartcopythresholdsize":  "nothing is copied",
+	"storage.s3.usedualstack":                "set AWS_USE_DUALSTACK_ENDPOINT=true",
+	"storage.s3.usefipsendpoint":             "set AWS_USE_FIPS_ENDPOINT=true",
+	"storage.s3.accelerate":                  "name the accelerated endpoint as regionendpoint",
+	"storage.s3.useragent":                   "the program names itself",
+	"storage.s3.loglevel":                    "see log.level",
 }
 
 // decoder walks the file's nodes and Config's type side by side, and gathers everything that is wrong instead of
@@ -150,6 +161,8 @@ func (d *decoder) value(path string, n *yaml.Node, v reflect.Value, field reflec
 		d.headers(path, n, v)
 	case t.Kind() == reflect.Map:
 		d.fields(path, n, v)
+	case t.Kind() == reflect.Slice && t.Elem().Kind() == reflect.Struct:
+		d.sections(path, n, v)
 	case t.Kind() == reflect.Slice:
 		if list, ok := d.list(path, n); ok {
 			v.Set(reflect.ValueOf(list).Convert(t))
@@ -223,6 +236,24 @@ func (d *decoder) list(path string, n *yaml.Node) ([]string, bool) {
 	}
 	d.fail("%s: must be a list", at(path, n))
 	return nil, false
+}
+
+// sections decodes a list of mappings.
+func (d *decoder) sections(path string, n *yaml.Node, v reflect.Value) {
+	if n.Kind != yaml.SequenceNode {
+		d.fail("%s: must be a list of sections", at(path, n))
+		return
+	}
+	items := reflect.MakeSlice(v.Type(), len(n.Content), len(n.Content))
+	for i, item := range n.Content {
+		full := fmt.Sprintf("%s[%d]", path, i)
+		if item.Kind != yaml.MappingNode {
+			d.fail("%s: must be a section with keys of its own (%s)", at(full, item), strings.Join(keysOf(v.Type().Elem()), ", "))
+			continue
+		}
+		d.section(full, item, items.Index(i))
+	}
+	v.Set(items)
 }
 
 func (d *decoder) headers(path string, n *yaml.Node, v reflect.Value) {

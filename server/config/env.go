@@ -115,8 +115,22 @@ func (d *decoder) override(n *yaml.Node, t reflect.Type, parts []string, value s
 		}
 		set(child, strings.ToLower(strings.Join(rest, "_")), v)
 		return nil
+	case ft.Kind() == reflect.Slice && ft.Elem().Kind() == reflect.Struct && len(rest) > 1:
+		item, err := itemAt(n, key, child, rest[0], mapping())
+		if err != nil {
+			return err
+		}
+		return d.override(item, ft.Elem(), rest[1:], value)
 	case ft.Kind() == reflect.Slice && len(rest) == 1:
-		return setIndex(n, key, child, rest[0], value)
+		item, err := parseValue(ft.Elem(), value)
+		if err != nil {
+			return err
+		}
+		at, err := itemAt(n, key, child, rest[0], item)
+		if err == nil {
+			*at = *item
+		}
+		return err
 	}
 	return errUnknownVariable
 }
@@ -168,10 +182,11 @@ func isKindSection(t reflect.Type) bool {
 	return false
 }
 
-func setIndex(n *yaml.Node, key string, list *yaml.Node, index, value string) error {
+// itemAt returns the item of a list at an index; one after the last is added.
+func itemAt(n *yaml.Node, key string, list *yaml.Node, index string, added *yaml.Node) (*yaml.Node, error) {
 	i, err := strconv.Atoi(index)
 	if err != nil || i < 0 {
-		return fmt.Errorf("%s is not an index of the list", index)
+		return nil, fmt.Errorf("%s is not an index of the list", index)
 	}
 	items := []*yaml.Node{}
 	switch {
@@ -181,16 +196,14 @@ func setIndex(n *yaml.Node, key string, list *yaml.Node, index, value string) er
 	default:
 		items = []*yaml.Node{list}
 	}
-	switch {
-	case i > len(items):
-		return fmt.Errorf("index %d of a list of %d: the first one missing is %d", i, len(items), len(items))
-	case i == len(items):
-		items = append(items, quoted(value))
-	default:
-		items[i] = quoted(value)
+	if i > len(items) {
+		return nil, fmt.Errorf("index %d of a list of %d: the first one missing is %d", i, len(items), len(items))
+	}
+	if i == len(items) {
+		items = append(items, added)
 	}
 	set(n, key, &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: items})
-	return nil
+	return items[i], nil
 }
 
 func setHeader(n *yaml.Node, name string, v *yaml.Node) {

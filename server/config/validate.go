@@ -1,10 +1,9 @@
 package config
 
 import (
-	"crypto/tls"
+	"fmt"
 	"maps"
-	"net"
-	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -36,85 +35,49 @@ func (d *decoder) validate(c *Config) {
 	}
 	d.validateStorage(c.Storage)
 	d.validateHTTP(&c.HTTP)
-	if c.Auth != nil && c.Auth.HTPasswd == nil {
+	if c.Auth != nil {
+		d.validateAuth(c.Auth)
+	}
+}
+
+func (d *decoder) validateAuth(a *Auth) {
+	switch {
+	case a.HTPasswd == nil && !a.Access.Anonymous():
 		d.fail("auth: names no kind; use auth.htpasswd with a path, or leave the section out for a registry that is open to all")
-	}
-	if c.Auth != nil && c.Auth.HTPasswd != nil && c.Auth.HTPasswd.Path == "" {
+	case a.HTPasswd == nil:
+		d.warn("auth: has no users: everybody may read, and nobody can push")
+	case a.HTPasswd.Path == "":
 		d.fail("auth.htpasswd.path: missing; name the file of bcrypt lines that `htpasswd -B` writes")
-	}
-	if c.Auth != nil && c.Auth.HTPasswd != nil && strings.ContainsAny(c.Auth.HTPasswd.Realm, "\"\\\r\n") {
+	case strings.ContainsAny(a.HTPasswd.Realm, "\"\\\r\n"):
 		d.fail("auth.htpasswd.realm: must not hold quotes, backslashes or line breaks")
 	}
-}
-
-func (d *decoder) validateStorage(s Storage) {
-	var kinds []string
-	for kind, set := range map[string]bool{"filesystem": s.Filesystem != nil, "s3": s.S3 != nil, "inmemory": s.InMemory != nil} {
-		if set {
-			kinds = append(kinds, kind)
+	for i, rule := range a.Access.Rules {
+		path := fmt.Sprintf("auth.access.rules[%d]", i)
+		if len(rule.Users) == 0 && !rule.Anonymous {
+			d.fail("%s.users: missing; name users, or \"*\" for all of them, or set anonymous: true", path)
 		}
-	}
-	switch {
-	case len(kinds) == 0:
-		d.fail("storage: names no kind; use one of storage.filesystem, storage.inmemory")
-	case len(kinds) > 1:
-		d.fail("storage: has more than one kind; remove all but one from the file, or choose with REGISTRY_STORAGE=<kind>")
-	case s.Filesystem != nil && s.Filesystem.RootDirectory == "":
-		d.fail("storage.filesystem.rootdirectory: missing; name the directory that packs are kept in")
-	}
-}
-
-func (d *decoder) validateHTTP(h *HTTP) {
-	for path, addr := range map[string]string{"http.addr": h.Addr, "http.debug.addr": h.Debug.Addr} {
-		if addr == "" {
-			continue
+		if len(rule.Repositories) == 0 {
+			d.fail("%s.repositories: missing; name patterns such as spectro-packs/archive/team-* or **", path)
 		}
-		if _, _, err := net.SplitHostPort(addr); err != nil {
-			d.fail("%s: %q is not host:port or :port", path, addr)
+		for _, pattern := range rule.Repositories {
+			if pattern == "" || strings.Trim(pattern, "abcdefghijklmnopqrstuvwxyz0123456789._-/*") != "" {
+				d.fail("%s.repositories: %q is no pattern: use a repository's name, with * for anything within a component and ** for anything", path, pattern)
+			}
 		}
-	}
-	if h.Host != "" {
-		if u, err := url.Parse(h.Host); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			d.fail("http.host: %q must be a URL with scheme and host, such as https://packs.example.com", h.Host)
+		if len(rule.Actions) == 0 {
+			d.fail("%s.actions: missing; use pull, push, delete", path)
 		}
-	}
-	if h.Prefix != "" && !strings.HasPrefix(h.Prefix, "/") {
-		d.fail("http.prefix: %q must begin with /", h.Prefix)
-	}
-	if values := h.Headers["Content-Security-Policy"]; len(values) > 0 {
-		last := &values[len(values)-1]
-		if strings.HasSuffix(*last, unclosedCSP) {
-			*last += "'"
+		for _, action := range rule.Actions {
+			if action != "pull" && action != "push" && action != "delete" {
+				d.fail("%s.actions: %q is none of pull, push, delete", path, action)
+			}
 		}
-	}
-	if h.TLS != nil {
-		d.validateTLS(h.TLS)
 	}
 }
 
-func (d *decoder) validateTLS(t *TLS) {
-	switch {
-	case t.Certificate == "" && t.Key == "":
-		d.fail("http.tls: needs certificate and key; leave the section out for plain HTTP")
-	case t.Certificate == "" || t.Key == "":
-		d.fail("http.tls: certificate and key go together; one of them is missing")
-	}
-	if t.ClientAuth != "" && len(t.ClientCAs) == 0 {
-		d.fail("http.tls.clientauth: has no effect without http.tls.clientcas")
-	}
-	if t.MinimumTLS == "tls1.0" || t.MinimumTLS == "tls1.1" {
-		d.warn("http.tls.minimumtls: %s is no longer safe; raised to tls1.2", t.MinimumTLS)
-		t.MinimumTLS = "tls1.2"
-	}
-	known := map[string]bool{}
-	for _, s := range append(tls.CipherSuites(), tls.InsecureCipherSuites()...) {
-		known[s.Name] = true
-	}
-	for _, name := range t.CipherSuites {
-		if !known[name] {
-			d.fail("http.tls.ciphersuites: %q is unknown; names are those of Go's crypto/tls, such as TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256", name)
-		}
-	}
+// Anonymous says whether anybody may do anything without a credential.
+func (a *Access) Anonymous() bool {
+	return a.AnonymousPull || slices.ContainsFunc(a.Rules, func(r AccessRule) bool { return r.Anonymous })
 }
 
 // setDefaults fills in what was left out.
@@ -125,6 +88,12 @@ func (c *Config) setDefaults() {
 	setDefault(&c.HTTP.Prefix, "/")
 	setDefault(&c.HTTP.DrainTimeout, Duration(30*time.Second))
 	setDefault(&c.HTTP.Debug.Prometheus.Path, "/metrics")
+	setDefault(&c.HTTP.Limits.HeaderBytes, 64<<10)
+	setDefault(&c.HTTP.Limits.ManifestBytes, 4<<20)
+	setDefault(&c.HTTP.Limits.Uploads, 256)
+	setDefault(&c.HTTP.Limits.StallTimeout, Duration(time.Minute))
+	setDefault(&c.Log.AccessLog.Formatter, "structured")
+	setDefault(&c.Manifests.Missing, "refuse")
 	setDefault(&c.Packs.Validation, "enforce")
 	setDefault(&c.Catalog.MaxEntries, 1000)
 	setDefault(&c.Tags.MaxTags, 1000)

@@ -48,6 +48,21 @@ func (r *Repository) Blob(ctx context.Context, d digest.Digest) (driver.Object, 
 	return o, notFound(err, "blob", d)
 }
 
+// BlobURL returns an address at which a blob of this repository can be read without a credential for a while, or "" where
+// the storage gives none.
+func (r *Repository) BlobURL(ctx context.Context, d digest.Digest) (string, error) {
+	redirector, ok := driver.As[driver.Redirector](r.s.d)
+	if !ok {
+		return "", nil
+	}
+	l, err := r.link(ctx, d)
+	if err != nil {
+		return "", err
+	}
+	address, err := redirector.URL(ctx, l.Key)
+	return address, notFound(err, "blob", d)
+}
+
 // DeleteBlob takes a blob out of this repository. Other repositories keep it.
 func (r *Repository) DeleteBlob(ctx context.Context, d digest.Digest) error {
 	if _, err := r.link(ctx, d); err != nil {

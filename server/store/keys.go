@@ -2,6 +2,7 @@ package store
 
 import (
 	"fmt"
+	"net/url"
 	"regexp"
 	"strings"
 
@@ -19,6 +20,7 @@ import (
 //	r/<R>/s/<D>/<D>        referrers by subject: the referrer's descriptor, listed while its manifest exists
 //	r/<R>/l/<D>            link: this blob is in this repository, and its bytes are at that key
 //	b/<alg>/<hh>/<hex>.<i> bytes of a blob, incarnation i
+//	a/<name>               what the server keeps for itself: accounts and certificates of an ACME server
 //	u/<id>/<number>        one step of an upload: what it takes to go on from there
 //
 // Every change is a series of writes with one commit point (marked !); what a crash leaves before it is invisible:
@@ -103,6 +105,8 @@ func bytesKey(d digest.Digest, incarnation int) string {
 	hex := d.Encoded()
 	return fmt.Sprintf("b/%s/%s/%s.%d", d.Algorithm(), hex[:2], hex, incarnation)
 }
+
+func privateKey(name string) string { return "a/" + url.QueryEscape(name) }
 
 const uploadsPrefix = "u/"
 

@@ -67,7 +67,8 @@ type Driver interface {
 	// Create writes an object where there is none, or returns ErrExist.
 	Create(ctx context.Context, key string, data []byte, d Durability) error
 	// Replace writes over an object whose version is still old, or returns ErrChanged (ErrNotExist where it is gone).
-	// An empty version stands for an object that does not exist.
+	// An empty version stands for an object that does not exist. A write whose answer was lost on the way, and that was
+	// written over before it could be repeated, returns ErrChanged too.
 	Replace(ctx context.Context, key string, data []byte, old Version) error
 	// Delete removes an object durably. Removing what is not there is no error.
 	Delete(ctx context.Context, key string) error
@@ -121,6 +122,12 @@ type Purger interface {
 	// Purge removes what was begun before the given time and never finished, and returns how much that was. With
 	// dryRun it only counts.
 	Purge(ctx context.Context, before time.Time, dryRun bool) (int, error)
+}
+
+// Spacer is a driver that knows how full its place is.
+type Spacer interface {
+	// Space returns how many bytes can still be written, and how many there are in all.
+	Space(ctx context.Context) (free, size uint64, err error)
 }
 
 // As finds an ability in a driver, or in what it wraps.

@@ -125,6 +125,9 @@ type Object struct {
 	info driver.Info
 }
 
+// OSFile is the file itself.
+func (o *Object) OSFile() *os.File { return o.File }
+
 // Info implements driver.Object.
 func (o *Object) Info() driver.Info { return o.info }
 

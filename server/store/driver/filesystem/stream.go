@@ -59,6 +59,8 @@ type stream struct {
 	f  *os.File
 	id string
 	n  int64
+	// kept is how much of it stays when the stream is closed.
+	kept int64
 	// used says that what came after the checkpoint was forgotten.
 	used bool
 }
@@ -85,7 +87,7 @@ func (s *stream) prepare(ctx context.Context, size int64) error {
 	if info.Size() < size {
 		return fmt.Errorf("stream %s: holds %d bytes, not %d: %w", s.id, info.Size(), size, driver.ErrNotExist)
 	}
-	s.n = size
+	s.n, s.kept = size, size
 	return nil
 }
 
@@ -112,6 +114,7 @@ func (s *stream) Write(p []byte) (int, error) {
 }
 
 func (s *stream) Checkpoint(context.Context) ([]byte, error) {
+	s.kept = s.n
 	return strconv.AppendInt(nil, s.n, 10), nil
 }
 
@@ -126,6 +129,7 @@ func (s *stream) Commit(_ context.Context, key string) error {
 	if err := s.f.Sync(); err != nil {
 		return err
 	}
+	s.kept = s.n
 	return s.d.link(s.f.Name(), path, key, driver.Durable)
 }
 
@@ -144,7 +148,14 @@ func (s *stream) Aim(string) {}
 
 func (s *stream) Discard(ctx context.Context) error { return s.d.Discard(ctx, s.id) }
 
-func (s *stream) Close() error { return s.f.Close() }
+// Close gives back the room of what nobody will ask for again: the volume may be full because of it.
+func (s *stream) Close() error {
+	var err error
+	if s.n > s.kept {
+		err = s.f.Truncate(s.kept)
+	}
+	return errors.Join(err, s.f.Close())
+}
 
 // Discard implements driver.Driver.
 func (d *Driver) Discard(_ context.Context, id string) error {

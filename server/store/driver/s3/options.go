@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -20,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 
 	"packregistry.dev/server/store/driver"
 )
@@ -120,6 +122,7 @@ func newClient(ctx context.Context, o Options) (*awss3.Client, error) {
 	options := []func(*config.LoadOptions) error{
 		config.WithRetryer(func() aws.Retryer { return newRetryer(o.MaxBackoff) }),
 		config.WithAppID("packregistry"),
+		config.WithLogger(logging.Nop{}), // what it would say comes back as an error too
 	}
 	if o.Region != "" {
 		options = append(options, config.WithRegion(o.Region))
@@ -191,7 +194,10 @@ func newRetryer(maxBackoff time.Duration) aws.Retryer {
 		o.Retryables = append(o.Retryables, retry.RetryableErrorCode{Codes: map[string]struct{}{
 			// Another conditional write to that key was going on.
 			"ConditionalRequestConflict": {}, "OperationAborted": {},
-		}})
+		}}, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			// An answer that broke off. Every call of this driver can be made again.
+			return aws.BoolTernary(errors.Is(err, io.ErrUnexpectedEOF))
+		}))
 	})
 }
 
@@ -205,7 +211,9 @@ const probeKey = "probe"
 
 // probe tries conditional writes.
 func (d *Driver) probe(ctx context.Context) error {
-	create := func() error { return d.Create(ctx, probeKey, []byte("conditional writes are tried on this\n"), driver.Durable) }
+	create := func() error {
+		return d.Create(ctx, probeKey, []byte("conditional writes are tried on this\n"), driver.Durable)
+	}
 	err := create()
 	if err == nil {
 		err = create() // now it is there

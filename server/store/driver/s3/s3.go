@@ -144,8 +144,17 @@ func (d *Driver) head(ctx context.Context, key string) (*awss3.HeadObjectOutput,
 // maxSmall bounds what Read takes into memory.
 const maxSmall = 64 << 20
 
-// Read implements driver.Driver. A connection that is lost in the middle is made again.
+// Read implements driver.Driver. An object that is replaced while its answer breaks off is read anew.
 func (d *Driver) Read(ctx context.Context, key string) ([]byte, driver.Version, error) {
+	for {
+		data, version, err := d.read(ctx, key)
+		if err == nil || !refused(err) || ctx.Err() != nil {
+			return data, version, err
+		}
+	}
+}
+
+func (d *Driver) read(ctx context.Context, key string) ([]byte, driver.Version, error) {
 	o, err := d.open(ctx, key)
 	if err != nil {
 		return nil, "", err

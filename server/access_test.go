@@ -1,0 +1,196 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/crypto/bcrypt"
+
+	"packregistry.dev/server/config"
+)
+
+// serve serves a configuration as the program does.
+func serve(t *testing.T, text string) (*fixture, *lockedLog) {
+	t.Helper()
+	c, _, err := config.Parse([]byte(text), config.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var log lockedLog
+	s, err := Open(t.Context(), c, slog.New(slog.NewTextHandler(&log, nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := httptest.NewServer(s)
+	t.Cleanup(h.Close)
+	return &fixture{t, h.URL, s}, &log
+}
+
+// usersFile writes users whose passwords are their names.
+func usersFile(t testing.TB, names ...string) string {
+	t.Helper()
+	var lines strings.Builder
+	for _, name := range names {
+		hash, err := bcrypt.GenerateFromPassword([]byte(name), bcrypt.MinCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&lines, "%s:%s\n", name, hash)
+	}
+	path := filepath.Join(t.TempDir(), "htpasswd")
+	if err := os.WriteFile(path, []byte(lines.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// as returns the header of a user whose password is the name.
+func basic(user string) []string {
+	if user == "" {
+		return nil
+	}
+	r := httptest.NewRequest("GET", "/", nil)
+	r.SetBasicAuth(user, user)
+	return []string{"Authorization", r.Header.Get("Authorization")}
+}
+
+func TestAccess(t *testing.T) {
+	f, log := serve(t, `
+version: 0.1
+storage: inmemory
+auth:
+  htpasswd: {path: `+usersFile(t, "ann", "bob", "console")+`}
+  access:
+    readonlyusers: console
+    rules:
+    - {users: ann, repositories: "team-a/**", actions: [pull, push, delete]}
+    - {users: [bob, console], repositories: "**", actions: [pull, push]}
+    - {anonymous: true, repositories: "public/*", actions: pull}
+`)
+	push := func(user, name string) int {
+		return f.do("POST", "/v2/"+name+"/blobs/uploads/", nil, basic(user)...).StatusCode
+	}
+	for _, tt := range []struct {
+		user, name string
+		want       int
+	}{
+		{"ann", "team-a/x", 202}, {"ann", "team-b/x", 403}, {"bob", "team-b/x", 202}, {"console", "team-b/x", 403}, {"", "public/x", 401}, {"", "team-a/x", 401},
+	} {
+		if got := push(tt.user, tt.name); got != tt.want {
+			t.Errorf("%q pushes to %s: %d, want %d", tt.user, tt.name, got, tt.want)
+		}
+	}
+	for _, name := range []string{"team-a/x", "team-b/x", "public/x"} {
+		d := f.pushBlobAs("bob", name, "{}")
+		f.want(f.do("PUT", "/v2/"+name+"/manifests/v1", strings.NewReader(fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"a/b","digest":%q,"size":2},"layers":[]}`, imageManifest, d)),
+			append(basic("bob"), "Content-Type", imageManifest)...), 201)
+	}
+	for _, tt := range []struct {
+		user string
+		want []string
+	}{
+		{"ann", []string{"public/x", "team-a/x"}}, {"bob", []string{"public/x", "team-a/x", "team-b/x"}}, {"console", []string{"public/x", "team-a/x", "team-b/x"}}, {"", []string{"public/x"}},
+	} {
+		var got struct{ Repositories []string }
+		if err := json.Unmarshal([]byte(text(f.do("GET", "/v2/_catalog", nil, basic(tt.user)...))), &got); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(got.Repositories, tt.want) {
+			t.Errorf("%q sees %v, want %v", tt.user, got.Repositories, tt.want)
+		}
+	}
+	// Page by page, though what is hidden lies between.
+	first := f.do("GET", "/v2/_catalog?n=1", nil, basic("ann")...)
+	f.want(first, 200, "public/x")
+	f.want(f.do("GET", strings.Trim(strings.Split(first.Header.Get("Link"), ";")[0], "<>"), nil, basic("ann")...), 200, "team-a/x")
+
+	f.want(f.do("GET", "/v2/public/x/manifests/v1", nil), 200)
+	f.want(f.do("GET", "/v2/team-a/x/manifests/v1", nil), 401)
+	f.want(f.do("GET", "/v2/team-b/x/manifests/v1", nil, basic("ann")...), 403, "DENIED", "ann may not pull here")
+	f.want(f.do("DELETE", "/v2/team-a/x/manifests/v1", nil, basic("bob")...), 403)
+	f.want(f.do("DELETE", "/v2/team-a/x/manifests/v1", nil, basic("ann")...), 202)
+	// A wrong password is told, also where nobody needs one.
+	f.want(f.do("GET", "/v2/", nil), 200)
+	f.want(f.do("GET", "/v2/", nil, "Authorization", "Basic YW5uOndyb25n"), 401)
+	f.want(f.do("GET", "/v2/public/x/manifests/v1", nil, "Authorization", "Bearer x"), 401, "RFC 7617")
+	// Whoever may not read a repository cannot mount from it, and does not learn whether the blob is there.
+	d := f.pushBlobAs("bob", "team-b/x", "secret")
+	if r := f.do("POST", "/v2/team-a/y/blobs/uploads/?from=team-b/x&mount="+d.String(), nil, basic("ann")...); r.StatusCode != 202 {
+		t.Errorf("mounted from elsewhere: %s", r.Status)
+	}
+	if !log.says("not allowed") || !log.says("action=pull repository=team-b/x user=ann") {
+		t.Errorf("the refusal is not in the audit log: %s", log.String())
+	}
+}
+
+func TestAnonymousPull(t *testing.T) {
+	f, _ := serve(t, "version: 0.1\nstorage: inmemory\nauth: {htpasswd: {path: "+usersFile(t, "ann")+"}, access: {anonymouspull: true}}\n")
+	d := f.pushBlobAs("ann", "a", "content")
+	f.want(f.do("GET", "/v2/a/blobs/"+d.String(), nil), 200, "content")
+	r := f.do("POST", "/v2/a/blobs/uploads/", nil)
+	f.want(r, 401)
+	if r.Header.Get("WWW-Authenticate") == "" {
+		t.Error("no challenge, so clients send no password")
+	}
+	f.want(f.do("DELETE", "/v2/a/blobs/"+d.String(), nil), 401)
+	f.want(f.do("GET", "/v1/_catalog", nil), 200)
+}
+
+// A registry without users: everybody reads, nobody writes.
+func TestAnonymousPullAlone(t *testing.T) {
+	f, _ := serve(t, "version: 0.1\nstorage: inmemory\nauth: {access: {anonymouspull: true}}\n")
+	f.want(f.do("GET", "/v2/", nil), 200)
+	f.want(f.do("GET", "/v1/_catalog", nil), 200)
+	f.want(f.do("POST", "/v2/a/blobs/uploads/", nil), 401)
+	f.want(f.do("POST", "/v2/a/blobs/uploads/", nil, basic("ann")...), 401)
+}
+
+func TestAFloodOfWrongPasswordsIsPutOff(t *testing.T) {
+	f, log := serve(t, "version: 0.1\nstorage: inmemory\nhttp: {trustedproxies: 127.0.0.1}\nauth: {htpasswd: {path: "+usersFile(t, "ann", "bob")+"}}\n")
+	f.want(f.do("GET", "/v2/", nil, basic("ann")...), 200)
+	attack := func() int {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.SetBasicAuth("ann", fmt.Sprint("hunter2-", log.Len()))
+		response := f.do("GET", "/v2/", nil, "Authorization", r.Header.Get("Authorization"), "X-Forwarded-For", "198.51.100.7")
+		if response.StatusCode == 429 && response.Header.Get("Retry-After") == "" {
+			t.Error("429 without Retry-After")
+		}
+		return response.StatusCode
+	}
+	var codes []int
+	for range 20 {
+		codes = append(codes, attack())
+	}
+	if codes[0] != 401 || codes[19] != 429 {
+		t.Errorf("answers: %v", codes)
+	}
+	f.want(f.do("GET", "/v2/", nil, append(basic("ann"), "X-Forwarded-For", "198.51.100.7")...), 200) // remembered, even from there
+	f.want(f.do("GET", "/v2/", nil, append(basic("bob"), "X-Forwarded-For", "203.0.113.9")...), 200)  // new, from elsewhere
+	if !log.says("from=198.51.100.7") || log.says("hunter2") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+func (f *fixture) pushBlobAs(user, name, content string) digest.Digest {
+	f.t.Helper()
+	d := digest.FromString(content)
+	f.want(f.do("POST", "/v2/"+name+"/blobs/uploads/?digest="+d.String(), strings.NewReader(content), basic(user)...), 201)
+	return d
+}
+
+func parseConfig(t *testing.T, text string) *config.Config {
+	t.Helper()
+	c, _, err := config.Parse([]byte(text), config.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}

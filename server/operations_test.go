@@ -1,0 +1,496 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/encoding/protojson"
+
+	"packregistry.dev/internal/testserver"
+	"packregistry.dev/server/store"
+	"packregistry.dev/server/store/driver/filesystem"
+)
+
+// dial opens a connection and begins a request on it.
+func dial(t *testing.T, addr, request string) net.Conn {
+	t.Helper()
+	c, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	if _, err := io.WriteString(c, request); err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// location begins an upload and returns where it goes on.
+func location(t *testing.T, base string) string {
+	t.Helper()
+	r, err := http.Post(base+"/v2/r/blobs/uploads/", "", nil) //nolint:noctx // a server of ours
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Body.Close()
+	return r.Header.Get("Location")
+}
+
+func TestAClientThatStopsInTheMiddleIsCutOff(t *testing.T) {
+	addr, _, _ := run(t, "http: {addr: '127.0.0.1:0', limits: {stalltimeout: 300ms}}\n")
+	path := location(t, "http://"+addr)
+	c := dial(t, addr, "PATCH "+path+" HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n0123456789")
+	c.SetReadDeadline(time.Now().Add(10 * time.Second)) //nolint:errcheck // the read below tells
+	answer, err := io.ReadAll(c)
+	if err != nil || !strings.Contains(string(answer), "408 Request Timeout") || !strings.Contains(string(answer), "REQUEST_TIMEOUT") {
+		t.Errorf("answered %q, %v", answer, err)
+	}
+	// What arrived is kept.
+	status, err := http.Get("http://" + addr + path) //nolint:noctx // a server of ours
+	if err != nil {
+		t.Fatal(err)
+	}
+	status.Body.Close()
+	if got := status.Header.Get("Range"); got != "0-9" {
+		t.Errorf("the upload stands at %q", got)
+	}
+}
+
+// Many times the timeout, but never without a byte for as long as that.
+func TestATrickleIsNotCutOff(t *testing.T) {
+	addr, _, _ := run(t, "http: {addr: '127.0.0.1:0', limits: {stalltimeout: 400ms}}\n")
+	const pieces = 30
+	content := strings.Repeat("x", pieces)
+	d := digest.FromString(content)
+	c := dial(t, addr, fmt.Sprintf("POST /v2/r/blobs/uploads/?digest=%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", d, pieces))
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for range pieces {
+		<-tick.C
+		if _, err := io.WriteString(c, "x"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	c.SetReadDeadline(time.Now().Add(10 * time.Second)) //nolint:errcheck // the read below tells
+	if answer, err := io.ReadAll(c); err != nil || !strings.Contains(string(answer), "201 Created") {
+		t.Errorf("answered %q, %v", answer, err)
+	}
+}
+
+// Who asks for much and reads nothing does not hold a connection for ever; who reads slowly gets everything.
+func TestReaders(t *testing.T) {
+	addr, _, _ := run(t, "http: {addr: '127.0.0.1:0', limits: {stalltimeout: 500ms}, debug: {addr: '127.0.0.1:0'}}\n")
+	content := bytes.Repeat([]byte("0123456789abcdef"), 2<<20) // 32 MiB: more than the sockets hold
+	d := digest.FromBytes(content)
+	r, err := http.Post("http://"+addr+"/v2/r/blobs/uploads/?digest="+d.String(), "", bytes.NewReader(content)) //nolint:noctx // a server of ours
+	if err != nil || r.StatusCode != http.StatusCreated {
+		t.Fatal(r, err)
+	}
+	r.Body.Close()
+	get := "GET /v2/r/blobs/" + d.String() + " HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+	idle := dial(t, addr, get)
+	slow := dial(t, addr, get)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	var received int
+	buffer := make([]byte, 1<<20)
+	for {
+		<-tick.C
+		n, err := slow.Read(buffer)
+		received += n
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatalf("the slow reader was cut off after %d bytes: %v", received, err)
+		}
+	}
+	if received < len(content) {
+		t.Errorf("the slow reader got %d bytes of %d", received, len(content))
+	}
+	idle.SetReadDeadline(time.Now().Add(10 * time.Second)) //nolint:errcheck // the read below tells
+	got, err := io.ReadAll(idle)
+	if errors.Is(err, os.ErrDeadlineExceeded) || len(got) >= len(content) {
+		t.Errorf("the idle reader still held %d bytes' worth: %v", len(got), err)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	addr, _, _ := run(t, "http: {addr: '127.0.0.1:0', limits: {uploads: 2, manifestbytes: 1000, headerbytes: 8192}}\n")
+	base := "http://" + addr
+	var open []net.Conn
+	for range 2 {
+		open = append(open, dial(t, addr, "PATCH "+location(t, base)+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"))
+	}
+	put := func() *http.Response {
+		r, err := http.Post(base+"/v2/r/blobs/uploads/?digest="+digest.FromString("x").String(), "", strings.NewReader("x")) //nolint:noctx // a server of ours
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		return r
+	}
+	testserver.Eventually(t, "the third upload is told to come again", 10*time.Second, func() bool {
+		r := put()
+		return r.StatusCode == http.StatusTooManyRequests && r.Header.Get("Retry-After") != ""
+	})
+	for _, c := range open {
+		io.WriteString(c, "0123456789") //nolint:errcheck // the next line tells
+	}
+	testserver.Eventually(t, "there is room again", 10*time.Second, func() bool { return put().StatusCode == http.StatusCreated })
+
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodPut, base+"/v2/r/manifests/x", strings.NewReader(strings.Repeat(" ", 1001)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	large, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	large.Body.Close()
+	if large.StatusCode != http.StatusRequestEntityTooLarge {
+		t.Errorf("a manifest that is too large: %s", large.Status)
+	}
+	r.Header.Set("X-Large", strings.Repeat("x", 16<<10))
+	r.Body = http.NoBody
+	if large, err = http.DefaultClient.Do(r); err != nil || large.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		t.Fatalf("headers that are too large: %v, %v", large, err)
+	}
+	large.Body.Close()
+}
+
+func TestPushesStopBeforeTheStorageIsFull(t *testing.T) {
+	dir := t.TempDir()
+	text := "version: 0.1\nstorage: {filesystem: {rootdirectory: " + dir + ", minfree: %d}}\n"
+	f, _ := serve(t, fmt.Sprintf(text, 1))
+	d := f.pushBlob("r", "content")
+	full, log := serve(t, fmt.Sprintf(text, int64(1)<<62))
+	for range 3 {
+		full.want(full.do("POST", "/v2/r/blobs/uploads/", nil), 507, "INSUFFICIENT_STORAGE", "nearly full")
+	}
+	if n := strings.Count(log.String(), "nearly full"); n != 1 {
+		t.Errorf("logged %d times", n)
+	}
+	full.want(full.do("GET", "/v2/r/blobs/"+d.String(), nil), 200, "content")
+	full.want(full.do("DELETE", "/v2/r/blobs/"+d.String(), nil), 202)
+	full.want(full.do("GET", "/health", nil), 200)
+	// What would not fit is refused before it is sent.
+	free, _, ok := f.store.Space(t.Context())
+	if !ok {
+		t.Fatal("a file system that does not know its size")
+	}
+	c := dial(t, strings.TrimPrefix(f.url, "http://"), fmt.Sprintf("PATCH %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n", location(t, f.url), free+1<<30))
+	answer, err := io.ReadAll(c)
+	if err != nil || !strings.Contains(string(answer), "507") || !strings.Contains(string(answer), "do not fit") {
+		t.Errorf("%q, %v", answer, err)
+	}
+}
+
+// A volume that is really full: what is in the way fails cleanly, and what fits goes on.
+func TestAFullVolumeFailsCleanly(t *testing.T) {
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
+		t.Skipf("mounting a small volume needs root on Linux: %v", err)
+	}
+	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) }) //nolint:errcheck // gone with the machine
+	f, _ := serve(t, "version: 0.1\nstorage: {filesystem: {rootdirectory: "+dir+", minfree: 1}}\n")
+	large := strings.Repeat("x", 20<<20)
+	chunked := struct{ io.Reader }{strings.NewReader(large)} // no length, so nobody can tell before
+	path := location(t, f.url)
+	f.want(f.do("PUT", path+"?digest="+digest.FromString(large).String(), chunked), 507, "INSUFFICIENT_STORAGE")
+	f.want(f.do("DELETE", path, nil), 204)
+	f.want(f.do("HEAD", "/v2/r/blobs/"+digest.FromString(large).String(), nil), 404)
+	small := strings.Repeat("y", 8<<20)
+	d := f.pushBlob("r", small)
+	f.want(f.do("GET", "/v2/r/blobs/"+d.String(), nil), 200)
+}
+
+func TestMetrics(t *testing.T) {
+	f, _ := serve(t, "version: 0.1\nstorage: inmemory\nauth: {htpasswd: {path: "+usersFile(t, "ann")+"}}\n")
+	d := f.pushBlobAs("ann", "r", "content")
+	f.do("GET", "/v2/r/blobs/"+d.String(), nil, basic("ann")...)
+	f.do("GET", "/v2/", nil)
+	f.do("GET", "/v2/", nil, basic("bob")...)
+	for i := range 50 { // what clients make up must not become labels
+		f.do("GET", fmt.Sprintf("/made/up/%d", i), nil)
+		f.do("GET", fmt.Sprintf("/v2/name%d/tags/list", i), nil, basic("ann")...)
+		f.do(fmt.Sprintf("METHOD%d", i), "/v2/", nil)
+	}
+	got := scrape(t, f.metrics)
+	for _, want := range []string{
+		`packregistry_http_requests_total{code="200",method="GET",route="/{door}/{name}/blobs/{digest}"} 1`,
+		`packregistry_http_requests_total{code="201",method="POST",route="/{door}/{name}/blobs/uploads/"} 1`,
+		`packregistry_http_requests_total{code="404",method="GET",route="none"} 50`,
+		`packregistry_http_requests_total{code="405",method="other",route="none"} 50`,
+		`packregistry_http_request_duration_seconds_count{method="GET",route="/{door}/{name}/blobs/{digest}"} 1`,
+		"packregistry_http_received_bytes_total 7", "packregistry_http_requests_in_flight 0", "packregistry_uploads_open 0",
+		`packregistry_storage_operations_total{operation="commit",result="ok"} 1`, `packregistry_storage_operation_duration_seconds_count{operation="open"} 1`,
+		`packregistry_auth_total{outcome="accepted"} 52`, `packregistry_auth_total{outcome="denied"} 1`, `packregistry_auth_total{outcome="missing"} 1`,
+		"process_resident_memory_bytes", "go_goroutines",
+	} {
+		if !strings.Contains(got, want) {
+			t.Errorf("the metrics lack %s", want)
+		}
+	}
+	if n := len(regexp.MustCompile(`(?m)^packregistry_http_requests_total`).FindAllString(got, -1)); n > 20 {
+		t.Errorf("%d series of requests", n)
+	}
+	if t.Failed() {
+		t.Log(got)
+	}
+}
+
+func TestDebugAddress(t *testing.T) {
+	for _, pprof := range []bool{false, true} {
+		debug := testserver.FreeAddr(t)
+		dir := t.TempDir()
+		newCertificate(t, dir, "packs.example.com")
+		run(t, fmt.Sprintf("http: {addr: '127.0.0.1:0', tls: {certificate: %[3]s/tls.crt, key: %[3]s/tls.key}, debug: {addr: %[1]q, prometheus: {enabled: true}, pprof: {enabled: %[2]v}}}\n", debug, pprof, dir))
+		get := func(path string) (int, string) {
+			r, err := http.Get("http://" + debug + path) //nolint:noctx // a server of ours
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Body.Close()
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.StatusCode, string(body)
+		}
+		if code, _ := get("/livez"); code != 200 {
+			t.Errorf("/livez: %d", code)
+		}
+		if code, _ := get("/readyz"); code != 200 {
+			t.Errorf("/readyz: %d", code)
+		}
+		if _, body := get("/metrics"); !strings.Contains(body, `packregistry_certificate_expiry_timestamp_seconds{name=`) {
+			t.Errorf("no expiry of the certificate in %s", body)
+		}
+		if code, body := get("/debug/pprof/heap?debug=1"); (code == 200 && strings.Contains(body, "heap profile")) != pprof {
+			t.Errorf("pprof %v: %d", pprof, code)
+		}
+	}
+}
+
+func TestCombinedAccessLog(t *testing.T) {
+	f := open0(t)
+	var out lockedLog
+	f.combined = &combinedLog{w: &out}
+	f.do("GET", "/v2/?a=%22b%22", nil, "User-Agent", "evil\" \\agent", "Referer", "http://x/", "Authorization", "Basic YW5uOmh1bnRlcjI=")
+	f.do("GET", "/health", nil)
+	want := regexp.MustCompile(`^127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "GET /v2/\?a=%22b%22 HTTP/1\.1" 200 3 "http://x/" "evil\\" \\\\agent"\n$`)
+	if !want.MatchString(out.String()) || strings.Contains(out.String(), "hunter2") {
+		t.Errorf("%q", out.String())
+	}
+}
+
+func TestLogFormats(t *testing.T) {
+	for formatter, want := range map[string]string{"json": `"environment":"test"`, "text": "environment=test"} {
+		_, log := serve(t, "version: 0.1\nstorage: inmemory\nlog: {formatter: "+formatter+", fields: {environment: test}}\n")
+		_ = log
+		c := parseConfig(t, "version: 0.1\nstorage: inmemory\nlog: {formatter: "+formatter+", fields: {environment: test}}\n")
+		var out bytes.Buffer
+		NewLogger(&out, c.Log).Info("hello")
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %s", formatter, out.String())
+		}
+	}
+}
+
+func TestRequestIDs(t *testing.T) {
+	f, log := serve(t, "version: 0.1\nstorage: inmemory\n")
+	if id := f.do("GET", "/v2/", nil, "X-Request-Id", "0123456789abcdef").Header.Get("X-Request-Id"); id != "0123456789abcdef" || !log.says("request="+id) {
+		t.Errorf("the proxy's id became %q; log: %s", id, log.String())
+	}
+	if id := f.do("GET", "/v2/", nil, "X-Request-Id", "x\" evil").Header.Get("X-Request-Id"); len(id) != 16 {
+		t.Errorf("a made-up id is taken over: %q", id)
+	}
+}
+
+func TestTraces(t *testing.T) {
+	var mu sync.Mutex
+	var received tracepb.TracesData
+	var header http.Header
+	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		header = r.Header.Clone()
+		if r.URL.Path != "/v1/traces" || err != nil || protojson.Unmarshal(otlpIDs(body), &received) != nil {
+			w.WriteHeader(http.StatusBadRequest)
+			t.Errorf("no OTLP at %s: %s", r.URL.Path, body)
+		}
+	}))
+	defer collector.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20token")
+	t.Setenv("OTEL_SERVICE_NAME", "packs")
+	addr, _, stop := run(t, "http: {addr: '127.0.0.1:0'}\n")
+	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+addr+"/v2/r/tags/list", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+	response, err := http.DefaultClient.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	if err := stop(); err != nil { // what was gathered is sent at the end
+		t.Fatal(err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if header.Get("Authorization") != "Bearer token" || len(received.GetResourceSpans()) != 1 {
+		t.Fatalf("received %v with %v", &received, header)
+	}
+	if text := received.String(); !strings.Contains(text, "packs") {
+		t.Errorf("the resource is not named: %s", text)
+	}
+	span := received.GetResourceSpans()[0].GetScopeSpans()[0].GetSpans()[0]
+	if span.GetName() != "GET /{door}/{name}/tags/list" || fmt.Sprintf("%x", span.GetTraceId()) != "0af7651916cd43dd8448eb211c80319c" ||
+		fmt.Sprintf("%x", span.GetParentSpanId()) != "b7ad6b7169203331" || span.GetKind() != tracepb.Span_SPAN_KIND_SERVER || span.GetEndTimeUnixNano() < span.GetStartTimeUnixNano() {
+		t.Errorf("span %v", span)
+	}
+}
+
+// otlpIDs turns the hexadecimal ids of OTLP's JSON form into the base64 that protobuf's has.
+func otlpIDs(body []byte) []byte {
+	return regexp.MustCompile(`"(traceId|spanId|parentSpanId)":"([0-9a-f]*)"`).ReplaceAllFunc(body, func(m []byte) []byte {
+		name, id, _ := strings.Cut(string(m), ":")
+		var raw []byte
+		fmt.Sscanf(strings.Trim(id, `"`), "%x", &raw) //nolint:errcheck // the expression says that it is
+		return []byte(name + `:"` + base64.StdEncoding.EncodeToString(raw) + `"`)
+	})
+}
+
+func TestTracesAreSentOnlyWhereAskedFor(t *testing.T) {
+	for _, tt := range []struct {
+		env   map[string]string
+		want  bool
+		wrong string
+	}{
+		{map[string]string{}, false, ""},
+		{map[string]string{"OTEL_SERVICE_NAME": "x"}, false, ""},
+		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, true, ""},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "otlp"}, true, ""},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, false, ""},
+		{map[string]string{"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, false, ""},
+		{map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false, "OTEL_TRACES_EXPORTER"},
+	} {
+		got, err := tracesWanted(func(name string) string { return tt.env[name] })
+		if got != tt.want || (err != nil) != (tt.wrong != "") || err != nil && !strings.Contains(err.Error(), tt.wrong) {
+			t.Errorf("%v: %v, %v", tt.env, got, err)
+		}
+	}
+	for name, value := range map[string]string{"PROTOCOL": "grpc", "ENDPOINT": "collector:4317", "TIMEOUT": "soon", "HEADERS": "novalue", "CERTIFICATE": "/none/ca.crt"} {
+		if _, err := newOTLPExporter(func(n string) string { return map[string]string{"OTEL_EXPORTER_OTLP_" + name: value}[n] }); err == nil || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s=%s: %v", name, value, err)
+		}
+	}
+}
+
+func TestAbsoluteLocations(t *testing.T) {
+	f, _ := serve(t, "version: 0.1\nstorage: inmemory\nhttp: {relativeurls: false, trustedproxies: [127.0.0.1]}\n")
+	if got := f.do("POST", "/v2/r/blobs/uploads/", nil).Header.Get("Location"); !strings.HasPrefix(got, f.url+"/v2/r/blobs/uploads/") {
+		t.Errorf("Location %s", got)
+	}
+	got := f.do("POST", "/v2/r/blobs/uploads/", nil, "X-Forwarded-Proto", "https", "X-Forwarded-Host", "packs.example.com:8443").Header.Get("Location")
+	if !strings.HasPrefix(got, "https://packs.example.com:8443/v2/r/blobs/uploads/") {
+		t.Errorf("behind a proxy: Location %s", got)
+	}
+}
+
+func TestManifestsThatNameWhatIsMissing(t *testing.T) {
+	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"a/b","digest":%q,"size":2},"layers":[]}`, imageManifest, digest.FromString("{}"))
+	for mode, want := range map[string]int{"refuse": 404, "accept": 201} {
+		f, _ := serve(t, "version: 0.1\nstorage: inmemory\nmanifests: {missing: "+mode+"}\n")
+		f.want(f.putManifest("/v2/r/manifests/v1", manifest), want)
+	}
+}
+
+// A storage that fails shows where probes look, and is noticed when it is back.
+func TestStorageThatFails(t *testing.T) {
+	s3 := testserver.StartS3(t)
+	p := testserver.StartProxy(t, s3.Endpoint)
+	f, _ := serve(t, fmt.Sprintf("version: 0.1\nstorage: {s3: {bucket: %s, regionendpoint: %q, accesskey: %s, secretkey: %s}}\nhealth: {storagedriver: {threshold: 1}}\n", s3.Bucket(t), p.Endpoint, s3.AccessKey, s3.SecretKey))
+	f.checkStorageOnce(t.Context())
+	f.want(f.do("GET", "/health", nil), 200, `{"status":"UP"}`)
+	p.Inject(func(*http.Request) testserver.Fault { return testserver.Hang })
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	f.checkStorageOnce(ctx)
+	f.want(f.do("GET", "/health", nil), 503, `"DOWN"`, `"storage":"failing"`)
+	w := httptest.NewRecorder()
+	f.readyz(w, nil)
+	if w.Code != 503 {
+		t.Errorf("/readyz: %d", w.Code)
+	}
+	p.Inject(func(*http.Request) testserver.Fault { return testserver.None })
+	f.checkStorageOnce(ctx)
+	f.want(f.do("GET", "/health", nil), 200)
+}
+
+func TestPurgingOfAbandonedUploads(t *testing.T) {
+	d, err := filesystem.New(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := store.Open(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	u, err := s.Repository("r").NewUpload(t.Context(), digest.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := u.Append(t.Context(), strings.NewReader("half")); err != nil {
+		t.Fatal(err)
+	}
+	var log lockedLog
+	c := parseConfig(t, "version: 0.1\nstorage: {inmemory: {}, maintenance: {uploadpurging: {age: 1ns, interval: 10ms}}}\n")
+	server := New(c, s, nil, slog.New(slog.NewTextHandler(&log, nil)))
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { server.purgeUploads(ctx, c.Storage.Maintenance.UploadPurging) })
+	testserver.Eventually(t, "the upload is gone", 10*time.Second, func() bool {
+		_, err := s.Repository("r").Upload(t.Context(), u.ID())
+		return errors.Is(err, store.ErrNotFound)
+	})
+	cancel()
+	group.Wait()
+	if !log.says("purged abandoned uploads") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
+func TestJSONErrorsAreValid(t *testing.T) {
+	f := open0(t)
+	for _, path := range []string{"/v2/r/blobs/sha256:x", "/v2/%22/tags/list", "/nowhere"} {
+		var body struct {
+			Errors []struct{ Code, Message string }
+		}
+		if err := json.Unmarshal([]byte(text(f.do("GET", path, nil))), &body); err != nil || len(body.Errors) != 1 || body.Errors[0].Code == "" {
+			t.Errorf("%s: %+v, %v", path, body, err)
+		}
+	}
+}

@@ -1,0 +1,135 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"packregistry.dev/server/config"
+	"packregistry.dev/server/store/driver"
+	"packregistry.dev/server/store/driver/filesystem"
+	"packregistry.dev/server/store/driver/inmemory"
+	"packregistry.dev/server/store/driver/s3"
+)
+
+// openDriver opens the storage that the configuration names.
+func openDriver(ctx context.Context, c config.Storage) (driver.Driver, error) {
+	switch {
+	case c.InMemory != nil:
+		return inmemory.New(), nil
+	case c.S3 != nil:
+		d, err := s3.New(ctx, s3Options(c.S3, c.Redirect))
+		if err != nil {
+			return nil, fmt.Errorf("storage.s3: %w", err)
+		}
+		return d, nil
+	}
+	d, err := filesystem.New(c.Filesystem.RootDirectory)
+	if err != nil {
+		return nil, fmt.Errorf("storage.filesystem.rootdirectory: %w", err)
+	}
+	return d, nil
+}
+
+func s3Options(c *config.S3, r config.Redirect) s3.Options {
+	region := c.Region
+	if region == "" {
+		region = "us-east-1" // servers that are not AWS rarely have any, and signatures need one
+	}
+	redirect := c.Endpoint() == "" || c.RedirectEndpoint != ""
+	if r.Disable != nil {
+		redirect = !*r.Disable
+	}
+	return s3.Options{Bucket: c.Bucket, Region: region, Endpoint: c.Endpoint(), PathStyle: c.PathStyle(), AccessKey: c.AccessKey, SecretKey: c.SecretKey,
+		CAFile: c.CAFile, SkipVerify: c.SkipVerify, Root: c.RootDirectory, Encrypt: c.Encrypt, KMSKeyID: c.KeyID, StorageClass: c.StorageClass,
+		PartSize: int64(c.ChunkSize), Redirect: redirect, RedirectEndpoint: c.RedirectEndpoint, SingleWriter: c.SingleWriter}
+}
+
+// observed counts a driver's operations.
+type observed struct {
+	driver.Driver
+	m *metrics
+}
+
+// Unwrap lets driver.As find what the driver can do besides.
+func (o observed) Unwrap() driver.Driver { return o.Driver }
+
+func (o observed) done(operation string, began time.Time, err error) {
+	result := "ok"
+	switch {
+	case err == nil:
+	case errors.Is(err, driver.ErrNotExist):
+		result = "absent"
+	case errors.Is(err, driver.ErrExist), errors.Is(err, driver.ErrChanged), errors.Is(err, driver.ErrBusy):
+		result = "conflict"
+	default:
+		result = "error"
+	}
+	o.m.storage.WithLabelValues(operation, result).Inc()
+	o.m.storageSeconds.WithLabelValues(operation).Observe(time.Since(began).Seconds())
+}
+
+func (o observed) Stat(ctx context.Context, key string) (info driver.Info, err error) {
+	defer func(began time.Time) { o.done("stat", began, err) }(time.Now())
+	return o.Driver.Stat(ctx, key)
+}
+
+func (o observed) Open(ctx context.Context, key string) (object driver.Object, err error) {
+	defer func(began time.Time) { o.done("open", began, err) }(time.Now())
+	return o.Driver.Open(ctx, key)
+}
+
+func (o observed) Read(ctx context.Context, key string) (data []byte, v driver.Version, err error) {
+	defer func(began time.Time) { o.done("read", began, err) }(time.Now())
+	return o.Driver.Read(ctx, key)
+}
+
+func (o observed) Create(ctx context.Context, key string, data []byte, d driver.Durability) (err error) {
+	defer func(began time.Time) { o.done("create", began, err) }(time.Now())
+	return o.Driver.Create(ctx, key, data, d)
+}
+
+func (o observed) Replace(ctx context.Context, key string, data []byte, old driver.Version) (err error) {
+	defer func(began time.Time) { o.done("replace", began, err) }(time.Now())
+	return o.Driver.Replace(ctx, key, data, old)
+}
+
+func (o observed) Delete(ctx context.Context, key string) (err error) {
+	defer func(began time.Time) { o.done("delete", began, err) }(time.Now())
+	return o.Driver.Delete(ctx, key)
+}
+
+func (o observed) List(ctx context.Context, prefix, after string, limit int) (names []string, err error) {
+	defer func(began time.Time) { o.done("list", began, err) }(time.Now())
+	return o.Driver.List(ctx, prefix, after, limit)
+}
+
+func (o observed) Discard(ctx context.Context, id string) (err error) {
+	defer func(began time.Time) { o.done("discard", began, err) }(time.Now())
+	return o.Driver.Discard(ctx, id)
+}
+
+func (o observed) Stream(ctx context.Context, id string, state []byte) (driver.Stream, error) {
+	s, err := o.Driver.Stream(ctx, id, state)
+	if err != nil {
+		o.done("stream", time.Now(), err)
+		return nil, err
+	}
+	return observedStream{s, o}, nil
+}
+
+type observedStream struct {
+	driver.Stream
+	o observed
+}
+
+func (s observedStream) Checkpoint(ctx context.Context) (state []byte, err error) {
+	defer func(began time.Time) { s.o.done("checkpoint", began, err) }(time.Now())
+	return s.Stream.Checkpoint(ctx)
+}
+
+func (s observedStream) Commit(ctx context.Context, key string) (err error) {
+	defer func(began time.Time) { s.o.done("commit", began, err) }(time.Now())
+	return s.Stream.Commit(ctx, key)
+}

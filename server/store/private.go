@@ -1,0 +1,46 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"packregistry.dev/server/store/driver"
+)
+
+// ReadPrivate returns what the server keeps for itself under a name, or ErrNotFound.
+func (s *Store) ReadPrivate(ctx context.Context, name string) ([]byte, error) {
+	data, _, err := s.d.Read(ctx, privateKey(name))
+	return data, notFound(err, "private object", name)
+}
+
+// WritePrivate keeps something for the server itself. Of several that write at once one is last.
+func (s *Store) WritePrivate(ctx context.Context, name string, data []byte) error {
+	for {
+		_, version, err := s.d.Read(ctx, privateKey(name))
+		if err != nil && !errors.Is(err, driver.ErrNotExist) {
+			return err
+		}
+		err = s.d.Replace(ctx, privateKey(name), data, version)
+		if !errors.Is(err, driver.ErrChanged) && !errors.Is(err, driver.ErrNotExist) {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+	}
+}
+
+// DeletePrivate forgets what the server kept under a name.
+func (s *Store) DeletePrivate(ctx context.Context, name string) error {
+	return s.d.Delete(ctx, privateKey(name))
+}
+
+// Space returns how many bytes of the storage are free, and how many there are; ok is false where nobody knows.
+func (s *Store) Space(ctx context.Context) (free, size uint64, ok bool) {
+	spacer, ok := driver.As[driver.Spacer](s.d)
+	if !ok {
+		return 0, 0, false
+	}
+	free, size, err := spacer.Space(ctx)
+	return free, size, err == nil
+}

@@ -1,0 +1,134 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"time"
+)
+
+// This file holds the deadlines of transfers. They move with progress: a client may take hours over a large pack, but
+// not stop in the middle and keep the connection.
+
+// progress moves a deadline. It does so seldom, since each move is a call into the runtime's timers.
+type progress struct {
+	timeout time.Duration
+	set     func(time.Time) error
+	last    time.Time
+}
+
+// move gives the transfer its whole time again.
+func (p *progress) move() {
+	if now := time.Now(); p.timeout > 0 && now.Sub(p.last) > p.timeout/16 {
+		p.last = now
+		p.set(now.Add(p.timeout)) //nolint:errcheck // a connection that has no deadlines works without
+	}
+}
+
+// stop takes the deadline away.
+func (p *progress) stop() {
+	if !p.last.IsZero() {
+		p.last = time.Time{}
+		p.set(time.Time{}) //nolint:errcheck // see above
+	}
+}
+
+// incoming is what a client sends: counted, and with a deadline for each part of it.
+type incoming struct {
+	io.ReadCloser
+	n        int64
+	progress progress
+}
+
+func (b *incoming) Read(p []byte) (int, error) {
+	b.progress.move()
+	n, err := b.ReadCloser.Read(p)
+	b.n += int64(n)
+	switch {
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		// The deadline stays: the server would wait for the rest of the body before it answers.
+		return n, errStalled
+	case err != nil:
+		// The server goes on watching the connection after the last byte: a deadline would look like its end.
+		b.progress.stop()
+	}
+	return n, err
+}
+
+// recorder notes what was answered.
+type recorder struct {
+	http.ResponseWriter
+	status   int
+	n        int64
+	progress progress
+}
+
+func (w *recorder) wrote() bool { return w.status != 0 }
+
+func (w *recorder) code() int {
+	if w.status == 0 {
+		return http.StatusOK
+	}
+	return w.status
+}
+
+func (w *recorder) WriteHeader(status int) {
+	if w.status == 0 {
+		w.status = status
+	}
+	w.progress.move()
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *recorder) Write(p []byte) (int, error) {
+	w.status = w.code()
+	w.progress.move()
+	n, err := w.ResponseWriter.Write(p)
+	w.n += int64(n)
+	return n, err
+}
+
+// Sizes of the pieces that a file is sent in: each has one deadline, so a slow client is given small ones.
+const (
+	minPiece = 64 << 10
+	maxPiece = 8 << 20
+)
+
+// ReadFrom keeps the way open by which the kernel sends a file to a socket.
+func (w *recorder) ReadFrom(from io.Reader) (int64, error) {
+	w.status = w.code()
+	limit := int64(-1)
+	if l, ok := from.(*io.LimitedReader); ok {
+		from, limit = l.R, l.N
+	}
+	if f, ok := from.(interface{ OSFile() *os.File }); ok {
+		from = f.OSFile()
+	}
+	var total int64
+	for piece := int64(minPiece); limit < 0 || total < limit; {
+		w.progress.last = time.Time{}
+		w.progress.move()
+		began := time.Now()
+		size := piece
+		if limit >= 0 {
+			size = min(piece, limit-total)
+		}
+		n, err := io.Copy(w.ResponseWriter, &io.LimitedReader{R: from, N: size})
+		total += n
+		w.n += n
+		if err != nil || n < size {
+			return total, err
+		}
+		switch took := time.Since(began); {
+		case took < time.Second:
+			piece = min(piece*2, maxPiece)
+		case took > 5*time.Second:
+			piece = max(piece/2, minPiece)
+		}
+	}
+	return total, nil
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (w *recorder) Unwrap() http.ResponseWriter { return w.ResponseWriter }
