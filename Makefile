@@ -111,7 +111,7 @@ check-generated: generate
 
 .PHONY: bench
 bench: ## Benchmarks of the server's parts
-	@go test -run '^$$' -bench . -benchmem ./server/... ./pack/...
+	@go test -run "^$$" -bench . -benchmem ./server/... ./pack/... ./cmd/registry
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME (10s)

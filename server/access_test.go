@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -57,7 +58,7 @@ func basic(user string) []string {
 	if user == "" {
 		return nil
 	}
-	r := httptest.NewRequest("GET", "/", nil)
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
 	r.SetBasicAuth(user, user)
 	return []string{"Authorization", r.Header.Get("Authorization")}
 }
@@ -123,7 +124,7 @@ auth:
 	f.want(f.do("GET", "/v2/public/x/manifests/v1", nil, "Authorization", "Bearer x"), 401, "RFC 7617")
 	// Whoever may not read a repository cannot mount from it, and does not learn whether the blob is there.
 	d := f.pushBlobAs("bob", "team-b/x", "secret")
-	if r := f.do("POST", "/v2/team-a/y/blobs/uploads/?from=team-b/x&mount="+d.String(), nil, basic("ann")...); r.StatusCode != 202 {
+	if r := f.do("POST", "/v2/team-a/y/blobs/uploads/?from=team-b/x&mount="+d.String(), nil, basic("ann")...); r.StatusCode != http.StatusAccepted {
 		t.Errorf("mounted from elsewhere: %s", r.Status)
 	}
 	if !log.says("not allowed") || !log.says("action=pull repository=team-b/x user=ann") {
@@ -157,10 +158,10 @@ func TestAFloodOfWrongPasswordsIsPutOff(t *testing.T) {
 	f, log := serve(t, "version: 0.1\nstorage: inmemory\nhttp: {trustedproxies: 127.0.0.1}\nauth: {htpasswd: {path: "+usersFile(t, "ann", "bob")+"}}\n")
 	f.want(f.do("GET", "/v2/", nil, basic("ann")...), 200)
 	attack := func() int {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.SetBasicAuth("ann", fmt.Sprint("hunter2-", log.Len()))
 		response := f.do("GET", "/v2/", nil, "Authorization", r.Header.Get("Authorization"), "X-Forwarded-For", "198.51.100.7")
-		if response.StatusCode == 429 && response.Header.Get("Retry-After") == "" {
+		if response.StatusCode == http.StatusTooManyRequests && response.Header.Get("Retry-After") == "" {
 			t.Error("429 without Retry-After")
 		}
 		return response.StatusCode

@@ -315,7 +315,7 @@ func (a *acmeCertificates) serveHTTP01(ctx context.Context, addr string, group *
 	})
 	group.Go(func() {
 		<-ctx.Done()
-		server.Close()
+		server.Close() //nolint:errcheck // it ends with the program
 	})
 	return nil
 }

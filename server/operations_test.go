@@ -494,3 +494,56 @@ func TestJSONErrorsAreValid(t *testing.T) {
 		}
 	}
 }
+
+// Clients are sent to the storage for content where it can answer them; host and port as in the documents.
+func TestRedirects(t *testing.T) {
+	s3 := testserver.StartS3(t)
+	public := testserver.StartProxy(t, s3.Endpoint)
+	text := fmt.Sprintf(`
+version: 0.1
+storage:
+  cache: {blobdescriptor: inmemory}
+  s3:
+    region: us-east-1
+    bucket: %s
+    rootdirectory: /registry
+    encrypt: "false"
+    secure: "false"
+    accesskey: %s
+    secretkey: %s
+    host: 127.0.0.1
+    port: %d
+`, s3.Bucket(t), s3.AccessKey, s3.SecretKey, testserver.Port(t, s3.Addr))
+	plain, _ := serve(t, text)
+	d := plain.pushBlob("r", "content")
+	plain.want(plain.do("GET", "/v2/r/blobs/"+d.String(), nil), 200, "content")
+	noFollow := func(f *fixture, path string) *http.Response {
+		client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+		r, err := client.Get(f.url + path) //nolint:noctx // a server of ours
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Body.Close()
+		return r
+	}
+	if r := noFollow(plain, "/v2/r/blobs/"+d.String()); r.StatusCode != http.StatusOK {
+		t.Errorf("an endpoint that is not AWS is no place to send clients to unless it is said: %s", r.Status)
+	}
+	redirecting, _ := serve(t, text+"    redirectendpoint: "+public.Endpoint+"\n")
+	r := noFollow(redirecting, "/v2/r/blobs/"+d.String())
+	if r.StatusCode != http.StatusTemporaryRedirect || !strings.HasPrefix(r.Header.Get("Location"), public.Endpoint) || r.Header.Get("Docker-Content-Digest") != d.String() {
+		t.Fatalf("%s to %s", r.Status, r.Header.Get("Location"))
+	}
+	redirecting.want(redirecting.do("GET", "/v2/r/blobs/"+d.String(), nil), 200, "content")
+	redirecting.want(redirecting.do("GET", "/v2/r/blobs/"+d.String(), nil, "Range", "bytes=3-"), 206, "tent")
+	redirecting.want(redirecting.do("HEAD", "/v2/r/blobs/"+d.String(), nil), 200)
+	redirecting.want(redirecting.do("GET", "/v2/other/blobs/"+d.String(), nil), 404)
+	// What is to be shown as an image or not at all is served from here, with the headers that keep it harmless.
+	if r := noFollow(redirecting, "/v2/r/blobs/"+d.String()+"?type=text/html"); r.StatusCode != http.StatusOK || r.Header.Get("Content-Disposition") != "attachment" {
+		t.Errorf("?type=: %s", r.Status)
+	}
+	off, _ := serve(t, text+"    redirectendpoint: "+public.Endpoint+"\n  redirect: {disable: true}\n")
+	if r := noFollow(off, "/v2/r/blobs/"+d.String()); r.StatusCode != http.StatusOK {
+		t.Errorf("though redirects are turned off: %s", r.Status)
+	}
+}

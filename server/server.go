@@ -148,14 +148,13 @@ func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
 	if err != nil {
 		return fmt.Errorf("http.addr: %w", err)
 	}
+	defer listener.Close() // serving closes it too, but not where it fails to begin
 	server, err := s.httpServer(background, &group)
 	if err != nil {
-		listener.Close()
 		return err
 	}
 	debug, err := s.startDebug(&group)
 	if err != nil {
-		listener.Close()
 		return err
 	}
 	s.startBackground(background, &group)
@@ -216,8 +215,13 @@ func (s *Server) httpServer(ctx context.Context, group *sync.WaitGroup) (*http.S
 	if err != nil {
 		return nil, err
 	}
-	server.TLSConfig = certificates.config(s.config.HTTP.HTTP2.Disabled)
-	if s.config.HTTP.HTTP2.Disabled {
+	withoutHTTP2 := s.config.HTTP.HTTP2.Disabled
+	if !withoutHTTP2 && !suitHTTP2(s.config.HTTP.TLS) {
+		s.log.Warn("HTTP/2 is not served: it asks for TLS_ECDHE_…_WITH_AES_128_GCM_SHA256 among http.tls.ciphersuites (RFC 9113, 9.2.2)")
+		withoutHTTP2 = true
+	}
+	server.TLSConfig = certificates.config(withoutHTTP2)
+	if withoutHTTP2 {
 		server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 	}
 	group.Go(func() { certificates.watch(ctx, watch.Interval) })

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -166,4 +167,10 @@ func cipherSuites(names []string) []uint16 {
 		}
 	}
 	return ids
+}
+
+// suitHTTP2 says whether HTTP/2 can be spoken with the suites that are allowed.
+func suitHTTP2(c *config.TLS) bool {
+	return len(c.CipherSuites) == 0 || c.MinimumTLS == "tls1.3" ||
+		slices.Contains(c.CipherSuites, "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256") || slices.Contains(c.CipherSuites, "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256")
 }

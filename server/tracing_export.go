@@ -117,7 +117,7 @@ type (
 func otlpAttributesOf(list []attribute.KeyValue) []otlpAttribute {
 	attributes := make([]otlpAttribute, 0, len(list))
 	for _, kv := range list {
-		value := otlpValue{"stringValue": kv.Value.Emit()}
+		value := otlpValue{"stringValue": kv.Value.String()}
 		switch kv.Value.Type() {
 		case attribute.INT64:
 			value = otlpValue{"intValue": strconv.FormatInt(kv.Value.AsInt64(), 10)}

@@ -32,8 +32,8 @@ func main() {
 
 func newCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "registry",
-		Short:         "A registry for packs, and for everything else that OCI clients push",
+		Use:   "registry",
+		Short: "A registry for packs, and for everything else that OCI clients push",
 		Long: `A registry for packs, and for everything else that OCI clients push.
 
 It serves packs at /v1/ and the OCI distribution API at /v2/, over one store: a directory, an S3

@@ -211,7 +211,7 @@ func (p *Proxy) answer(w http.ResponseWriter, r *http.Request, status int, code 
 	}
 }
 
-// Ports returns the number of an address's port.
+// Port returns the number of an address's port.
 func Port(t testing.TB, addr string) int {
 	t.Helper()
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(addr, "http://"))

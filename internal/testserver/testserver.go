@@ -22,7 +22,7 @@ import (
 func root() string {
 	_, file, _, _ := runtime.Caller(0)
 	if !filepath.IsAbs(file) { // trimmed: tests run in their package's folder
-		out, err := exec.Command("git", "rev-parse", "--show-toplevel").Output()
+		out, err := exec.CommandContext(context.Background(), "git", "rev-parse", "--show-toplevel").Output()
 		if err != nil {
 			panic(err)
 		}
@@ -34,7 +34,7 @@ func root() string {
 // Tool builds a tool of hack/tools, if that has not happened before, and returns the folder it is in.
 func Tool(t testing.TB, name string) string {
 	t.Helper()
-	cmd := exec.Command(filepath.Join(root(), "hack", "tool.sh"), name)
+	cmd := exec.CommandContext(context.Background(), filepath.Join(root(), "hack", "tool.sh"), name)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
@@ -85,7 +85,7 @@ func Exec(t testing.TB, environ []string, program string, args ...string) *Proce
 	t.Helper()
 	// The shell reads what only our own end could close.
 	script := `"$@" <&- & pid=$!; trap 'kill -9 $pid 2>/dev/null; wait $pid' EXIT TERM; cat >/dev/null`
-	cmd := exec.Command("sh", append([]string{"-c", script, "sh", program}, args...)...)
+	cmd := exec.CommandContext(context.Background(), "sh", append([]string{"-c", script, "sh", program}, args...)...)
 	p := &Process{Cmd: cmd, Output: &Output{}, exited: make(chan struct{})}
 	cmd.Env = append(os.Environ(), environ...)
 	cmd.Stdout, cmd.Stderr = p.Output, p.Output

@@ -52,7 +52,7 @@ func (r *Repository) Blob(ctx context.Context, d digest.Digest) (driver.Object, 
 // the storage gives none.
 func (r *Repository) BlobURL(ctx context.Context, d digest.Digest) (string, error) {
 	redirector, ok := driver.As[driver.Redirector](r.s.d)
-	if !ok {
+	if !ok || !redirector.Redirects() {
 		return "", nil
 	}
 	l, err := r.link(ctx, d)

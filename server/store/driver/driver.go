@@ -112,6 +112,8 @@ type Stream interface {
 
 // Redirector is a driver whose objects clients can read by themselves.
 type Redirector interface {
+	// Redirects says whether it has any addresses to give.
+	Redirects() bool
 	// URL returns an address at which the object can be read for a while without any credential, or "" where it has
 	// none; ErrNotExist where there is no such object.
 	URL(ctx context.Context, key string) (string, error)

@@ -97,7 +97,7 @@ func (d *Driver) open(ctx context.Context, key string) (*object, error) {
 // follow reads the pointer that was found, and makes the object what it points to.
 func (o *object) follow(key string, size int64) error {
 	if size > maxSmall {
-		o.body.Close()
+		o.drop()
 		return fmt.Errorf("%s: damaged pointer: %d bytes", key, size)
 	}
 	text := make([]byte, size)

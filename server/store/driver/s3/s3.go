@@ -159,7 +159,7 @@ func (d *Driver) read(ctx context.Context, key string) ([]byte, driver.Version, 
 	if err != nil {
 		return nil, "", err
 	}
-	defer o.Close()
+	defer o.drop()
 	if o.info.Size > maxSmall {
 		return nil, "", fmt.Errorf("%s: %d bytes are too many to read at once", key, o.info.Size)
 	}
@@ -330,6 +330,9 @@ func (d *Driver) list(ctx context.Context, in *awss3.ListObjectsV2Input) (names 
 	return names, aws.ToBool(out.IsTruncated), nil
 }
 
+// Redirects implements driver.Redirector.
+func (d *Driver) Redirects() bool { return d.presign != nil }
+
 // URL implements driver.Redirector.
 func (d *Driver) URL(ctx context.Context, key string) (string, error) {
 	if d.presign == nil {
@@ -344,7 +347,7 @@ func (d *Driver) URL(ctx context.Context, key string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		defer o.Close()
+		defer o.drop()
 		if len(o.segments) != 1 {
 			return "", nil
 		}

@@ -2,9 +2,14 @@ package s3
 
 import (
 	"bytes"
+	"crypto/tls"
 	"errors"
 	"io"
+	"log"
 	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
@@ -375,5 +380,40 @@ func TestOptionsThatCannotWork(t *testing.T) {
 				t.Errorf("%v", err)
 			}
 		})
+	}
+}
+
+func TestTLSWithAPrivateCA(t *testing.T) {
+	s := testserver.StartS3(t)
+	target, err := url.Parse(s.Endpoint)
+	must(t, err)
+	front := httptest.NewUnstartedServer(&httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = r.In.Host
+	}})
+	dir := t.TempDir()
+	testserver.Certificate(t, dir, "ca.crt", "ca.key", "127.0.0.1")
+	pair, err := tls.LoadX509KeyPair(filepath.Join(dir, "ca.crt"), filepath.Join(dir, "ca.key"))
+	must(t, err)
+	front.TLS = &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	front.Config.ErrorLog = log.New(io.Discard, "", 0)
+	front.StartTLS()
+	defer front.Close()
+	o := options(s, s.Bucket(t))
+	o.Endpoint, o.MaxBackoff = front.URL, time.Millisecond
+	if _, err := New(t.Context(), o); err == nil || !strings.Contains(err.Error(), "certificate") {
+		t.Errorf("a certificate that nobody vouches for: %v", err)
+	}
+	o.CAFile = filepath.Join(dir, "ca.crt")
+	d := open(t, o)
+	u := d.newUpload("large")
+	_, err = u.Write(make([]byte, 2*minPart+1))
+	must(t, err)
+	must(t, u.finish(t.Context()))
+	u.abandon()
+	o.CAFile, o.SkipVerify = "", true
+	d = open(t, o)
+	if info, err := d.Stat(t.Context(), "large"); err != nil || info.Size != 2*minPart+1 {
+		t.Errorf("%v, %v", info, err)
 	}
 }

@@ -89,7 +89,7 @@ func (s *stream) begin() error {
 	content, err := s.d.open(ctx, tail.Key)
 	if err == nil {
 		_, err = io.Copy(s.object, content)
-		content.Close()
+		content.drop()
 	}
 	if err != nil {
 		s.object.abandon()
@@ -278,7 +278,7 @@ func (d *Driver) keep(ctx context.Context, v verdict) ([]segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer o.Close()
+	defer o.drop()
 	return o.segments, nil
 }
 
