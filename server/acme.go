@@ -280,23 +280,37 @@ func (a *acmeCertificates) obtain(ctx context.Context) {
 	var group sync.WaitGroup
 	defer group.Wait()
 	for _, host := range a.hosts {
-		group.Go(func() {
-			for {
-				_, err := a.get(&tls.ClientHelloInfo{ServerName: host, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
-					SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}, SupportedCurves: []tls.CurveID{tls.CurveP256}})
-				pause := expiryInterval
-				if err != nil {
-					a.mu.Lock()
-					pause = max(a.state[host].until.Sub(a.now()), time.Second)
-					a.mu.Unlock()
-				}
-				select {
-				case <-ctx.Done():
-					return
-				case <-time.After(pause):
-				}
-			}
-		})
+		group.Go(func() { a.obtainHost(ctx, host) })
+	}
+}
+
+func (a *acmeCertificates) obtainHost(ctx context.Context, host string) {
+	hello := &tls.ClientHelloInfo{ServerName: host, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
+		SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256}, SupportedCurves: []tls.CurveID{tls.CurveP256}}
+	for {
+		// An order takes minutes at worst and cannot be called off; the end of the program does not wait for it.
+		obtained := make(chan error, 1)
+		go func() {
+			_, err := a.get(hello)
+			obtained <- err
+		}()
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case err = <-obtained:
+		}
+		pause := expiryInterval
+		if err != nil {
+			a.mu.Lock()
+			pause = max(a.state[host].until.Sub(a.now()), time.Second)
+			a.mu.Unlock()
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
 	}
 }
 

@@ -74,6 +74,15 @@ func TestAClientThatStopsInTheMiddleIsCutOff(t *testing.T) {
 	}
 }
 
+func TestAHeaderThatNeverEndsIsCutOff(t *testing.T) {
+	addr, _, _ := run(t, "http: {addr: '127.0.0.1:0', limits: {stalltimeout: 300ms}}\n")
+	c := dial(t, addr, "GET /v2/ HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+	c.SetReadDeadline(time.Now().Add(10 * time.Second)) //nolint:errcheck // the read below tells
+	if _, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Error("the connection is still open")
+	}
+}
+
 // Many times the timeout, but never without a byte for as long as that.
 func TestATrickleIsNotCutOff(t *testing.T) {
 	addr, _, _ := run(t, "http: {addr: '127.0.0.1:0', limits: {stalltimeout: 400ms}}\n")

@@ -75,6 +75,9 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, err
 			return nil, err
 		}
 	}
+	if c.Storage.S3 != nil {
+		log.Info("opening the storage", "bucket", c.Storage.S3.Bucket, "endpoint", c.Storage.S3.Endpoint())
+	}
 	d, err := openDriver(ctx, c.Storage)
 	if err != nil {
 		return nil, err
@@ -198,7 +201,7 @@ func (s *Server) drain(ctx context.Context, server *http.Server) error {
 func (s *Server) httpServer(ctx context.Context, group *sync.WaitGroup) (*http.Server, error) {
 	server := &http.Server{
 		Handler:           s,
-		ReadHeaderTimeout: headerTimeout,
+		ReadHeaderTimeout: min(headerTimeout, time.Duration(s.config.HTTP.Limits.StallTimeout)),
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    s.config.HTTP.Limits.HeaderBytes,
 		ErrorLog:          slog.NewLogLogger(s.log.Handler(), slog.LevelDebug),

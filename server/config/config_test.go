@@ -310,6 +310,43 @@ func TestMarshalRoundTrip(t *testing.T) {
 	}
 }
 
+// Every key can be set by a variable: the whole of everything.yml, spelt as variables, makes the same configuration.
+func TestEveryKeyHasItsVariable(t *testing.T) {
+	text, err := os.ReadFile("testdata/everything.yml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var document map[string]any
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		t.Fatal(err)
+	}
+	var environ []string
+	var spell func(name string, v any)
+	spell = func(name string, v any) {
+		switch v := v.(type) {
+		case map[string]any:
+			for key, value := range v {
+				spell(name+"_"+strings.ToUpper(key), value)
+			}
+		case []any:
+			for i, value := range v {
+				spell(fmt.Sprintf("%s_%d", name, i), value)
+			}
+		default:
+			environ = append(environ, fmt.Sprintf("%s=%v", name, v))
+		}
+	}
+	// A header's values are a list that is set as a whole.
+	delete(document["http"].(map[string]any), "headers") //nolint:errcheck,forcetypeassert // see the file
+	environ = append(environ, "REGISTRY_HTTP_HEADERS_X-Frame-Options=[SAMEORIGIN]")
+	spell("REGISTRY", document)
+	want, _ := parse(t, string(text))
+	got, warnings := parse(t, "version: 0.1\n", environ...)
+	if !reflect.DeepEqual(got, want) || len(warnings) > 0 {
+		t.Errorf("%d variables make\n%+v\nwant\n%+v\nwarnings %v", len(environ), got, want, warnings)
+	}
+}
+
 // everything.yml has every key that there is.
 func TestEverythingIsReadAndInTheSchema(t *testing.T) {
 	text, err := os.ReadFile("testdata/everything.yml")
