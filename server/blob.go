@@ -131,7 +131,7 @@ func (s *Server) startUpload(w http.ResponseWriter, r *request) error {
 		s.created(w, r, "blobs/"+whole.String(), whole)
 		return nil
 	}
-	upload, err := r.repository.NewUpload(r.Context(), algorithm)
+	upload, err := r.repository.NewUpload(algorithm)
 	if err != nil {
 		return err
 	}

@@ -39,6 +39,7 @@ var (
 	codeDenied          = code{http.StatusForbidden, "DENIED", "this user may not do that"}
 	codeTooMany         = code{http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many requests"}
 	codeNoSpace         = code{http.StatusInsufficientStorage, "INSUFFICIENT_STORAGE", "the registry's storage is full"}
+	codeUnavailable     = code{http.StatusServiceUnavailable, "UNAVAILABLE", "try again"}
 	codeStalled         = code{http.StatusRequestTimeout, "REQUEST_TIMEOUT", "the request stopped in the middle"}
 	codeUnsupported     = code{http.StatusMethodNotAllowed, "UNSUPPORTED", "the operation is unsupported"}
 	codeNotFound        = code{http.StatusNotFound, "NOT_FOUND", "no such page"}
@@ -108,6 +109,8 @@ func classify(err error) *apiError {
 		return &apiError{code: codeRangeInvalid, err: err}
 	case errors.Is(err, store.ErrDigestMismatch):
 		return &apiError{code: codeDigestInvalid, err: err}
+	case errors.Is(err, store.ErrTryAgain):
+		return &apiError{code: codeUnavailable, err: err}
 	case errors.Is(err, store.ErrTagExists):
 		return &apiError{code: codeTagExists, err: err}
 	}

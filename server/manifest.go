@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
@@ -105,20 +106,40 @@ func nondistributable(d ocispec.Descriptor) bool {
 	return strings.Contains(d.MediaType, ".nondistributable.") || strings.Contains(d.MediaType, ".foreign.") || len(d.URLs) > 0
 }
 
-// missing lists what a manifest names and the repository lacks.
-func missing(r *request, c content) ([]ocispec.Descriptor, error) {
-	blobs := append(append([]ocispec.Descriptor(nil), c.Layers...), c.Blobs...)
+// referenced is what a manifest names and the repository must hold.
+type referenced struct{ blobs, manifests []ocispec.Descriptor }
+
+func references(c content) (referenced, error) {
+	all := append(append([]ocispec.Descriptor(nil), c.Layers...), c.Blobs...)
 	if c.Config != nil {
-		blobs = append(blobs, *c.Config)
+		all = append(all, *c.Config)
 	}
-	var lacking []ocispec.Descriptor
-	for _, d := range blobs {
-		if nondistributable(d) {
-			continue
+	named := referenced{manifests: c.Manifests}
+	for _, d := range all {
+		if !nondistributable(d) {
+			named.blobs = append(named.blobs, d)
 		}
+	}
+	for _, d := range append(slices.Clip(named.blobs), named.manifests...) {
 		if !store.SupportedDigest(d.Digest) {
-			return nil, fail(codeManifestInvalid, "names the digest %q, which is malformed", d.Digest)
+			return named, fail(codeManifestInvalid, "names the digest %q, which is malformed", d.Digest)
 		}
+	}
+	return named, nil
+}
+
+func digests(list []ocispec.Descriptor) []digest.Digest {
+	found := make([]digest.Digest, len(list))
+	for i, d := range list {
+		found[i] = d.Digest
+	}
+	return found
+}
+
+// missing lists what a manifest names and the repository lacks.
+func missing(r *request, named referenced) ([]ocispec.Descriptor, error) {
+	var lacking []ocispec.Descriptor
+	for _, d := range named.blobs {
 		has, err := r.repository.HasBlob(r.Context(), d.Digest)
 		if err != nil {
 			return nil, err
@@ -127,10 +148,7 @@ func missing(r *request, c content) ([]ocispec.Descriptor, error) {
 			lacking = append(lacking, d)
 		}
 	}
-	for _, d := range c.Manifests {
-		if !store.SupportedDigest(d.Digest) {
-			return nil, fail(codeManifestInvalid, "names the digest %q, which is malformed", d.Digest)
-		}
+	for _, d := range named.manifests {
 		switch _, err := r.repository.Manifest(r.Context(), d.Digest); {
 		case errors.Is(err, store.ErrNotFound):
 			lacking = append(lacking, d)
@@ -162,7 +180,11 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	lacking, err := missing(r, c)
+	named, err := references(c)
+	if err != nil {
+		return err
+	}
+	lacking, err := missing(r, named)
 	if err != nil {
 		return err
 	}
@@ -173,7 +195,8 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	p := store.PutManifest{Digest: d, MediaType: mediaType, Content: text, By: r.user, Files: files}
+	p := store.PutManifest{Digest: d, MediaType: mediaType, Content: text, By: r.user, Files: files,
+		Blobs: digests(named.blobs), Manifests: digests(named.manifests), AcceptMissing: s.config.Manifests.Missing == "accept"}
 	if c.Subject != nil {
 		if !store.SupportedDigest(c.Subject.Digest) {
 			return fail(codeManifestInvalid, "its subject has the digest %q, which is malformed", c.Subject.Digest)
@@ -183,7 +206,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 		w.Header().Set("OCI-Subject", p.Subject.String())
 	}
 	if err := r.repository.PutManifest(r.Context(), p); err != nil {
-		return err
+		return as(codeManifestMissing, err)
 	}
 	move := r.door == "v2" || strings.EqualFold(r.Header.Get(forceHeader), "true")
 	for _, tag := range tags {

@@ -9,6 +9,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"packregistry.dev/server/store"
 )
 
 // metrics are the server's own; every label has few values, whatever clients ask for.
@@ -27,6 +29,9 @@ type metrics struct {
 	expiry         *prometheus.GaugeVec
 	orders         *prometheus.CounterVec
 	reloads        *prometheus.CounterVec
+	collections    *prometheus.CounterVec
+	collected      *prometheus.CounterVec
+	freed          prometheus.Counter
 }
 
 func newMetrics() *metrics {
@@ -61,10 +66,29 @@ func newMetrics() *metrics {
 		Name: "packregistry_acme_attempts_total", Help: "Attempts to obtain a certificate: ok, failed, limited (by the issuer), put_off (waiting after a failure)."}, []string{"result"})
 	m.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "packregistry_reloads_total", Help: "Files that were read again: users or certificate, ok or failed."}, []string{"what", "result"})
-	m.registry.MustRegister(m.inFlight, m.uploads, m.auth, m.requests, m.seconds, m.received, m.sent,
+	m.collections = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "packregistry_gc_runs_total", Help: "Garbage collections, by result: ok, failed."}, []string{"result"})
+	m.collected = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "packregistry_gc_removed_total", Help: "What garbage collections removed: manifests, links (of blobs to repositories), blobs."}, []string{"what"})
+	m.freed = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "packregistry_gc_freed_bytes_total", Help: "Bytes that garbage collections freed."})
+	m.registry.MustRegister(m.collections, m.collected, m.freed, m.inFlight, m.uploads, m.auth, m.requests, m.seconds, m.received, m.sent,
 		m.storage, m.storageSeconds, m.expiry, m.orders, m.reloads,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
+}
+
+// collection counts what a garbage collection did.
+func (m *metrics) collection(done store.Collected, err error) {
+	result := "ok"
+	if err != nil {
+		result = "failed"
+	}
+	m.collections.WithLabelValues(result).Inc()
+	m.collected.WithLabelValues("manifests").Add(float64(done.Manifests))
+	m.collected.WithLabelValues("links").Add(float64(done.Links))
+	m.collected.WithLabelValues("blobs").Add(float64(done.Blobs))
+	m.freed.Add(float64(done.Bytes))
 }
 
 // reload counts a file that was read again.

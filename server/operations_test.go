@@ -468,7 +468,7 @@ func TestPurgingOfAbandonedUploads(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u, err := s.Repository("r").NewUpload(t.Context(), digest.SHA256)
+	u, err := s.Repository("r").NewUpload(digest.SHA256)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -481,15 +481,37 @@ func TestPurgingOfAbandonedUploads(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
 	group.Go(func() { server.purgeUploads(ctx, c.Storage.Maintenance.UploadPurging) })
-	testserver.Eventually(t, "the upload is gone", 10*time.Second, func() bool {
-		_, err := s.Repository("r").Upload(t.Context(), u.ID())
-		return errors.Is(err, store.ErrNotFound)
+	testserver.Eventually(t, "the upload is purged", 10*time.Second, func() bool { return log.says("purged abandoned uploads") })
+	cancel()
+	group.Wait()
+	if _, err := s.Repository("r").Upload(t.Context(), u.ID()); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("%v", err)
+	}
+}
+
+// Garbage goes by itself, while the server serves.
+func TestGarbageIsCollected(t *testing.T) {
+	f, log := serve(t, "version: 0.1\nstorage: {inmemory: {}, maintenance: {garbagecollection: {interval: 20ms, grace: 40ms, keepuntagged: 40ms}}}\n")
+	garbage, kept := f.pushBlob("r", "garbage"), f.pushBlob("r", "{}")
+	f.want(f.putManifest("/v2/r/manifests/v1", fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"a/b","digest":%q,"size":2},"layers":[]}`, imageManifest, kept)), 201)
+	ctx, cancel := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	group.Go(func() { f.collectGarbage(ctx, f.config.Storage.Maintenance.GarbageCollection) })
+	testserver.Eventually(t, "the bytes are gone", 10*time.Second, func() bool {
+		return strings.Contains(scrape(t, f.metrics), `packregistry_gc_removed_total{what="blobs"} 1`)
 	})
 	cancel()
 	group.Wait()
-	if !log.says("purged abandoned uploads") {
+	f.want(f.do("GET", "/v2/r/blobs/"+garbage.String(), nil), 404)
+	f.want(f.do("GET", "/v2/r/blobs/"+kept.String(), nil), 200)
+	if got := scrape(t, f.metrics); !strings.Contains(got, "packregistry_gc_freed_bytes_total 7") || !strings.Contains(got, `packregistry_gc_removed_total{what="links"} 1`) {
+		t.Errorf("metrics: %s", got)
+	}
+	if !log.says("collected garbage") || !log.says("bytes=7") {
 		t.Errorf("log: %s", log.String())
 	}
+	f.pushBlob("r", "garbage")
+	f.want(f.do("GET", "/v2/r/blobs/"+garbage.String(), nil), 200, "garbage")
 }
 
 func TestJSONErrorsAreValid(t *testing.T) {

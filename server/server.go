@@ -116,6 +116,9 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	case c.Log.AccessLog.Formatter == "combined":
 		s.combined = &combinedLog{w: os.Stdout}
 	}
+	if purging := c.Storage.Maintenance.UploadPurging; (purging.Enabled == nil || *purging.Enabled) && !purging.DryRun {
+		content.UploadAge = time.Duration(purging.Age)
+	}
 	if users != nil {
 		users.Observe = func(err error) { m.reload("users", err) }
 	}
@@ -262,6 +265,58 @@ func (s *Server) startBackground(ctx context.Context, group *sync.WaitGroup) {
 	if purging := s.config.Storage.Maintenance.UploadPurging; purging.Enabled == nil || *purging.Enabled {
 		group.Go(func() { s.purgeUploads(ctx, purging) })
 	}
+	readOnly := s.config.Storage.Maintenance.ReadOnly.Enabled
+	if c := s.config.Storage.Maintenance.GarbageCollection; (c.Enabled == nil || *c.Enabled) && !readOnly {
+		group.Go(func() { s.collectGarbage(ctx, c) })
+	}
+}
+
+// collectGarbage collects at every interval, on one of the processes that share the storage.
+func (s *Server) collectGarbage(ctx context.Context, c config.GarbageCollection) {
+	interval := time.Duration(c.Interval)
+	// Often enough to notice that another process has stopped doing it.
+	ticker := time.NewTicker(max(min(interval/4, 15*time.Minute), time.Millisecond))
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		due, err := s.store.CollectionDue(ctx, interval)
+		if due && err == nil {
+			_, err = collect(ctx, s.store, c, false, s.metrics, s.log)
+		}
+		if err != nil && ctx.Err() == nil {
+			s.log.Error("garbage collection failed; trying again later", "error", err)
+		}
+	}
+}
+
+// CollectOnce opens the configuration's storage and collects its garbage.
+func CollectOnce(ctx context.Context, c *config.Config, dryRun bool, log *slog.Logger) (store.Collected, error) {
+	d, err := openDriver(ctx, c.Storage)
+	if err != nil {
+		return store.Collected{}, err
+	}
+	content, err := store.Open(ctx, d)
+	if err != nil {
+		return store.Collected{}, err
+	}
+	return collect(ctx, content, c.Storage.Maintenance.GarbageCollection, dryRun, newMetrics(), log)
+}
+
+// collect collects garbage once, and tells the log what it did.
+func collect(ctx context.Context, content *store.Store, c config.GarbageCollection, dryRun bool, m *metrics, log *slog.Logger) (store.Collected, error) {
+	began := time.Now()
+	done, err := content.Collect(ctx, store.Collection{Grace: time.Duration(c.Grace), KeepUntagged: time.Duration(c.KeepUntagged), DryRun: dryRun})
+	m.collection(done, err)
+	if err != nil {
+		return done, err
+	}
+	log.Info("collected garbage", "seconds", time.Since(began).Seconds(), "repositories", done.Repositories, "manifests", done.Manifests, "links", done.Links,
+		"blobs", done.Blobs, "bytes", done.Bytes, "condemned", done.Condemned, "kept", done.Kept, "dryrun", dryRun)
+	return done, nil
 }
 
 // purgeUploads forgets abandoned uploads, at once and then at every interval.

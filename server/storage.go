@@ -100,6 +100,11 @@ func (o observed) Delete(ctx context.Context, key string) (err error) {
 	return o.Driver.Delete(ctx, key)
 }
 
+func (o observed) DeleteUnchanged(ctx context.Context, key string, old driver.Version) (err error) {
+	defer func(began time.Time) { o.done("delete", began, err) }(time.Now())
+	return o.Driver.DeleteUnchanged(ctx, key, old)
+}
+
 func (o observed) List(ctx context.Context, prefix, after string, limit int) (names []string, err error) {
 	defer func(began time.Time) { o.done("list", began, err) }(time.Now())
 	return o.Driver.List(ctx, prefix, after, limit)

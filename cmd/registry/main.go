@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -61,7 +62,7 @@ Let's Encrypt.`,
 			HiddenDefaultCmd: true,
 		},
 	}
-	root.AddCommand(serveCommand(), configCommand(), versionCommand())
+	root.AddCommand(serveCommand(), configCommand(), collectCommand(), versionCommand())
 	return root
 }
 
@@ -151,6 +152,45 @@ http.draintimeout, and exits with 0.`,
 			return serve(ctx, argument(args), lenient)
 		},
 	}
+	cmd.Flags().BoolVar(&lenient, "lenient", false, "warn of unknown keys in the file instead of refusing them")
+	return cmd
+}
+
+func collectCommand() *cobra.Command {
+	var lenient, dryRun bool
+	cmd := &cobra.Command{
+		Use:   "garbage-collect [FILE]",
+		Short: "Collect garbage once, as the server does by itself at every interval",
+		Long: `Collect garbage once, as the server does by itself at every storage.maintenance.garbagecollection.interval.
+Servers may go on serving the same storage meanwhile.
+
+What nothing refers to is condemned first. It is removed by a later collection, when it has been
+condemned for the grace period (blobs) or for keepuntagged (manifests that no tag names any more) and
+still nothing refers to it. So the first run on a store that was never collected removes nothing.
+
+A summary goes to standard output, as JSON.`,
+		Example: `  registry garbage-collect --dry-run /etc/registry/config.yml
+  registry garbage-collect /etc/registry/config.yml`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+			defer stop()
+			c, warnings, err := config.Load(argument(args), lenient)
+			if err != nil {
+				return err
+			}
+			log := server.NewLogger(cmd.ErrOrStderr(), c.Log)
+			for _, w := range warnings {
+				log.Warn(w)
+			}
+			done, err := server.CollectOnce(ctx, c, dryRun, log)
+			if err != nil {
+				return err
+			}
+			return json.NewEncoder(cmd.OutOrStdout()).Encode(done)
+		},
+	}
+	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing, only say what would be condemned and removed")
 	cmd.Flags().BoolVar(&lenient, "lenient", false, "warn of unknown keys in the file instead of refusing them")
 	return cmd
 }

@@ -58,6 +58,25 @@ func TestServeRefusesWhatCannotBe(t *testing.T) {
 	}
 }
 
+func TestGarbageCollect(t *testing.T) {
+	dir := t.TempDir()
+	path := file(t, "version: 0.1\nstorage: {filesystem: {rootdirectory: "+dir+"}, maintenance: {garbagecollection: {grace: 1ns, keepuntagged: 1ns}}}\nhttp: {addr: '127.0.0.1:0'}\n")
+	p := launch(t, nil, []string{"serve", path}, nil)
+	d := p.pushBlob("r", "garbage")
+	p.want("HEAD", "/v2/r/blobs/"+d.String(), nil, 200)
+	for i, want := range []string{`"condemned":1`, `"links":1`, `"blobs":1,"bytes":7`} {
+		if out, err := registry(t, "garbage-collect", "--dry-run", path); err != nil || !strings.Contains(out, want) {
+			t.Errorf("dry run %d: %s, %v", i, out, err)
+		}
+		if out, err := registry(t, "garbage-collect", path); err != nil || !strings.Contains(out, want) {
+			t.Errorf("run %d: %s, %v", i, out, err)
+		}
+	}
+	p.want("HEAD", "/v2/r/blobs/"+d.String(), nil, 404)
+	p.pushBlob("r", "garbage")
+	p.want("GET", "/v2/r/blobs/"+d.String(), nil, 200)
+}
+
 func TestVersion(t *testing.T) {
 	if out, err := registry(t, "version"); err != nil || !strings.HasPrefix(out, "registry ") {
 		t.Errorf("%q, %v", out, err)

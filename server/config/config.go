@@ -9,8 +9,7 @@
 //	decode.go    tree → Config, guided by the type: every error carries the key's whole path and line
 //	validate.go  what no single key can tell (two kinds of storage, certificate and letsencrypt, …) and defaults
 //
-// A key that is spelt wrongly stops the start: a misspelt "auth" must never mean an open registry. A key that this
-// version knows but cannot serve yet carries a `later` tag and is refused by name, never ignored.
+// A key that is spelt wrongly stops the start: a misspelt "auth" must never mean an open registry.
 package config
 
 import (
@@ -159,9 +158,9 @@ type Redirect struct {
 
 // Maintenance holds what the server does to its storage by itself, and the read-only switch.
 type Maintenance struct {
-	UploadPurging     UploadPurging      `yaml:"uploadpurging,omitempty"`
-	ReadOnly          ReadOnly           `yaml:"readonly,omitempty"`
-	GarbageCollection *GarbageCollection `yaml:"garbagecollection,omitempty" later:"nothing is collected yet; leave the section out"`
+	UploadPurging     UploadPurging     `yaml:"uploadpurging,omitempty"`
+	ReadOnly          ReadOnly          `yaml:"readonly,omitempty"`
+	GarbageCollection GarbageCollection `yaml:"garbagecollection,omitempty"`
 }
 
 // UploadPurging removes uploads that were begun and never finished.
@@ -177,10 +176,13 @@ type ReadOnly struct {
 	Enabled bool `yaml:"enabled,omitempty"`
 }
 
-// GarbageCollection removes content that nothing refers to any more.
+// GarbageCollection removes content that nothing refers to any more, while everything else goes on.
 type GarbageCollection struct {
-	Interval     Duration `yaml:"interval,omitempty"`
-	Grace        Duration `yaml:"grace,omitempty"`
+	Enabled  *bool    `yaml:"enabled,omitempty"`
+	Interval Duration `yaml:"interval,omitempty"`
+	// Grace is how long a blob must have been without a reference.
+	Grace Duration `yaml:"grace,omitempty"`
+	// KeepUntagged is how long a manifest stays that no tag names any more: clients pin digests.
 	KeepUntagged Duration `yaml:"keepuntagged,omitempty"`
 }
 

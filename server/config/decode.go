@@ -99,10 +99,6 @@ func (d *decoder) section(path string, n *yaml.Node, v reflect.Value) {
 			d.unknown(full, path, key, keyNode, t)
 			continue
 		}
-		if hint := field.Tag.Get("later"); hint != "" && !isNull(valueNode) {
-			d.fail("%s: not supported by this version yet: %s", at(full, keyNode), hint)
-			continue
-		}
 		d.value(full, valueNode, v.FieldByIndex(field.Index), field)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 
@@ -15,26 +16,79 @@ import (
 // link is the record that a blob is in a repository.
 type link struct {
 	// Key is where the bytes are.
-	Key   string `json:"key"`
-	Size  int64  `json:"size"`
+	Key   string `json:"key,omitempty"`
+	Size  int64  `json:"size,omitempty"`
 	Nonce string `json:"nonce"`
+	// Condemned is when a collector found that nothing refers to the blob; see collect.go.
+	Condemned *time.Time `json:"condemned,omitempty"`
+	// Purged stands for no link at all, where the storage cannot delete on a condition.
+	Purged bool `json:"purged,omitempty"`
 }
 
-func (r *Repository) link(ctx context.Context, d digest.Digest) (link, error) {
-	data, _, err := r.s.d.Read(ctx, linkKey(r.name, d))
+func (r *Repository) readLink(ctx context.Context, d digest.Digest) (link, driver.Version, error) {
+	data, version, err := r.s.d.Read(ctx, linkKey(r.name, d))
 	if err != nil {
-		return link{}, notFound(err, "blob", d)
+		return link{}, "", notFound(err, "blob", d)
 	}
 	var l link
 	if err := json.Unmarshal(data, &l); err != nil {
-		return link{}, fmt.Errorf("blob %s: damaged link: %w", d, err)
+		return link{}, "", fmt.Errorf("blob %s: damaged link: %w", d, err)
 	}
-	return l, nil
+	return l, version, nil
 }
 
-// StatBlob returns the size of a blob of this repository, in bytes.
+// link finds a blob for a reader. That it was found promises nothing for later.
+func (r *Repository) link(ctx context.Context, d digest.Digest) (link, error) {
+	l, _, err := r.readLink(ctx, d)
+	if err == nil && l.Purged {
+		err = fmt.Errorf("blob %s: %w", d, ErrNotFound)
+	}
+	return l, err
+}
+
+// promise finds a blob whose existence somebody will rely on: where a collector is about to remove it, it is kept.
+func (r *Repository) promise(ctx context.Context, d digest.Digest) (link, error) {
+	for {
+		l, version, err := r.readLink(ctx, d)
+		if err == nil && l.Purged {
+			err = fmt.Errorf("blob %s: %w", d, ErrNotFound)
+		}
+		if err != nil {
+			return link{}, err
+		}
+		if l.Condemned != nil {
+			l.Condemned, l.Nonce = nil, nonce()
+			if err := r.s.d.Replace(ctx, linkKey(r.name, d), mustJSON(l), version); isLostRace(err) {
+				continue
+			} else if err != nil {
+				return link{}, err
+			}
+		}
+		return l, r.s.settleLink(ctx, l)
+	}
+}
+
+// settleLink makes sure that the bytes that a link names stay as long as the link does.
+func (s *Store) settleLink(ctx context.Context, l link) error {
+	if s.settled.has(l.Nonce) {
+		return nil
+	}
+	if err := s.settle(ctx, l.Key); err != nil {
+		return err
+	}
+	s.settled.add(l.Nonce)
+	return nil
+}
+
+// isLostRace says that somebody else changed an object meanwhile, so that it must be looked at again.
+func isLostRace(err error) bool {
+	return errors.Is(err, driver.ErrChanged) || errors.Is(err, driver.ErrNotExist)
+}
+
+// StatBlob returns the size of a blob of this repository, in bytes. The blob stays for a while: what a client was told
+// exists, it will not upload.
 func (r *Repository) StatBlob(ctx context.Context, d digest.Digest) (int64, error) {
-	l, err := r.link(ctx, d)
+	l, err := r.promise(ctx, d)
 	return l.Size, err
 }
 
@@ -73,26 +127,81 @@ func (r *Repository) DeleteBlob(ctx context.Context, d digest.Digest) error {
 
 // MountBlob puts a blob of another repository into this one.
 func (r *Repository) MountBlob(ctx context.Context, from *Repository, d digest.Digest) error {
-	l, err := from.link(ctx, d)
+	l, err := from.promise(ctx, d)
 	if err != nil {
 		return err
 	}
-	return r.addLink(ctx, d, l.Key, l.Size)
+	err = r.addLink(ctx, d, l.Key, l.Size)
+	if errors.Is(err, errPurged) {
+		err = fmt.Errorf("blob %s: %w", d, ErrNotFound)
+	}
+	return err
 }
 
+// addLink publishes that a blob is in the repository, its bytes at key, and settles that they stay. It returns errPurged
+// where a collector was faster: then the bytes must be stored again, as another incarnation.
 func (r *Repository) addLink(ctx context.Context, d digest.Digest, key string, size int64) error {
-	record := mustJSON(link{Key: key, Size: size, Nonce: nonce()})
-	return ignoreExist(r.s.d.Create(ctx, linkKey(r.name, d), record, driver.Durable))
+	l := link{Key: key, Size: size, Nonce: nonce()}
+	for {
+		err := r.s.d.Create(ctx, linkKey(r.name, d), mustJSON(l), driver.Durable)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, driver.ErrExist) {
+			return err
+		}
+		current, version, err := r.readLink(ctx, d)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if !current.Purged && current.Condemned == nil {
+			err := r.s.settleLink(ctx, current)
+			if !errors.Is(err, errPurged) {
+				return err // it was here already
+			}
+		}
+		if err := r.s.d.Replace(ctx, linkKey(r.name, d), mustJSON(l), version); err == nil {
+			break
+		} else if !isLostRace(err) {
+			return err
+		}
+	}
+	return r.s.settleLink(ctx, l)
+}
+
+// maxIncarnations bounds how often one blob's bytes can have been collected and not been forgotten.
+const maxIncarnations = 1000
+
+// newBytes returns the key under which a blob's bytes are to be stored: the first incarnation that was not purged.
+func (s *Store) newBytes(ctx context.Context, d digest.Digest) (string, error) {
+	for i := range maxIncarnations {
+		key := bytesKey(d, i)
+		m, _, err := s.readMark(ctx, key)
+		if err != nil || !m.purged() {
+			return key, err
+		}
+	}
+	return "", fmt.Errorf("blob %s: was collected %d times", d, maxIncarnations)
 }
 
 // PutBlob stores a small blob whose bytes are at hand.
 func (r *Repository) PutBlob(ctx context.Context, content []byte) (digest.Digest, error) {
 	d := digest.FromBytes(content)
-	key := bytesKey(d, 0)
-	if err := ignoreExist(r.s.d.Create(ctx, key, content, driver.Durable)); err != nil {
-		return "", err
+	for {
+		key, err := r.s.newBytes(ctx, d)
+		if err != nil {
+			return "", err
+		}
+		if err := ignoreExist(r.s.d.Create(ctx, key, content, driver.Durable)); err != nil {
+			return "", err
+		}
+		if err := r.addLink(ctx, d, key, int64(len(content))); !errors.Is(err, errPurged) {
+			return d, err
+		}
 	}
-	return d, r.addLink(ctx, d, key, int64(len(content)))
 }
 
 // ReadBlob returns a blob of this repository whole, if it is no larger than limit bytes.
@@ -112,9 +221,9 @@ func (r *Repository) ReadBlob(ctx context.Context, d digest.Digest, limit int64)
 	return b.Bytes(), nil
 }
 
-// HasBlob says whether a blob is in this repository.
+// HasBlob says whether a blob is in this repository, and keeps it there for a while.
 func (r *Repository) HasBlob(ctx context.Context, d digest.Digest) (bool, error) {
-	_, err := r.link(ctx, d)
+	_, err := r.promise(ctx, d)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}

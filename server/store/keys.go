@@ -21,14 +21,16 @@ import (
 //	r/<R>/l/<D>            link: this blob is in this repository, and its bytes are at that key
 //	b/<alg>/<hh>/<hex>.<i> bytes of a blob, incarnation i
 //	a/<name>               what the server keeps for itself: accounts and certificates of an ACME server
-//	u/<id>/<number>        one step of an upload: what it takes to go on from there
+//	u/<id>/<number>        one step of an upload: what it takes to go on from there; u/<id>/over ends it
+//	x/<alg>/<hh>/<hex>.<i> mark on the bytes of the same name: condemned, or purged
+//	gc                     when the last collection was, and whose
 //
 // Every change is a series of writes with one commit point (marked !); what a crash leaves before it is invisible:
 //
-//	push blob          stream bytes, b, l!, then forget the upload
-//	mount blob         l!
+//	push blob          stream bytes, b, l!, look at x, then forget the upload
+//	mount blob         l!, look at x
 //	delete blob        l!
-//	push manifest      s (if it has a subject), m!, c; then, if tagged, g, t!
+//	push manifest      s (if it has a subject), m!, look at the l and m it names, c; then, if tagged, g, t!, look at m
 //	delete manifest    m!, then its tags t and g, s; c when it was the last
 //	delete tag         t!, then g
 //
@@ -98,13 +100,26 @@ func referrerKey(name string, subject, d digest.Digest) string {
 }
 
 func linkKey(name string, d digest.Digest) string {
-	return repositoryPrefix(name) + "l/" + digestName(d)
+	return linkPrefix(name) + digestName(d)
 }
 
 func bytesKey(d digest.Digest, incarnation int) string {
 	hex := d.Encoded()
-	return fmt.Sprintf("b/%s/%s/%s.%d", d.Algorithm(), hex[:2], hex, incarnation)
+	return fmt.Sprintf("%s%s/%s/%s.%d", bytesPrefix, d.Algorithm(), hex[:2], hex, incarnation)
 }
+
+const (
+	bytesPrefix = "b/"
+	marksPrefix = "x/"
+	// repositoriesPrefix holds every repository that holds anything, in the catalog or not.
+	repositoriesPrefix = "r/"
+	collectionKey      = "gc"
+)
+
+// uploadOver comes after every number.
+const uploadOver = "over"
+
+func linkPrefix(name string) string { return repositoryPrefix(name) + "l/" }
 
 func privateKey(name string) string { return "a/" + url.QueryEscape(name) }
 

@@ -24,6 +24,12 @@ type header struct {
 	Subject     string    `json:"subject,omitempty"`
 	// Files are blobs of the repository that belong to the manifest without being named in it.
 	Files []File `json:"files,omitempty"`
+	// Condemned is when a collector found that nothing refers to the manifest; see collect.go.
+	Condemned *time.Time `json:"condemned,omitempty"`
+	// Nonce differs with every change, so that no two states of the object look the same to whoever compares them.
+	Nonce string `json:"nonce,omitempty"`
+	// Purged stands for no manifest at all, where the storage cannot delete on a condition.
+	Purged bool `json:"purged,omitempty"`
 }
 
 // File is a file of a pack that is a blob of its own too.
@@ -43,7 +49,8 @@ type Manifest struct {
 	By     string
 	Files  []File
 
-	header header
+	header  header
+	version driver.Version
 }
 
 // PutManifest says what is pushed.
@@ -54,6 +61,9 @@ type PutManifest struct {
 	// By is the user who pushes.
 	By    string
 	Files []File
+	// Blobs and Manifests of this repository are what it refers to. They must be there, unless AcceptMissing is set.
+	Blobs, Manifests []digest.Digest
+	AcceptMissing    bool
 	// Subject is what the manifest refers to, and Referrer the descriptor to list for it there.
 	Subject  digest.Digest
 	Referrer *ocispec.Descriptor
@@ -61,12 +71,20 @@ type PutManifest struct {
 
 // Manifest returns a manifest of this repository.
 func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
-	data, _, err := r.s.d.Read(ctx, manifestKey(r.name, d))
+	m, err := r.readManifest(ctx, d)
+	if err == nil && m.header.Purged {
+		return nil, fmt.Errorf("manifest %s: %w", d, ErrNotFound)
+	}
+	return m, err
+}
+
+func (r *Repository) readManifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
+	data, version, err := r.s.d.Read(ctx, manifestKey(r.name, d))
 	if err != nil {
 		return nil, notFound(err, "manifest", d)
 	}
 	line, content, ok := bytes.Cut(data, []byte("\n"))
-	m := &Manifest{Digest: d, Content: content}
+	m := &Manifest{Digest: d, Content: content, version: version}
 	if !ok {
 		return nil, fmt.Errorf("manifest %s: damaged: no header", d)
 	}
@@ -77,20 +95,107 @@ func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, 
 	return m, nil
 }
 
-// PutManifest stores a manifest; the caller has checked what it refers to. One that is there already stays as it is.
-func (r *Repository) PutManifest(ctx context.Context, p PutManifest) error {
-	if p.Subject != "" {
-		key := referrerKey(r.name, p.Subject, p.Digest)
-		if err := ignoreExist(r.s.d.Create(ctx, key, mustJSON(p.Referrer), driver.Durable)); err != nil {
-			return err
+// record is a manifest's object.
+func (h header) record(content []byte) []byte { return append(append(mustJSON(h), '\n'), content...) }
+
+// replaceHeader writes a header over the one that was seen.
+func (r *Repository) replaceHeader(ctx context.Context, m *Manifest, h header) error {
+	return r.s.d.Replace(ctx, manifestKey(r.name, m.Digest), h.record(m.Content), m.version)
+}
+
+// promiseManifest finds a manifest that somebody will rely on: where a collector is about to remove it, it is kept.
+func (r *Repository) promiseManifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
+	for {
+		m, err := r.Manifest(ctx, d)
+		if err != nil || m.header.Condemned == nil {
+			return m, err
+		}
+		kept := m.header
+		kept.Condemned, kept.Nonce = nil, nonce()
+		if err := r.replaceHeader(ctx, m, kept); err != nil && !isLostRace(err) {
+			return nil, err
 		}
 	}
+}
+
+// PutManifest stores a manifest; the caller has checked what it refers to, and here that is made to stay. One that is
+// there already stays as it is. It returns ErrNotFound where something that it refers to went meanwhile.
+func (r *Repository) PutManifest(ctx context.Context, p PutManifest) error {
+	if err := r.listReferrer(ctx, p); err != nil {
+		return err
+	}
 	h := header{Incarnation: nonce(), MediaType: p.MediaType, Time: r.s.now().UTC(), By: p.By, Subject: string(p.Subject), Files: p.Files}
-	data := append(append(mustJSON(h), '\n'), p.Content...)
-	if err := ignoreExist(r.s.d.Create(ctx, manifestKey(r.name, p.Digest), data, driver.Durable)); err != nil {
+	if err := r.createManifest(ctx, p.Digest, h, p.Content); err != nil {
+		return err
+	}
+	if err := r.keepReferences(ctx, p); err != nil {
+		return err
+	}
+	// Once more, now that the manifest is there: the deletion of an earlier one may have taken the entry along.
+	if err := r.listReferrer(ctx, p); err != nil {
 		return err
 	}
 	return ignoreExist(r.s.d.Create(ctx, catalogKey(r.name), nil, driver.Durable))
+}
+
+// listReferrer puts a manifest on the list of its subject, if it has one.
+func (r *Repository) listReferrer(ctx context.Context, p PutManifest) error {
+	if p.Subject == "" {
+		return nil
+	}
+	key := referrerKey(r.name, p.Subject, p.Digest)
+	return ignoreExist(r.s.d.Create(ctx, key, mustJSON(p.Referrer), driver.Durable))
+}
+
+func (r *Repository) createManifest(ctx context.Context, d digest.Digest, h header, content []byte) error {
+	for {
+		err := r.s.d.Create(ctx, manifestKey(r.name, d), h.record(content), driver.Durable)
+		if !errors.Is(err, driver.ErrExist) {
+			return err
+		}
+		m, err := r.readManifest(ctx, d)
+		if err == nil && m.header.Purged {
+			err = r.replaceHeader(ctx, m, h)
+			if err == nil {
+				return nil
+			}
+		} else if err == nil {
+			_, err = r.promiseManifest(ctx, d)
+			if err == nil {
+				return nil
+			}
+		}
+		if !isLostRace(err) && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+}
+
+// keepReferences makes what a manifest refers to stay, now that the manifest is there: a collector that had condemned
+// some of it before it read the repository's manifests is overruled here, and one that looks later finds the manifest.
+func (r *Repository) keepReferences(ctx context.Context, p PutManifest) error {
+	missing := func(err error) error {
+		if p.AcceptMissing && errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		return err
+	}
+	for _, d := range p.Blobs {
+		if _, err := r.promise(ctx, d); missing(err) != nil {
+			return err
+		}
+	}
+	for _, file := range p.Files {
+		if _, err := r.promise(ctx, file.Digest); err != nil {
+			return err
+		}
+	}
+	for _, d := range p.Manifests {
+		if _, err := r.promiseManifest(ctx, d); missing(err) != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // DeleteManifest removes a manifest and every tag of it.
@@ -102,40 +207,65 @@ func (r *Repository) DeleteManifest(ctx context.Context, d digest.Digest) error 
 	if err := r.s.d.Delete(ctx, manifestKey(r.name, d)); err != nil {
 		return err
 	}
+	return r.forgetManifest(ctx, m)
+}
+
+// forgetManifest removes what was written about a manifest that is gone.
+func (r *Repository) forgetManifest(ctx context.Context, m *Manifest) error {
 	if err := r.sweepTags(ctx, m); err != nil {
 		return err
 	}
-	if m.header.Subject != "" {
-		if err := r.s.d.Delete(ctx, referrerKey(r.name, digest.Digest(m.header.Subject), d)); err != nil {
-			return err
-		}
+	if err := r.forgetReferrer(ctx, m); err != nil {
+		return err
 	}
 	return r.leaveCatalog(ctx)
 }
 
-// sweepTags removes the tags of a manifest that was deleted.
+// forgetReferrer takes a manifest off its subject's list, and back onto it where it was pushed again at that moment: the
+// other pusher saw the entry still there.
+func (r *Repository) forgetReferrer(ctx context.Context, m *Manifest) error {
+	if m.header.Subject == "" {
+		return nil
+	}
+	key := referrerKey(r.name, digest.Digest(m.header.Subject), m.Digest)
+	entry, _, err := r.s.d.Read(ctx, key)
+	if errors.Is(err, driver.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.s.d.Delete(ctx, key); err != nil {
+		return err
+	}
+	if _, err := r.Manifest(ctx, m.Digest); errors.Is(err, ErrNotFound) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return ignoreExist(r.s.d.Create(ctx, key, entry, driver.Durable))
+}
+
+// sweepTags removes the tags of a manifest that was deleted. One that is moved meanwhile stays.
 func (r *Repository) sweepTags(ctx context.Context, m *Manifest) error {
 	prefix := taggedPrefix(r.name, m.Digest)
-	for {
-		tags, err := r.s.d.List(ctx, prefix, "", 1000)
-		if err != nil || len(tags) == 0 {
+	return r.s.each(ctx, prefix, func(tag string) error {
+		t, version, err := r.tag(ctx, tag)
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		for _, tag := range tags {
-			t, _, err := r.tag(ctx, tag)
-			if err != nil && !errors.Is(err, ErrNotFound) {
-				return err
-			}
-			if err == nil && t.Digest == m.Digest && t.Incarnation == m.header.Incarnation {
-				if err := r.s.d.Delete(ctx, tagKey(r.name, tag)); err != nil {
-					return err
-				}
-			}
-			if err := r.s.d.Delete(ctx, prefix+tag); err != nil {
+		if err == nil && t.Digest == m.Digest && t.Incarnation != m.header.Incarnation {
+			return nil // the same manifest was pushed and tagged again
+		}
+		if err == nil && t.Digest == m.Digest {
+			err := r.s.d.DeleteUnchanged(ctx, tagKey(r.name, tag), version)
+			// Without conditions it stays in name only: its manifest is gone, or has another incarnation.
+			if err != nil && !errors.Is(err, driver.ErrChanged) && !errors.Is(err, errors.ErrUnsupported) {
 				return err
 			}
 		}
-	}
+		return r.s.d.Delete(ctx, prefix+tag)
+	})
 }
 
 // leaveCatalog takes the repository out of the catalog when its last manifest is gone, and back in when one came at
@@ -193,8 +323,10 @@ func (r *Repository) Referrers(ctx context.Context, subject, after digest.Digest
 		if err != nil {
 			return nil, "", err
 		}
-		if _, err := r.s.d.Stat(ctx, manifestKey(r.name, d)); err != nil {
+		if _, err := r.Manifest(ctx, d); errors.Is(err, ErrNotFound) {
 			continue // its manifest is gone, or was never committed
+		} else if err != nil {
+			return nil, "", err
 		}
 		var descriptor ocispec.Descriptor
 		if err := json.Unmarshal(data, &descriptor); err != nil {

@@ -30,14 +30,21 @@ var (
 	ErrDigestMismatch = errors.New("the content has another digest")
 	// ErrOutOfOrder: a chunk does not begin where the upload stands, or another writer was faster.
 	ErrOutOfOrder = errors.New("the upload stands elsewhere")
+	// ErrTryAgain: what was sent must be sent once more; nothing is wrong with it.
+	ErrTryAgain = errors.New("send it again")
 	// ErrTagExists: the tag names another manifest, and may not be moved.
 	ErrTagExists = errors.New("the tag exists already")
 )
 
 // Store is content on a driver.
 type Store struct {
+	// UploadAge is how long an upload may take; zero is for ever. Set it before the first use.
+	UploadAge time.Duration
+
 	d   driver.Driver
 	now func() time.Time
+	// settled are nonces of links whose bytes stay.
+	settled words
 }
 
 const formatVersion = "packregistry/1\n"

@@ -104,7 +104,7 @@ func TestUpload(t *testing.T) {
 	forEach(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		r := s.Repository("a/b")
-		u, err := r.NewUpload(ctx, digest.SHA256)
+		u, err := r.NewUpload(digest.SHA256)
 		must(t, err)
 		must(t, u.Append(ctx, strings.NewReader("hello ")))
 		// Another process goes on.
@@ -148,7 +148,7 @@ func TestUploadDigests(t *testing.T) {
 			{digest.SHA256, digest.SHA512.FromString("text")}, // read once more
 			{digest.SHA256, digest.SHA256.FromString("")},
 		} {
-			u, err := r.NewUpload(ctx, tt.announced)
+			u, err := r.NewUpload(tt.announced)
 			must(t, err)
 			text := "text"
 			if tt.committed == digest.FromString("") {
@@ -159,7 +159,7 @@ func TestUploadDigests(t *testing.T) {
 				t.Errorf("%s: %q", tt.committed, got)
 			}
 		}
-		u, err := r.NewUpload(ctx, digest.SHA256)
+		u, err := r.NewUpload(digest.SHA256)
 		must(t, err)
 		wantErr(t, u.Commit(ctx, strings.NewReader("text"), digest.FromString("another")), ErrDigestMismatch)
 		_, err = r.Upload(ctx, u.ID())
@@ -172,7 +172,7 @@ func TestBrokenConnectionIsResumed(t *testing.T) {
 	forEach(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		r := s.Repository("r")
-		u, err := r.NewUpload(ctx, digest.SHA256)
+		u, err := r.NewUpload(digest.SHA256)
 		must(t, err)
 		broken := io.MultiReader(strings.NewReader("half"), iotest.ErrReader(io.ErrUnexpectedEOF))
 		wantErr(t, u.Append(ctx, broken), io.ErrUnexpectedEOF)
@@ -203,7 +203,7 @@ func TestConcurrentSteps(t *testing.T) {
 	forEach(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		r := s.Repository("r")
-		u, err := r.NewUpload(ctx, digest.SHA256)
+		u, err := r.NewUpload(digest.SHA256)
 		must(t, err)
 		first, err := r.Upload(ctx, u.ID())
 		must(t, err)
@@ -217,7 +217,7 @@ func TestConcurrentSteps(t *testing.T) {
 
 func TestUploadsBelongToTheirRepository(t *testing.T) {
 	forEach(t, func(t *testing.T, s *Store) {
-		u, err := s.Repository("r").NewUpload(t.Context(), digest.SHA256)
+		u, err := s.Repository("r").NewUpload(digest.SHA256)
 		must(t, err)
 		_, err = s.Repository("other").Upload(t.Context(), u.ID())
 		wantErr(t, err, ErrNotFound)
@@ -233,11 +233,11 @@ func TestPurgeUploads(t *testing.T) {
 		ctx := t.Context()
 		r := s.Repository("r")
 		s.now = func() time.Time { return time.Unix(1000, 0) }
-		old, err := r.NewUpload(ctx, digest.SHA256)
+		old, err := r.NewUpload(digest.SHA256)
 		must(t, err)
 		must(t, old.Append(ctx, strings.NewReader("x")))
 		s.now = func() time.Time { return time.Unix(2000, 0) }
-		young, err := r.NewUpload(ctx, digest.SHA256)
+		young, err := r.NewUpload(digest.SHA256)
 		must(t, err)
 		for _, dryRun := range []bool{true, false} {
 			n, err := s.PurgeUploads(ctx, time.Unix(1500, 0), dryRun)
@@ -245,6 +245,12 @@ func TestPurgeUploads(t *testing.T) {
 				t.Errorf("purged %d, %v", n, err)
 			}
 		}
+		names, err := s.d.List(ctx, uploadsPrefix, "", 10)
+		must(t, err)
+		if len(names) != 0 {
+			t.Errorf("left: %v", names)
+		}
+		s.UploadAge = 500 * time.Second
 		_, err = r.Upload(ctx, old.ID())
 		wantErr(t, err, ErrNotFound)
 		_, err = r.Upload(ctx, young.ID())
@@ -473,7 +479,7 @@ func BenchmarkPushBlob(b *testing.B) {
 	b.SetBytes(int64(len(content)))
 	for i := 0; b.Loop(); i++ {
 		copy(content, fmt.Sprint(i, " "))
-		u, err := s.Repository("r").NewUpload(b.Context(), digest.SHA256)
+		u, err := s.Repository("r").NewUpload(digest.SHA256)
 		if err == nil {
 			err = u.Commit(b.Context(), bytes.NewReader(content), digest.FromBytes(content))
 		}

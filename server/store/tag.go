@@ -50,10 +50,24 @@ func (r *Repository) Tagged(ctx context.Context, tag string) (*Manifest, error) 
 // Tag makes a tag name a manifest of this repository. Where the tag names another manifest already it is moved if move
 // is true, else ErrTagExists is returned. Of several that tag at once one is last.
 func (r *Repository) Tag(ctx context.Context, tag string, d digest.Digest, by string, move bool) error {
-	m, err := r.Manifest(ctx, d)
-	if err != nil {
-		return err
+	for {
+		m, err := r.Manifest(ctx, d)
+		if err != nil {
+			return err
+		}
+		if err := r.tagManifest(ctx, tag, m, by, move); err != nil {
+			return err
+		}
+		// Now that the tag is there a collector finds it; one that had looked before is overruled here.
+		kept, err := r.promiseManifest(ctx, d)
+		if err != nil || kept.header.Incarnation == m.header.Incarnation {
+			return err
+		}
 	}
+}
+
+func (r *Repository) tagManifest(ctx context.Context, tag string, m *Manifest, by string, move bool) error {
+	d := m.Digest
 	if err := ignoreExist(r.s.d.Create(ctx, taggedKey(r.name, d, tag), nil, driver.Durable)); err != nil {
 		return err
 	}

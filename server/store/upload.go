@@ -58,12 +58,10 @@ func newHash(a digest.Algorithm) (hash.Hash, error) {
 }
 
 // NewUpload begins an upload. Content is hashed with the algorithm as it comes in.
-func (r *Repository) NewUpload(ctx context.Context, a digest.Algorithm) (*Upload, error) {
-	u, err := r.newUpload(a)
-	if err != nil {
-		return nil, err
-	}
-	return u, r.s.d.Create(ctx, uploadKey(u.id, 0), nil, driver.Relaxed)
+//
+// It costs nothing: an upload of which nothing was stored yet is its id.
+func (r *Repository) NewUpload(a digest.Algorithm) (*Upload, error) {
+	return r.newUpload(a)
 }
 
 func (r *Repository) newUpload(a digest.Algorithm) (*Upload, error) {
@@ -117,25 +115,51 @@ func uploadStarted(id string) time.Time {
 	return time.Unix(seconds, 0).UTC()
 }
 
+// expired says that an upload is so old that purging forgets it.
+func (s *Store) expired(id string) bool {
+	return s.UploadAge > 0 && uploadStarted(id).Before(s.now().Add(-s.UploadAge))
+}
+
+// maxAhead is how far another replica's clock may be ahead of ours.
+const maxAhead = time.Hour
+
 // Upload finds an upload that was begun before, by any process.
 func (r *Repository) Upload(ctx context.Context, id string) (*Upload, error) {
-	if !idGrammar.MatchString(id) || id[11:27] != repositoryWord(r.name) {
+	if !idGrammar.MatchString(id) || id[11:27] != repositoryWord(r.name) || uploadStarted(id).After(r.s.now().Add(maxAhead)) || r.s.expired(id) {
 		return nil, fmt.Errorf("upload %q: %w", id, ErrNotFound)
 	}
 	u := &Upload{r: r, id: id}
 	var err error
-	u.number, u.step, err = r.lastStep(ctx, id)
-	return u, err
+	u.number, err = r.steps(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	if u.number == 0 {
+		algorithm := digest.SHA256
+		if id[10:11] == algorithmLetters[digest.SHA512] {
+			algorithm = digest.SHA512
+		}
+		u.step, err = firstStep(r.name, uploadStarted(id), algorithm)
+		return u, err
+	}
+	data, _, err := r.s.d.Read(ctx, uploadKey(id, u.number))
+	if err != nil {
+		return nil, notFound(err, "upload", id)
+	}
+	if err := json.Unmarshal(data, &u.step); err != nil {
+		return nil, fmt.Errorf("upload %s: damaged: %w", id, err)
+	}
+	return u, nil
 }
 
-// lastStep returns how many steps an upload has finished, and the last one.
-func (r *Repository) lastStep(ctx context.Context, id string) (int, step, error) {
+// steps returns how many steps an upload has finished, or ErrNotFound where it is over.
+func (r *Repository) steps(ctx context.Context, id string) (int, error) {
 	const page = 1000
 	last := ""
 	for {
 		names, err := r.s.d.List(ctx, uploadPrefix(id), last, page)
 		if err != nil {
-			return 0, step{}, err
+			return 0, err
 		}
 		if len(names) > 0 {
 			last = names[len(names)-1]
@@ -144,30 +168,17 @@ func (r *Repository) lastStep(ctx context.Context, id string) (int, step, error)
 			break
 		}
 	}
-	if last == "" {
-		return 0, step{}, fmt.Errorf("upload %s: %w", id, ErrNotFound)
+	switch last {
+	case "":
+		return 0, nil
+	case uploadOver:
+		return 0, fmt.Errorf("upload %s: %w", id, ErrNotFound)
 	}
 	number, err := strconv.Atoi(last)
 	if err != nil {
-		return 0, step{}, fmt.Errorf("upload %s: damaged: a step called %q", id, last)
+		err = fmt.Errorf("upload %s: damaged: a step called %q", id, last)
 	}
-	if number == 0 {
-		algorithm := digest.SHA256
-		if id[10:11] == algorithmLetters[digest.SHA512] {
-			algorithm = digest.SHA512
-		}
-		first, err := firstStep(r.name, uploadStarted(id), algorithm)
-		return 0, first, err
-	}
-	data, _, err := r.s.d.Read(ctx, uploadKey(id, number))
-	if err != nil {
-		return 0, step{}, notFound(err, "upload", id)
-	}
-	var found step
-	if err := json.Unmarshal(data, &found); err != nil {
-		return 0, step{}, fmt.Errorf("upload %s: damaged: %w", id, err)
-	}
-	return number, found, nil
+	return number, err
 }
 
 // ID names the upload in URLs.
@@ -199,7 +210,7 @@ func (u *Upload) open(ctx context.Context) (*writer, error) {
 	}
 	// Between our reading the last step and having the stream, another writer may have finished one.
 	if stream.Exclusive() && !u.private {
-		number, _, err := u.r.lastStep(ctx, u.id)
+		number, err := u.r.steps(ctx, u.id)
 		if err == nil && number != u.number {
 			err = fmt.Errorf("upload %s: %w", u.id, ErrOutOfOrder)
 		}
@@ -267,7 +278,10 @@ func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) er
 		return err
 	}
 	defer w.Close() //nolint:errcheck // it only lets others write
-	key := bytesKey(d, 0)
+	key, err := u.r.s.newBytes(ctx, d)
+	if err != nil {
+		return err
+	}
 	if u.step.Offset == 0 && d.Algorithm() == u.step.Algorithm {
 		w.Aim(key)
 	}
@@ -283,30 +297,42 @@ func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) er
 		return err
 	}
 	if found != d {
-		return errors.Join(fmt.Errorf("said to be %s, is %s: %w", d, found, ErrDigestMismatch), u.forget(ctx, w))
+		return errors.Join(fmt.Errorf("said to be %s, is %s: %w", d, found, ErrDigestMismatch), u.Cancel(ctx))
 	}
 	if err := ignoreExist(w.Commit(ctx, key)); err != nil {
 		return notFound(err, "upload", u.id)
 	}
-	if err := u.r.addLink(ctx, d, key, u.step.Offset+n); err != nil {
+	if err := u.r.addLink(ctx, d, key, u.step.Offset+n); errors.Is(err, errPurged) {
+		return fmt.Errorf("blob %s was collected in this very moment: %w", d, ErrTryAgain)
+	} else if err != nil {
 		return err
 	}
 	// The blob is there whatever becomes of the upload's remains; purging finds those too.
 	return ignoreCanceled(u.forget(context.WithoutCancel(ctx), w))
 }
 
-// forget removes what an upload left, once it is over. The last step goes last: what a crash leaves is the upload as it
-// was, never one that stands earlier.
+// forget removes what an upload left, once it is over. That it is over is noted first, where there was anything to note
+// it of: what a crash leaves is never an upload that stands earlier.
 func (u *Upload) forget(ctx context.Context, w *writer) error {
+	if u.number > 0 {
+		if err := u.r.s.endUpload(ctx, u.id); err != nil {
+			return err
+		}
+	}
 	if err := w.Discard(ctx); err != nil {
 		return err
 	}
-	for number := 0; number <= u.number && !u.private; number++ {
+	for number := 1; number <= u.number; number++ {
 		if err := u.r.s.d.Delete(ctx, uploadKey(u.id, number)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// endUpload notes that an upload is over. The note goes when uploads of its age are purged.
+func (s *Store) endUpload(ctx context.Context, id string) error {
+	return ignoreExist(s.d.Create(ctx, uploadPrefix(id)+uploadOver, nil, driver.Relaxed))
 }
 
 func ignoreCanceled(err error) error {
@@ -337,8 +363,21 @@ func (u *Upload) digest(ctx context.Context, w *writer, a digest.Algorithm) (dig
 	return digest.NewDigest(a, h), nil
 }
 
-// Cancel forgets the upload.
-func (u *Upload) Cancel(ctx context.Context) error { return u.r.s.removeUpload(ctx, u.id) }
+// Cancel ends the upload.
+func (u *Upload) Cancel(ctx context.Context) error {
+	if err := u.r.s.endUpload(ctx, u.id); err != nil {
+		return err
+	}
+	if err := u.r.s.d.Discard(ctx, u.id); err != nil {
+		return err
+	}
+	for number := 1; number <= u.number; number++ {
+		if err := u.r.s.d.Delete(ctx, uploadKey(u.id, number)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 func (s *Store) removeUpload(ctx context.Context, id string) error {
 	if err := s.d.Discard(ctx, id); err != nil {

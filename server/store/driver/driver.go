@@ -72,6 +72,9 @@ type Driver interface {
 	Replace(ctx context.Context, key string, data []byte, old Version) error
 	// Delete removes an object durably. Removing what is not there is no error.
 	Delete(ctx context.Context, key string) error
+	// DeleteUnchanged removes an object whose version is still old, or returns ErrChanged; it may return
+	// errors.ErrUnsupported. Removing what is not there is no error.
+	DeleteUnchanged(ctx context.Context, key string, old Version) error
 	// List returns up to limit names directly below prefix, which ends in "/", that come after the given name, in byte
 	// order. A name that stands for further objects ends in "/", which counts in the order. On a bucket it costs what
 	// the page costs, wherever it begins.
@@ -130,6 +133,12 @@ type Purger interface {
 type Spacer interface {
 	// Space returns how many bytes can still be written, and how many there are in all.
 	Space(ctx context.Context) (free, size uint64, err error)
+}
+
+// Reclaimer is a driver whose objects may stand for bytes that lie elsewhere.
+type Reclaimer interface {
+	// Reclaim is Delete for content that was committed from a stream: it removes the bytes too.
+	Reclaim(ctx context.Context, key string) error
 }
 
 // As finds an ability in a driver, or in what it wraps.

@@ -23,6 +23,7 @@ func Run(t *testing.T, open func(t *testing.T) driver.Driver) {
 		"Replace":               testReplace,
 		"ReplaceLosesNoWrite":   testReplaceLosesNoWrite,
 		"Delete":                testDelete,
+		"DeleteUnchanged":       testDeleteUnchanged,
 		"Open":                  testOpen,
 		"List":                  testList,
 		"HostileKeys":           testHostileKeys,
@@ -170,6 +171,42 @@ func testDelete(t *testing.T, d driver.Driver) {
 	wantErr(t, err, driver.ErrNotExist)
 	must(t, d.Create(ctx, "was", []byte("again"), driver.Durable))
 	wantContent(t, d, "was", "again")
+}
+
+// Of one that replaces an object and one that deletes it, both on the condition that it is as they saw it, one wins.
+func testDeleteUnchanged(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	must(t, d.Create(ctx, "k", []byte("one"), driver.Durable))
+	_, first, err := d.Read(ctx, "k")
+	must(t, err)
+	must(t, d.Replace(ctx, "k", []byte("two"), first))
+	if err := d.DeleteUnchanged(ctx, "k", first); !errors.Is(err, driver.ErrChanged) && !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("deleted what was changed: %v", err)
+	}
+	wantContent(t, d, "k", "two")
+	for i := range 20 {
+		key := fmt.Sprintf("race/%d", i)
+		must(t, d.Create(ctx, key, []byte("one"), driver.Durable))
+		_, version, err := d.Read(ctx, key)
+		must(t, err)
+		var replaced, deleted error
+		var group sync.WaitGroup
+		group.Go(func() { replaced = d.Replace(ctx, key, []byte("two"), version) })
+		group.Go(func() { deleted = d.DeleteUnchanged(ctx, key, version) })
+		group.Wait()
+		_, err = d.Stat(ctx, key)
+		switch {
+		case errors.Is(deleted, errors.ErrUnsupported):
+			must(t, errors.Join(replaced, err))
+		case replaced == nil:
+			must(t, err)
+			wantErr(t, deleted, driver.ErrChanged)
+		default:
+			must(t, deleted)
+			wantErr(t, replaced, driver.ErrNotExist)
+			wantErr(t, err, driver.ErrNotExist)
+		}
+	}
 }
 
 func testOpen(t *testing.T, d driver.Driver) {

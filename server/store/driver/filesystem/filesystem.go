@@ -321,6 +321,22 @@ func (d *Driver) lock(ctx context.Context, key string) (unlock func(), err error
 // Delete implements driver.Driver. It takes the lock too: a replacement that has compared must not bring back what was
 // deleted before it renames.
 func (d *Driver) Delete(ctx context.Context, key string) error {
+	return d.remove(ctx, key, func(string) error { return nil })
+}
+
+// DeleteUnchanged implements driver.Driver.
+func (d *Driver) DeleteUnchanged(ctx context.Context, key string, old driver.Version) error {
+	return d.remove(ctx, key, func(path string) error {
+		current, err := os.ReadFile(path)
+		if err == nil && version(current) != old {
+			err = fmt.Errorf("%s: %w", key, driver.ErrChanged)
+		}
+		return err
+	})
+}
+
+// remove removes an object unless check, which is called with the lock held, returns an error.
+func (d *Driver) remove(ctx context.Context, key string, check func(path string) error) error {
 	path, err := d.object(key)
 	if err != nil {
 		return err
@@ -330,7 +346,10 @@ func (d *Driver) Delete(ctx context.Context, key string) error {
 		return err
 	}
 	defer unlock()
-	switch err := os.Remove(path); {
+	if err = check(path); err == nil {
+		err = os.Remove(path)
+	}
+	switch {
 	case errors.Is(err, fs.ErrNotExist), isNotDir(err):
 		return nil
 	case err != nil:
@@ -376,7 +395,7 @@ func (d *Driver) List(ctx context.Context, prefix, after string, limit int) ([]s
 				page.add(name)
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || errors.Is(err, fs.ErrNotExist) { // or the last name went, and the directory with it
 			return page.names(), nil
 		}
 		if err != nil {

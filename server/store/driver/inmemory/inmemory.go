@@ -137,6 +137,20 @@ func (d *Driver) Delete(_ context.Context, key string) error {
 	return nil
 }
 
+// DeleteUnchanged implements driver.Driver.
+func (d *Driver) DeleteUnchanged(_ context.Context, key string, old driver.Version) error {
+	if err := driver.CheckKey(key); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if current, ok := d.objects[key]; ok && version(current.data) != old {
+		return fmt.Errorf("%s: %w", key, driver.ErrChanged)
+	}
+	delete(d.objects, key)
+	return nil
+}
+
 // List implements driver.Driver.
 func (d *Driver) List(_ context.Context, prefix, after string, limit int) ([]string, error) {
 	if err := driver.CheckPrefix(prefix); err != nil {

@@ -227,14 +227,25 @@ func (d *Driver) probe(ctx context.Context) error {
 			err = errUnconditional
 		}
 		if errors.Is(err, driver.ErrChanged) {
-			return nil
+			return d.probeDelete(ctx)
 		}
 	}
 	if errors.Is(err, errUnconditional) && d.o.SingleWriter {
-		d.alone = &locks{held: map[string]chan struct{}{}}
+		d.alone, d.conditionalDelete = &locks{held: map[string]chan struct{}{}}, true
 		return nil
 	}
 	return fmt.Errorf("bucket %s%s: %w", d.o.Bucket, at(d.o.Endpoint), err)
+}
+
+// probeDelete tries whether the endpoint honours a condition on a deletion: on an object of its own, since it may not.
+func (d *Driver) probeDelete(ctx context.Context) error {
+	key := probeKey + "-" + word()
+	if err := d.Create(ctx, key, nil, driver.Durable); err != nil {
+		return err
+	}
+	err := d.delete(ctx, key, aws.String(`"00000000000000000000000000000000"`))
+	d.conditionalDelete = refused(err)
+	return d.Delete(ctx, key)
 }
 
 func at(endpoint string) string {

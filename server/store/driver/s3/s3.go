@@ -47,6 +47,8 @@ type Driver struct {
 	o       Options
 	// prefix is empty or ends in "/".
 	prefix string
+	// conditionalDelete says that the endpoint deletes on a condition.
+	conditionalDelete bool
 	// alone holds the locks that stand in for conditional writes where the endpoint has none.
 	alone *locks
 }
@@ -177,11 +179,19 @@ func (d *Driver) Create(ctx context.Context, key string, data []byte, _ driver.D
 
 // create writes an object where there is none. metadata is added to the object's own.
 func (d *Driver) create(ctx context.Context, key string, body io.ReadSeeker, size int64, metadata map[string]string) error {
-	err := d.put(ctx, key, body, size, metadata, "")
-	if errors.Is(err, driver.ErrChanged) {
-		return fmt.Errorf("%s: %w", key, driver.ErrExist)
+	for {
+		err := d.put(ctx, key, body, size, metadata, "")
+		switch {
+		case errors.Is(err, driver.ErrChanged):
+			return fmt.Errorf("%s: %w", key, driver.ErrExist)
+		case !errors.Is(err, driver.ErrNotExist):
+			return err
+		}
+		// What was in the way went before it could be looked at.
+		if _, err := body.Seek(0, io.SeekStart); err != nil {
+			return err
+		}
 	}
-	return err
 }
 
 // Replace implements driver.Driver. The version is the object's ETag.
@@ -258,18 +268,67 @@ func (d *Driver) compare(ctx context.Context, key string, old driver.Version) er
 }
 
 // Delete implements driver.Driver.
-func (d *Driver) Delete(ctx context.Context, key string) error {
+func (d *Driver) Delete(ctx context.Context, key string) error { return d.delete(ctx, key, nil) }
+
+// DeleteUnchanged implements driver.Driver.
+func (d *Driver) DeleteUnchanged(ctx context.Context, key string, old driver.Version) error {
+	if !d.conditionalDelete {
+		return fmt.Errorf("%s: deleting on a condition: %w", key, errors.ErrUnsupported)
+	}
+	if d.alone != nil {
+		unlock := d.alone.lock(key)
+		defer unlock()
+		if err := d.compare(ctx, key, old); err != nil && !errors.Is(err, driver.ErrNotExist) {
+			return err
+		}
+		return d.delete(ctx, key, nil)
+	}
+	err := d.delete(ctx, key, aws.String(string(old)))
+	if refused(err) {
+		return fmt.Errorf("%s: %w", key, driver.ErrChanged)
+	}
+	return err
+}
+
+func (d *Driver) delete(ctx context.Context, key string, version *string) error {
 	full, err := d.key(key)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	_, err = d.client.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &d.o.Bucket, Key: full})
+	_, err = d.client.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &d.o.Bucket, Key: full, IfMatch: version})
 	if absent(err) {
 		return nil
 	}
 	return translate(key, err)
+}
+
+// Reclaim implements driver.Reclaimer: it removes an object and, where that is a pointer, its segments.
+func (d *Driver) Reclaim(ctx context.Context, key string) error {
+	o, err := d.open(ctx, key)
+	if errors.Is(err, driver.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	segments := o.segments
+	o.drop()
+	// The pointer goes last: as long as it is there, what a crash left is found by it.
+	for _, s := range segments {
+		id, isSegment := segmentOf(s.Key)
+		if !isSegment {
+			continue // the object is its own only segment
+		}
+		if err := d.Delete(ctx, s.Key); err != nil {
+			return err
+		}
+		if err := d.Delete(ctx, verdictKey(id)); err != nil {
+			return err
+		}
+	}
+	return d.Delete(ctx, key)
 }
 
 // maxPage is how many names a server lists at once.

@@ -8,9 +8,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 
 	"packregistry.dev/server/store/driver"
 )
@@ -19,7 +21,17 @@ import (
 const minSegment = 5 << 20
 
 func segmentsPrefix(id string) string { return "o/" + id + "/" }
-func verdictKey(id string) string     { return "v/" + id }
+
+// segmentOf returns the stream that a segment's key belongs to.
+func segmentOf(key string) (id string, ok bool) {
+	rest, ok := strings.CutPrefix(key, "o/")
+	if !ok {
+		return "", false
+	}
+	return path.Dir(rest), true
+}
+
+func verdictKey(id string) string { return "v/" + id }
 
 // streamState is what a stream's owner keeps between two steps.
 type streamState struct {

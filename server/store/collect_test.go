@@ -1,0 +1,465 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"packregistry.dev/server/store/driver"
+	"packregistry.dev/server/store/driver/inmemory"
+)
+
+// everything lists all keys of a store, but for those that are there for ever.
+func everything(t *testing.T, s *Store) []string {
+	t.Helper()
+	var all []string
+	var walk func(prefix string)
+	walk = func(prefix string) {
+		must(t, s.each(t.Context(), prefix, func(name string) error {
+			switch full := prefix + name; {
+			case strings.HasSuffix(name, "/"):
+				walk(full)
+			case full != formatKey && full != collectionKey && full != privateKey("clock") && full != "probe":
+				all = append(all, full)
+			}
+			return nil
+		}))
+	}
+	walk("")
+	return all
+}
+
+func collect(t *testing.T, s *Store, o Collection) Collected {
+	t.Helper()
+	done, err := s.Collect(t.Context(), o)
+	must(t, err)
+	return done
+}
+
+// image is a manifest as clients push it.
+func image(layers ...digest.Digest) string {
+	var list []string
+	for _, d := range layers {
+		list = append(list, fmt.Sprintf(`{"mediaType":"a/b","digest":%q,"size":1}`, d))
+	}
+	return fmt.Sprintf(`{"schemaVersion":2,"layers":[%s]}`, strings.Join(list, ","))
+}
+
+func upload(ctx context.Context, r *Repository, content string) (digest.Digest, error) {
+	d := digest.FromString(content)
+	return d, r.PutStream(ctx, strings.NewReader(content), d)
+}
+
+// pushImage pushes layers and a manifest, and tags it.
+func pushImage(t *testing.T, r *Repository, tag string, contents ...string) digest.Digest {
+	t.Helper()
+	var layers []digest.Digest
+	for _, content := range contents {
+		d, err := upload(t.Context(), r, content)
+		must(t, err)
+		layers = append(layers, d)
+	}
+	text := image(layers...)
+	m := digest.FromString(text)
+	must(t, r.PutManifest(t.Context(), PutManifest{Digest: m, Content: []byte(text), Blobs: layers}))
+	if tag != "" {
+		must(t, r.Tag(t.Context(), tag, m, "", true))
+	}
+	return m
+}
+
+func TestCollect(t *testing.T) {
+	forEach(t, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		r, other := s.Repository("r"), s.Repository("other")
+		kept := pushImage(t, r, "kept", "shared", "mine")
+		dropped := pushImage(t, r, "dropped", "shared", "only here")
+		must(t, other.MountBlob(ctx, r, digest.FromString("shared")))
+		pushImage(t, other, "kept", "shared")
+		_, err := upload(ctx, r, "nobody's")
+		must(t, err)
+		large := strings.Repeat("streamed ", 1000)
+		u, err := r.NewUpload(digest.SHA256)
+		must(t, err)
+		must(t, u.Append(ctx, strings.NewReader(large[:100])))
+		must(t, u.Commit(ctx, strings.NewReader(large[100:]), digest.FromString(large)))
+		must(t, r.DeleteTag(ctx, "dropped"))
+
+		hour := Collection{Grace: time.Hour, KeepUntagged: time.Hour}
+		if done := collect(t, s, Collection{DryRun: true}); done.Condemned != 3 || done.Blobs != 0 || done.Repositories != 2 {
+			t.Errorf("dry run: %+v", done)
+		}
+		before := everything(t, s)
+		if done := collect(t, s, hour); done.Condemned != 3 || done.Links+done.Blobs+done.Manifests != 0 { // two blobs and a manifest
+			t.Errorf("first: %+v", done)
+		}
+		if done := collect(t, s, hour); done.Condemned+done.Links+done.Blobs+done.Manifests != 0 {
+			t.Errorf("within the grace period: %+v", done)
+		}
+		if now := everything(t, s); !slices.Equal(now, before) {
+			t.Errorf("condemning made %v of %v", now, before)
+		}
+		// Whoever asks for a condemned blob is told that it exists, and can rely on it.
+		if ok, err := r.HasBlob(ctx, digest.FromString("nobody's")); !ok || err != nil {
+			t.Errorf("%v, %v", ok, err)
+		}
+		none := Collection{}
+		if done := collect(t, s, none); done.Manifests != 1 || done.Links != 1 { // what was streamed; "only here" follows its manifest
+			t.Errorf("second: %+v", done)
+		}
+		if ok, err := r.HasBlob(ctx, digest.FromString("nobody's")); !ok || err != nil {
+			t.Errorf("what was asked for was taken: %v, %v", ok, err)
+		}
+		var total Collected
+		for range 4 {
+			if ok, err := r.HasBlob(ctx, digest.FromString("nobody's")); !ok || err != nil {
+				t.Fatalf("what is asked for again and again was taken: %v, %v", ok, err)
+			}
+			done := collect(t, s, none)
+			total.Blobs += done.Blobs
+			total.Bytes += done.Bytes
+		}
+		if total.Blobs != 2 || total.Bytes != int64(len("only here")+len(large)) {
+			t.Errorf("removed %+v", total)
+		}
+		_, err = r.Manifest(ctx, dropped)
+		wantErr(t, err, ErrNotFound)
+		_, err = r.Manifest(ctx, kept)
+		must(t, err)
+		for _, content := range []string{"shared", "mine", "nobody's"} {
+			if got := readBlob(t, r, digest.FromString(content)); got != content {
+				t.Errorf("%q became %q", content, got)
+			}
+		}
+		// What was collected can be pushed again at once.
+		pushImage(t, r, "again", "only here")
+		if got := readBlob(t, r, digest.FromString("only here")); got != "only here" {
+			t.Errorf("pushed again: %q", got)
+		}
+		for range 3 {
+			collect(t, s, none)
+		}
+		if got := readBlob(t, r, digest.FromString("only here")); got != "only here" {
+			t.Errorf("after more collections: %q", got)
+		}
+	})
+}
+
+// All garbage goes in the end, and an empty store is an empty store.
+func TestEverythingGoes(t *testing.T) {
+	forEach(t, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		r := s.Repository("r")
+		subject := pushImage(t, r, "v1", "one", "two")
+		text := image()
+		d := digest.FromString(text)
+		must(t, r.PutManifest(ctx, PutManifest{Digest: d, Content: []byte(text), Subject: subject, Referrer: &ocispec.Descriptor{Digest: d}}))
+		for range 3 {
+			collect(t, s, Collection{})
+		}
+		if list, _, err := r.Referrers(ctx, subject, "", 10); err != nil || len(list) != 1 {
+			t.Fatalf("a referrer of what is tagged: %v, %v", list, err)
+		}
+		must(t, r.DeleteTag(ctx, "v1"))
+		for range 6 {
+			collect(t, s, Collection{})
+		}
+		s.now = func() time.Time { return time.Now().Add(time.Hour) }
+		_, err := s.PurgeUploads(ctx, time.Now().Add(time.Hour), false)
+		must(t, err)
+		left := slices.DeleteFunc(everything(t, s), func(key string) bool { return strings.HasPrefix(key, marksPrefix) })
+		if len(left) != 0 {
+			t.Errorf("left: %v", left)
+		}
+		names, err := s.Repositories(ctx, "", "", 10)
+		must(t, err)
+		if len(names) != 0 {
+			t.Errorf("catalog: %v", names)
+		}
+	})
+}
+
+func TestOneOfSeveralCollects(t *testing.T) {
+	forEach(t, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		if due, err := s.CollectionDue(ctx, time.Hour); due || err != nil {
+			t.Errorf("a new store: %v, %v", due, err)
+		}
+		if due, err := s.CollectionDue(ctx, time.Hour); due || err != nil {
+			t.Errorf("within the interval: %v, %v", due, err)
+		}
+		var group sync.WaitGroup
+		var told atomic.Int64
+		version := func() string {
+			data, _, err := s.d.Read(ctx, collectionKey)
+			must(t, err)
+			return string(data)
+		}
+		before := version()
+		for range 8 {
+			group.Go(func() {
+				due, err := s.CollectionDue(ctx, 0)
+				if err != nil {
+					t.Error(err)
+				}
+				if due {
+					told.Add(1)
+				}
+			})
+		}
+		group.Wait()
+		if told.Load() == 0 || version() == before {
+			t.Errorf("%d of 8 were told to collect", told.Load())
+		}
+		if due, err := s.CollectionDue(ctx, time.Hour); due || err != nil {
+			t.Errorf("after it began: %v, %v", due, err)
+		}
+	})
+}
+
+func TestIndexesKeepWhatTheyName(t *testing.T) {
+	forEach(t, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		r := s.Repository("r")
+		child := pushImage(t, r, "", "layer")
+		text := fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":%q,"size":1}]}`, child)
+		index := digest.FromString(text)
+		must(t, r.PutManifest(ctx, PutManifest{Digest: index, Content: []byte(text), Manifests: []digest.Digest{child}}))
+		must(t, r.Tag(ctx, "v1", index, "", true))
+		for range 4 {
+			collect(t, s, Collection{})
+		}
+		_, err := r.Manifest(ctx, child)
+		must(t, err)
+		if got := readBlob(t, r, digest.FromString("layer")); got != "layer" {
+			t.Errorf("%q", got)
+		}
+	})
+}
+
+// pausing is a driver whose callers are stopped at any of its calls, for a moment that others use.
+type pausing struct {
+	driver.Driver
+	dice func() bool
+}
+
+func (p pausing) Unwrap() driver.Driver { return p.Driver }
+
+func (p pausing) pause() {
+	for p.dice() {
+		runtime.Gosched()
+	}
+}
+
+func (p pausing) Read(ctx context.Context, key string) ([]byte, driver.Version, error) {
+	p.pause()
+	defer p.pause()
+	return p.Driver.Read(ctx, key)
+}
+
+func (p pausing) Create(ctx context.Context, key string, data []byte, d driver.Durability) error {
+	p.pause()
+	defer p.pause()
+	return p.Driver.Create(ctx, key, data, d)
+}
+
+func (p pausing) Replace(ctx context.Context, key string, data []byte, old driver.Version) error {
+	p.pause()
+	defer p.pause()
+	return p.Driver.Replace(ctx, key, data, old)
+}
+
+func (p pausing) Delete(ctx context.Context, key string) error {
+	p.pause()
+	defer p.pause()
+	return p.Driver.Delete(ctx, key)
+}
+
+func (p pausing) DeleteUnchanged(ctx context.Context, key string, old driver.Version) error {
+	p.pause()
+	defer p.pause()
+	return p.Driver.DeleteUnchanged(ctx, key, old)
+}
+
+// tombstones is a driver that cannot delete on a condition.
+type tombstones struct{ driver.Driver }
+
+func (t tombstones) Unwrap() driver.Driver { return t.Driver }
+
+func (tombstones) DeleteUnchanged(context.Context, string, driver.Version) error {
+	return errors.ErrUnsupported
+}
+
+// Pushers, mounters and deleters at work over a few blobs that they share, with collectors that wait for nothing: what
+// was acknowledged and is tagged can be read, all of it, at any time.
+func TestHistories(t *testing.T) {
+	for name, tt := range map[string]struct {
+		rounds int64
+		open   func(t *testing.T) driver.Driver
+	}{
+		"inmemory":   {150, func(*testing.T) driver.Driver { return inmemory.New() }},
+		"tombstones": {150, func(*testing.T) driver.Driver { return tombstones{inmemory.New()} }},
+		"filesystem": {25, drivers["filesystem"]},
+		"s3":         {8, drivers["s3"]},
+	} {
+		t.Run(name, func(t *testing.T) { testHistory(t, tt.open(t), tt.rounds) })
+	}
+}
+
+func testHistory(t *testing.T, d driver.Driver, rounds int64) {
+	var dice atomic.Uint64
+	d = pausing{d, func() bool { return (dice.Add(0x9E3779B97F4A7C15)>>33)%4 == 0 }}
+	// Each actor has a store of its own, as if it were another process.
+	store := func() *Store {
+		s, err := Open(t.Context(), d)
+		must(t, err)
+		return s
+	}
+	const pushers, contents, repositories = 6, 5, 2
+	ctx, stop := context.WithCancel(t.Context())
+	var collectors, actors sync.WaitGroup
+	var collections, pushes, refused atomic.Int64
+	for range 2 {
+		s := store()
+		collectors.Go(func() {
+			for ctx.Err() == nil {
+				if _, err := s.Collect(t.Context(), Collection{}); err != nil {
+					t.Errorf("collect: %v", err)
+					return
+				}
+				collections.Add(1)
+			}
+		})
+	}
+	for p := range pushers {
+		s := store()
+		random := rand.New(rand.NewPCG(uint64(p), 1)) //nolint:gosec // a test that can be repeated
+		actors.Go(func() {
+			tag := fmt.Sprintf("tag-%d", p)
+			// At least so many pushes, and collections enough among them.
+			for i := int64(0); i < rounds || collections.Load() < rounds && i < 20*rounds; i++ {
+				pushes.Add(1)
+				r := s.Repository(fmt.Sprintf("r%d", random.IntN(repositories)))
+				if err := pushRandom(t, s, r, random, tag, contents, repositories); errors.Is(err, ErrNotFound) || errors.Is(err, ErrTryAgain) {
+					refused.Add(1) // told so: nothing was promised
+					continue
+				} else if err != nil {
+					t.Errorf("push: %v", err)
+					return
+				}
+				readTagged(t, r, tag)
+				if random.IntN(3) == 0 {
+					if err := r.DeleteTag(t.Context(), tag); err != nil && !errors.Is(err, ErrNotFound) {
+						t.Errorf("delete: %v", err)
+					}
+				}
+			}
+		})
+	}
+	actors.Wait()
+	stop()
+	collectors.Wait()
+	s := store()
+	for i := range repositories {
+		r := s.Repository(fmt.Sprintf("r%d", i))
+		for p := range pushers {
+			if _, err := r.Tagged(t.Context(), fmt.Sprintf("tag-%d", p)); err == nil {
+				readTagged(t, r, fmt.Sprintf("tag-%d", p))
+				must(t, r.DeleteTag(t.Context(), fmt.Sprintf("tag-%d", p)))
+			}
+		}
+	}
+	t.Logf("%d collections, %d of %d pushes were told to come again", collections.Load(), refused.Load(), pushes.Load())
+	if refused.Load() > pushes.Load()*9/10 {
+		t.Error("hardly any push went through")
+	}
+	for range 6 {
+		collect(t, s, Collection{})
+	}
+	for _, key := range everything(t, s) {
+		if strings.HasPrefix(key, bytesPrefix) {
+			t.Errorf("left: %s", key)
+		}
+	}
+}
+
+// pushRandom pushes an image of some of the shared blobs, each uploaded, mounted, or found to be there; sometimes as the
+// child of an index.
+func pushRandom(t *testing.T, s *Store, r *Repository, random *rand.Rand, tag string, contents, repositories int) error {
+	ctx := t.Context()
+	var layers []digest.Digest
+	for range 1 + random.IntN(3) {
+		content := fmt.Sprintf("content %d", random.IntN(contents))
+		d := digest.FromString(content)
+		layers = append(layers, d)
+		if random.IntN(2) == 0 {
+			from := s.Repository(fmt.Sprintf("r%d", random.IntN(repositories)))
+			if r.MountBlob(ctx, from, d) == nil {
+				continue
+			}
+		}
+		if has, err := r.HasBlob(ctx, d); has && err == nil {
+			continue
+		}
+		if _, err := upload(ctx, r, content); err != nil {
+			return err
+		}
+	}
+	text := image(layers...)
+	m := digest.FromString(text)
+	if err := r.PutManifest(ctx, PutManifest{Digest: m, Content: []byte(text), Blobs: layers}); err != nil {
+		return err
+	}
+	if random.IntN(2) == 0 {
+		text = fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":%q,"size":1}]}`, m)
+		child := m
+		m = digest.FromString(text)
+		if err := r.PutManifest(ctx, PutManifest{Digest: m, Content: []byte(text), Manifests: []digest.Digest{child}}); err != nil {
+			return err
+		}
+	}
+	return r.Tag(ctx, tag, m, "", true)
+}
+
+// readTagged reads everything that a tag stands for. Nobody else writes that tag.
+func readTagged(t *testing.T, r *Repository, tag string) {
+	ctx := t.Context()
+	m, err := r.Tagged(ctx, tag)
+	if err != nil {
+		t.Errorf("an acknowledged tag is lost: %v", err)
+		return
+	}
+	n := newNode(m)
+	for _, child := range n.manifests {
+		c, err := r.Manifest(ctx, child)
+		if err != nil {
+			t.Errorf("%s: what an index names is lost: %v", tag, err)
+			return
+		}
+		n = newNode(c)
+	}
+	for _, blob := range n.blobs {
+		o, err := r.Blob(ctx, blob)
+		if err != nil {
+			t.Errorf("%s: a layer is lost: %v", tag, err)
+			return
+		}
+		content, err := io.ReadAll(o)
+		o.Close() //nolint:errcheck // read only
+		if err != nil || digest.FromBytes(content) != blob {
+			t.Errorf("%s: a layer is %q, %v", tag, content, err)
+		}
+	}
+}
