@@ -514,6 +514,45 @@ func TestGarbageIsCollected(t *testing.T) {
 	f.want(f.do("GET", "/v2/r/blobs/"+garbage.String(), nil), 200, "garbage")
 }
 
+// A read-only registry serves a volume that cannot be written to, and makes no call to a bucket that writes.
+func TestReadOnlyStorage(t *testing.T) {
+	s3 := testserver.StartS3(t)
+	proxy := testserver.StartProxy(t, s3.Endpoint)
+	dir := t.TempDir()
+	for name, storage := range map[string]string{
+		"filesystem": "filesystem: {rootdirectory: " + dir + "}",
+		"s3":         fmt.Sprintf("s3: {bucket: %s, regionendpoint: %q, accesskey: %s, secretkey: %s}", s3.Bucket(t), proxy.Endpoint, s3.AccessKey, s3.SecretKey),
+	} {
+		t.Run(name, func(t *testing.T) {
+			proxy.Inject(func(*http.Request) testserver.Fault { return testserver.None })
+			f, _ := serve(t, "version: 0.1\nstorage: {"+storage+"}\n")
+			d := f.pushBlob("r", "content")
+			if name == "filesystem" {
+				if err := syscall.Mount(dir, dir, "", syscall.MS_BIND, ""); err != nil {
+					t.Skipf("mounting a volume read-only needs root on Linux: %v", err)
+				}
+				t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) }) //nolint:errcheck // gone with the machine
+				if err := syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {
+					t.Fatal(err)
+				}
+			}
+			proxy.Inject(func(r *http.Request) testserver.Fault {
+				if r.Method != http.MethodGet && r.Method != http.MethodHead {
+					t.Errorf("%s %s", r.Method, r.URL)
+					return testserver.Unimplemented
+				}
+				return testserver.None
+			})
+			f, _ = serve(t, "version: 0.1\nstorage: {"+storage+", maintenance: {readonly: {enabled: true}}}\n")
+			f.want(f.do("GET", "/v2/r/blobs/"+d.String(), nil), 200, "content")
+			f.want(f.do("HEAD", "/v2/r/blobs/"+d.String(), nil), 200)
+			f.want(f.do("GET", "/v2/_catalog", nil), 200)
+			f.want(f.do("POST", "/v2/r/blobs/uploads/", nil), 405, "read-only")
+			f.want(f.do("DELETE", "/v2/r/blobs/"+d.String(), nil), 405)
+		})
+	}
+}
+
 func TestJSONErrorsAreValid(t *testing.T) {
 	f := open0(t)
 	for _, path := range []string{"/v2/r/blobs/sha256:x", "/v2/%22/tags/list", "/nowhere"} {

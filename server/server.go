@@ -119,6 +119,7 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	if purging := c.Storage.Maintenance.UploadPurging; (purging.Enabled == nil || *purging.Enabled) && !purging.DryRun {
 		content.UploadAge = time.Duration(purging.Age)
 	}
+	content.ReadOnly = c.Storage.Maintenance.ReadOnly.Enabled
 	if users != nil {
 		users.Observe = func(err error) { m.reload("users", err) }
 	}
@@ -262,11 +263,14 @@ func (s *Server) startBackground(ctx context.Context, group *sync.WaitGroup) {
 		s.log.Warn("the configuration has no auth section: everybody may read, push and delete")
 	}
 	group.Go(func() { s.checkStorage(ctx) })
+	if s.config.Storage.Maintenance.ReadOnly.Enabled {
+		s.log.Info("the registry is read-only: nothing is pushed, deleted, purged or collected")
+		return
+	}
 	if purging := s.config.Storage.Maintenance.UploadPurging; purging.Enabled == nil || *purging.Enabled {
 		group.Go(func() { s.purgeUploads(ctx, purging) })
 	}
-	readOnly := s.config.Storage.Maintenance.ReadOnly.Enabled
-	if c := s.config.Storage.Maintenance.GarbageCollection; (c.Enabled == nil || *c.Enabled) && !readOnly {
+	if c := s.config.Storage.Maintenance.GarbageCollection; c.Enabled == nil || *c.Enabled {
 		group.Go(func() { s.collectGarbage(ctx, c) })
 	}
 }

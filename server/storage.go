@@ -19,13 +19,19 @@ func openDriver(ctx context.Context, c config.Storage) (driver.Driver, error) {
 	case c.InMemory != nil:
 		return inmemory.New(), nil
 	case c.S3 != nil:
-		d, err := s3.New(ctx, s3Options(c.S3, c.Redirect))
+		o := s3Options(c.S3, c.Redirect)
+		o.ReadOnly = c.Maintenance.ReadOnly.Enabled
+		d, err := s3.New(ctx, o)
 		if err != nil {
 			return nil, fmt.Errorf("storage.s3: %w", err)
 		}
 		return d, nil
 	}
-	d, err := filesystem.New(c.Filesystem.RootDirectory)
+	open := filesystem.New
+	if c.Maintenance.ReadOnly.Enabled {
+		open = filesystem.NewReadOnly
+	}
+	d, err := open(c.Filesystem.RootDirectory)
 	if err != nil {
 		return nil, fmt.Errorf("storage.filesystem.rootdirectory: %w", err)
 	}

@@ -40,6 +40,8 @@ var (
 type Store struct {
 	// UploadAge is how long an upload may take; zero is for ever. Set it before the first use.
 	UploadAge time.Duration
+	// ReadOnly says that nothing may be written. Set it before the first use.
+	ReadOnly bool
 
 	d   driver.Driver
 	now func() time.Time

@@ -51,6 +51,15 @@ func New(root string) (*Driver, error) {
 	return d, nil
 }
 
+// NewReadOnly opens a store that is there already, and never writes to it: the volume may be mounted read-only.
+func NewReadOnly(root string) (*Driver, error) {
+	d := &Driver{root: root}
+	if _, err := os.Stat(d.path("objects")); err != nil {
+		return nil, fmt.Errorf("storage directory %s holds no store: %w", root, err)
+	}
+	return d, nil
+}
+
 // probe finds out now, with a clear message, what would otherwise fail every push.
 func (d *Driver) probe() error {
 	f, err := os.CreateTemp(d.path("tmp"), "probe-")

@@ -56,6 +56,9 @@ type Options struct {
 	// conditional writes.
 	SingleWriter bool
 
+	// ReadOnly says that nothing will be written, so that nothing is tried.
+	ReadOnly bool
+
 	// MaxBackoff is the longest pause between two attempts (20 s), and ResponseTimeout how long a server may take to
 	// begin its answer (1 min).
 	MaxBackoff, ResponseTimeout time.Duration
@@ -90,6 +93,9 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 				p.ClientOptions = append(p.ClientOptions, func(c *awss3.Options) { c.BaseEndpoint = &o.RedirectEndpoint })
 			}
 		})
+	}
+	if o.ReadOnly {
+		return d, nil
 	}
 	f, err := d.tempFile()
 	if err != nil {
