@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -30,6 +31,10 @@ func (d *decoder) applyEnvironment(root *yaml.Node, environ []string) {
 			continue
 		}
 		if isServiceLink(name, value) || rest == "CONFIGURATION_PATH" || rest == "VERSION" {
+			continue
+		}
+		if !utf8.ValidString(value) {
+			d.fail("environment variable %s: must be text in UTF-8", name)
 			continue
 		}
 		switch err := d.override(root, reflect.TypeFor[Config](), strings.Split(rest, "_"), value); {
