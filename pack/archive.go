@@ -40,13 +40,26 @@ func ReadArchive(r io.Reader) (*Archive, error) {
 	return reader.found, reader.finish()
 }
 
-// UnpackTo hands each file of an archive to write, by its path below the top folder. The archive's bounds hold here too.
-func UnpackTo(r io.Reader, write func(name string, content io.Reader) error) error {
-	reader := &archiveReader{files: map[string]bool{}, found: &Archive{Browsable: map[string][]byte{}}, write: write}
-	if err := reader.read(r); err != nil {
+// ErrStop ends Walk early, without an error.
+var ErrStop = errors.New("stop")
+
+// Walk hands each file of an archive to visit, in the archive's order, by its path below the top folder and with its size
+// in bytes. The archive's bounds hold here too.
+func Walk(r io.Reader, visit func(name string, size int64, content io.Reader) error) error {
+	reader := &archiveReader{files: map[string]bool{}, found: &Archive{Browsable: map[string][]byte{}}, visit: visit}
+	err := reader.read(r)
+	if errors.Is(err, ErrStop) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	return asError(reader.violations)
+}
+
+// UnpackTo is Walk for those who want no sizes.
+func UnpackTo(r io.Reader, write func(name string, content io.Reader) error) error {
+	return Walk(r, func(name string, _ int64, content io.Reader) error { return write(name, content) })
 }
 
 type archiveReader struct {
@@ -54,7 +67,7 @@ type archiveReader struct {
 	files      map[string]bool
 	top        string
 	violations []Violation
-	write      func(name string, content io.Reader) error
+	visit      func(name string, size int64, content io.Reader) error
 }
 
 func (a *archiveReader) violate(path, format string, args ...any) {
@@ -101,7 +114,7 @@ func (a *archiveReader) read(r io.Reader) error {
 	}
 }
 
-// writeError is an error of the caller's write function.
+// writeError is an error of the caller's visit function.
 type writeError struct{ error }
 
 func isWriteError(err error) bool {
@@ -154,12 +167,12 @@ func (a *archiveReader) entry(h *tar.Header, content io.Reader) error {
 	for dir := path.Dir(rest); dir != "." && !a.files[dir]; dir = path.Dir(dir) {
 		a.files[dir] = true
 	}
-	return a.file(rest, content)
+	return a.file(rest, h.Size, content)
 }
 
-func (a *archiveReader) file(name string, content io.Reader) error {
-	if a.write != nil {
-		if err := a.write(name, content); err != nil {
+func (a *archiveReader) file(name string, size int64, content io.Reader) error {
+	if a.visit != nil {
+		if err := a.visit(name, size, content); err != nil {
 			return writeError{err}
 		}
 		return nil

@@ -21,6 +21,18 @@ var inlineTypes = map[string]bool{
 	"text/plain": true, "application/json": true, "application/yaml": true, "text/yaml": true,
 }
 
+// showAs makes a browser show content as what it is said to be, if that is harmless, and else keep it.
+func showAs(h http.Header, mediaType string) {
+	h.Set("X-Content-Type-Options", "nosniff")
+	mediaType = strings.ToLower(mediaType)
+	if inlineTypes[mediaType] {
+		h.Set("Content-Type", mediaType)
+		return
+	}
+	h.Set("Content-Type", "application/octet-stream")
+	h.Set("Content-Disposition", "attachment")
+}
+
 func parseDigest(s string) (digest.Digest, error) {
 	d := digest.Digest(s)
 	if !store.SupportedDigest(d) {
@@ -55,12 +67,7 @@ func (s *Server) getBlob(w http.ResponseWriter, r *request) error {
 	defer content.Close()
 	h.Set("Content-Type", "application/octet-stream")
 	if asked != "" {
-		h.Set("X-Content-Type-Options", "nosniff")
-		if inlineTypes[strings.ToLower(asked)] {
-			h.Set("Content-Type", strings.ToLower(asked))
-		} else {
-			h.Set("Content-Disposition", "attachment")
-		}
+		showAs(h, asked)
 	}
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("Etag", `"`+d.String()+`"`)

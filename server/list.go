@@ -110,7 +110,11 @@ func (s *Server) listTags(w http.ResponseWriter, r *request) error {
 	if !query.Has("n") {
 		n = limit
 	}
-	tags, err := r.repository.Tags(r.Context(), last, n+1)
+	list := r.repository.Tags
+	if r.door == "v1" {
+		list = packTags{r.repository}.list
+	}
+	tags, err := list(r.Context(), last, n+1)
 	if err != nil {
 		return as(codeNameUnknown, err)
 	}

@@ -39,7 +39,17 @@ func (s *Server) find(r *request) (*store.Manifest, error) {
 	if !store.ValidTag(r.param) {
 		return nil, fail(codeTagInvalid, "%q", r.param)
 	}
-	m, err := r.repository.Tagged(r.Context(), r.param)
+	tag := r.param
+	if r.door == "v1" && pack.IsParentTag(tag) {
+		newest, err := newestBelow(r, tag)
+		if err != nil {
+			return nil, err
+		}
+		if newest != "" {
+			tag = newest
+		}
+	}
+	m, err := r.repository.Tagged(r.Context(), tag)
 	return m, as(codeManifestUnknown, err)
 }
 

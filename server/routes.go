@@ -38,6 +38,7 @@ var routes = []route{
 	{"GET", "/health", open, (*Server).health, false},
 	{"GET", "/{door}/", pull, (*Server).base, false},
 	{"GET", "/{door}/_catalog", pull, (*Server).catalog, false},
+	{"GET", filesPattern, pull, (*Server).getFiles, false},
 	{"GET", "/{door}/{name}/tags/list", pull, (*Server).listTags, false},
 	{"GET", "/{door}/{name}/manifests/{reference}", pull, (*Server).getManifest, false},
 	{"PUT", "/{door}/{name}/manifests/{reference}", push, (*Server).putManifest, false},
@@ -60,7 +61,7 @@ type request struct {
 	// name is the name in the path; repository is what it stands for in the store.
 	name       string
 	repository *store.Repository
-	// param is the last segment, where the pattern has one.
+	// param is the last segment, where the pattern has one; of the route of files, reference and path.
 	param string
 	// user is who asks; empty where nobody said.
 	user string
@@ -96,6 +97,9 @@ func match(method, path string) (found *route, door, name, param string, allowed
 }
 
 func (row *route) matchPath(path string) (door, name, param string, ok bool) {
+	if row.pattern == filesPattern {
+		return matchFiles(path)
+	}
 	rest, hasDoor := strings.CutPrefix(row.pattern, "/{door}/")
 	if !hasDoor {
 		return "", "", "", path == row.pattern
@@ -123,6 +127,18 @@ func (row *route) matchPath(path string) (door, name, param string, ok bool) {
 	}
 	name, ok = strings.CutSuffix(path, "/"+suffix)
 	return door, name, param, ok && name != ""
+}
+
+// filesPattern is the one route that ends in a path of any length. A pack's name is a single component, so it is matched
+// from the start.
+const filesPattern = "/v1/{name}/files/{reference}/{path}"
+
+func matchFiles(path string) (door, name, param string, ok bool) {
+	parts := strings.SplitN(strings.TrimPrefix(path, "/"), "/", 5)
+	if len(parts) != 5 || parts[0] != "v1" || parts[1] == "" || parts[2] != "files" || parts[3] == "" {
+		return "", "", "", false
+	}
+	return "v1", parts[1], parts[3] + "/" + parts[4], true
 }
 
 // repositoryName maps a name at a door to the store's.

@@ -249,7 +249,7 @@ func TestPackDoor(t *testing.T) {
 	}
 	f.want(f.do("GET", "/v1/_catalog", nil), 200, `{"repositories":["demo"]}`)
 	f.want(f.do("GET", "/v2/_catalog", nil), 200, `{"repositories":["spectro-packs/archive/demo"]}`)
-	f.want(f.do("GET", "/v1/demo/tags/list", nil), 200, `{"name":"demo","tags":["1.0.0"]}`)
+	f.want(f.do("GET", "/v1/demo/tags/list", nil), 200, `{"name":"demo","tags":["1.0.0","1.0.x","1.x"]}`)
 	for _, path := range []string{"/v1/demo", "/v2/spectro-packs/archive/demo"} {
 		for _, reference := range []string{"1.0.0", d.String()} {
 			r := f.do("GET", path+"/manifests/"+reference, nil)
@@ -289,7 +289,7 @@ func TestTagsOfPacksDoNotMoveByAccident(t *testing.T) {
 	f.want(f.putManifest("/v1/demo/manifests/1.x", one), 405, "parent tag")
 	f.want(f.do("DELETE", "/v1/demo/manifests/1.x", nil), 405, "parent tag")
 	f.want(f.do("DELETE", "/v1/demo/manifests/stable", nil), 202)
-	f.want(f.do("GET", "/v1/demo/tags/list", nil), 200, `"tags":["1.0.0"]`)
+	f.want(f.do("GET", "/v1/demo/tags/list", nil), 200, `"tags":["1.0.0","1.0.x","1.x"]`)
 }
 
 func TestWhatIsNoPackIsRefused(t *testing.T) {

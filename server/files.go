@@ -1,0 +1,104 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"path"
+	"strconv"
+	"strings"
+
+	"packregistry.dev/pack"
+)
+
+// fileTypes are what files of a pack are shown as. Everything else is kept instead of shown: a pack must not be able to
+// run script on the registry's origin.
+var fileTypes = map[string]string{
+	".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".gif": "image/gif", ".webp": "image/webp", ".ico": "image/x-icon",
+	".json": "application/json", ".yaml": "application/yaml", ".yml": "application/yaml",
+	".txt": "text/plain", ".md": "text/plain", ".tpl": "text/plain", ".sh": "text/plain",
+}
+
+// listedFile is an entry of a pack's list of files.
+type listedFile struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"`
+}
+
+// getFiles lists the files of a pack's archive, or serves one of them, streamed from the archive.
+func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
+	reference, name, _ := strings.Cut(r.param, "/")
+	r.param = reference
+	m, err := s.find(r)
+	if err != nil {
+		return err
+	}
+	var c content
+	if err := json.Unmarshal(m.Content, &c); err != nil {
+		return fail(codeNotFound, "%s is no pack", reference)
+	}
+	layer, err := archiveLayer(c)
+	if err != nil {
+		return fail(codeNotFound, "%s is no pack", reference)
+	}
+	w.Header().Set("Docker-Content-Digest", m.Digest.String())
+	// A tag may name another pack later; files of a digest stay.
+	w.Header().Set("Cache-Control", "private, no-cache")
+	w.Header().Set("Etag", `"`+m.Digest.String()+`"`)
+	if r.Header.Get("If-None-Match") == w.Header().Get("Etag") {
+		w.WriteHeader(http.StatusNotModified)
+		return nil
+	}
+	archive, err := r.repository.Blob(r.Context(), layer.Digest)
+	if err != nil {
+		return as(codeBlobUnknown, err)
+	}
+	defer archive.Close()
+	if name == "" {
+		return listFiles(w, archive)
+	}
+	return sendFile(w, r, archive, name)
+}
+
+func listFiles(w http.ResponseWriter, archive io.Reader) error {
+	files := []listedFile{}
+	err := pack.Walk(archive, func(name string, size int64, _ io.Reader) error {
+		files = append(files, listedFile{name, size})
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, map[string][]listedFile{"files": files})
+	return nil
+}
+
+func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted string) error {
+	found := false
+	err := pack.Walk(archive, func(name string, size int64, content io.Reader) error {
+		if name != wanted {
+			return nil
+		}
+		found = true
+		showAs(w.Header(), fileTypes[strings.ToLower(path.Ext(name))])
+		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+		w.WriteHeader(http.StatusOK)
+		if r.Method != http.MethodHead {
+			if _, err := io.Copy(w, content); err != nil {
+				return err
+			}
+		}
+		return pack.ErrStop
+	})
+	var invalid *pack.Error
+	switch {
+	case found && errors.As(err, &invalid):
+		return nil // what was asked for is sent; what is wrong with the rest is not this request's matter
+	case err != nil:
+		return err
+	case !found:
+		return fail(codeNotFound, "the pack has no file %q", clip(wanted))
+	}
+	return nil
+}

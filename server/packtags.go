@@ -1,0 +1,128 @@
+package server
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"packregistry.dev/pack"
+	"packregistry.dev/server/store"
+)
+
+// packTags is the list of a pack's tags as the pack door shows it: without those of signatures, and with the parent tags
+// that the versions make. It is in byte order, page by page, like any list.
+type packTags struct{ r *store.Repository }
+
+// tagPage is how many tags are read at once.
+const tagPage = 1000
+
+// hidden says whether a stored tag does not show: signatures and the like, and what only looks like a parent.
+func hidden(tag string) bool { return strings.HasPrefix(tag, "sha256-") || pack.IsParentTag(tag) }
+
+// list returns up to limit tags that come after the given one.
+//
+// A parent comes after all of its children: a digit sorts before the x. So it is known by the time that it is its turn,
+// but for those whose children came before the page.
+func (p packTags) list(ctx context.Context, after string, limit int) ([]string, error) {
+	pending, err := p.open(ctx, after)
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for cursor := after; ; {
+		stored, err := p.r.Tags(ctx, cursor, max(limit, 1))
+		if err != nil {
+			return nil, err
+		}
+		for _, tag := range stored {
+			cursor = tag
+			for len(pending) > 0 && pending[0] < tag && len(found) < limit {
+				found, pending = append(found, pending[0]), pending[1:]
+			}
+			if len(found) >= limit {
+				return found, nil
+			}
+			if hidden(tag) {
+				continue
+			}
+			found = append(found, tag)
+			pending = merge(pending, pack.Parents(tag), after)
+		}
+		if len(stored) < max(limit, 1) {
+			found = append(found, pending...)
+			return found[:min(limit, len(found))], nil
+		}
+	}
+}
+
+// merge adds parents that come after the page's beginning to a sorted list.
+func merge(pending, parents []string, after string) []string {
+	for _, parent := range parents {
+		if i, there := slices.BinarySearch(pending, parent); !there && parent > after {
+			pending = slices.Insert(pending, i, parent)
+		}
+	}
+	return pending
+}
+
+// open returns the parents that come after a tag while some child of theirs does not: their children share the tag's
+// beginning.
+func (p packTags) open(ctx context.Context, after string) ([]string, error) {
+	var pending []string
+	for i, r := range after {
+		if r != '.' {
+			continue
+		}
+		parent := after[:i+1] + "x"
+		if !pack.IsParentTag(parent) || parent <= after {
+			continue
+		}
+		has := false
+		err := p.below(ctx, parent, func(tag string) bool {
+			has = tag <= after
+			return false
+		})
+		if err != nil {
+			return nil, err
+		}
+		if has {
+			pending = merge(pending, []string{parent}, after)
+		}
+	}
+	return pending, nil
+}
+
+// below calls visit for the versions below a parent tag, in byte order, until it returns false.
+func (p packTags) below(ctx context.Context, parent string, visit func(tag string) bool) error {
+	prefix := pack.ChildPrefix(parent)
+	for cursor := prefix; ; {
+		tags, err := p.r.Tags(ctx, cursor, tagPage)
+		if err != nil {
+			return err
+		}
+		for _, tag := range tags {
+			cursor = tag
+			if !strings.HasPrefix(tag, prefix) {
+				return nil
+			}
+			if slices.Contains(pack.Parents(tag), parent) && !visit(tag) {
+				return nil
+			}
+		}
+		if len(tags) < tagPage {
+			return nil
+		}
+	}
+}
+
+// newestBelow returns the newest version below a parent tag, or "".
+func newestBelow(r *request, parent string) (string, error) {
+	newest := ""
+	err := packTags{r.repository}.below(r.Context(), parent, func(tag string) bool {
+		if newest == "" || pack.Newer(tag, newest) {
+			newest = tag
+		}
+		return true
+	})
+	return newest, as(codeManifestUnknown, err)
+}
