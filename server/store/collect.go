@@ -87,9 +87,22 @@ func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
 	if err != nil {
 		return c.done, err
 	}
+	seen := map[string]bool{}
 	err = s.each(ctx, repositoriesPrefix, func(name string) error {
 		c.done.Repositories++
-		return c.repository(ctx, s.Repository(unescape(strings.TrimSuffix(name, "/"))))
+		name = strings.TrimSuffix(name, "/")
+		seen[name] = true
+		return c.repository(ctx, s.Repository(unescape(name)))
+	})
+	if err != nil {
+		return c.done, err
+	}
+	// Entries of repositories that hold nothing at all.
+	err = s.each(ctx, catalogPrefix, func(name string) error {
+		if seen[name] {
+			return nil
+		}
+		return c.catalog(ctx, s.Repository(unescape(name)))
 	})
 	if err != nil {
 		return c.done, err
@@ -229,6 +242,27 @@ func (c *collector) repository(ctx context.Context, r *Repository) error {
 		if err := c.link(ctx, r, d, links[d], referenced[d]); err != nil {
 			return err
 		}
+	}
+	return c.catalog(ctx, r)
+}
+
+// catalog mends what a push or a deletion that died left of the catalog.
+func (c *collector) catalog(ctx context.Context, r *Repository) error {
+	if c.o.DryRun {
+		return nil
+	}
+	empty, err := r.empty(ctx)
+	if err != nil {
+		return err
+	}
+	_, err = c.s.d.Stat(ctx, catalogKey(r.name))
+	switch listed := err == nil; {
+	case err != nil && !errors.Is(err, driver.ErrNotExist):
+		return err
+	case listed && empty:
+		return r.leaveCatalog(ctx)
+	case !listed && !empty:
+		return ignoreExist(c.s.d.Create(ctx, catalogKey(r.name), nil, driver.Durable))
 	}
 	return nil
 }
