@@ -297,13 +297,18 @@ func (s *Server) collectGarbage(ctx context.Context, c config.GarbageCollection)
 	}
 }
 
-// CollectOnce opens the configuration's storage and collects its garbage.
-func CollectOnce(ctx context.Context, c *config.Config, dryRun bool, log *slog.Logger) (store.Collected, error) {
+// OpenStore opens the store of a configuration without serving it.
+func OpenStore(ctx context.Context, c *config.Config) (*store.Store, error) {
 	d, err := openDriver(ctx, c.Storage)
 	if err != nil {
-		return store.Collected{}, err
+		return nil, err
 	}
-	content, err := store.Open(ctx, d)
+	return store.Open(ctx, d)
+}
+
+// CollectOnce opens the configuration's storage and collects its garbage.
+func CollectOnce(ctx context.Context, c *config.Config, dryRun bool, log *slog.Logger) (store.Collected, error) {
+	content, err := OpenStore(ctx, c)
 	if err != nil {
 		return store.Collected{}, err
 	}

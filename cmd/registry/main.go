@@ -16,6 +16,7 @@ import (
 
 	"packregistry.dev/server"
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/store"
 )
 
 func main() {
@@ -62,7 +63,7 @@ Let's Encrypt.`,
 			HiddenDefaultCmd: true,
 		},
 	}
-	root.AddCommand(serveCommand(), configCommand(), collectCommand(), versionCommand())
+	root.AddCommand(serveCommand(), configCommand(), collectCommand(), verifyCommand(), versionCommand())
 	return root
 }
 
@@ -191,6 +192,56 @@ A summary goes to standard output, as JSON.`,
 		},
 	}
 	cmd.Flags().BoolVar(&dryRun, "dry-run", false, "change nothing, only say what would be condemned and removed")
+	cmd.Flags().BoolVar(&lenient, "lenient", false, "warn of unknown keys in the file instead of refusing them")
+	return cmd
+}
+
+func verifyCommand() *cobra.Command {
+	var lenient, quarantine bool
+	var mib int
+	cmd := &cobra.Command{
+		Use:   "verify [FILE]",
+		Short: "Read everything that is stored and compare it with its digests",
+		Long: `Read everything that is stored and compare it with its digests. Servers may go on serving the same
+storage meanwhile.
+
+What is wrong is printed as it is found, a line of JSON each, and a summary at the end; the exit status
+is 1 then. With --quarantine what is corrupt is moved aside (to q/ in the storage): it answers 404
+from then on, so that it can be pushed again.`,
+		Example: `  registry verify --rate 50 /etc/registry/config.yml`,
+		Args:    cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+			defer stop()
+			c, warnings, err := config.Load(argument(args), lenient)
+			if err != nil {
+				return err
+			}
+			for _, w := range warnings {
+				fmt.Fprintln(cmd.ErrOrStderr(), "warning:", w)
+			}
+			content, err := server.OpenStore(ctx, c)
+			if err != nil {
+				return err
+			}
+			out := json.NewEncoder(cmd.OutOrStdout())
+			done, err := content.Verify(ctx, store.Verification{BytesPerSecond: mib << 20, Quarantine: quarantine, Found: func(p store.Problem) {
+				out.Encode(p) //nolint:errcheck // the summary below fails too
+			}})
+			if err != nil {
+				return err
+			}
+			if err := out.Encode(done); err != nil {
+				return err
+			}
+			if done.Problems > 0 {
+				return fmt.Errorf("found %d problems", done.Problems)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().IntVar(&mib, "rate", 0, "read at most so many MiB a second; 0 is as fast as it goes")
+	cmd.Flags().BoolVar(&quarantine, "quarantine", false, "move what is corrupt aside")
 	cmd.Flags().BoolVar(&lenient, "lenient", false, "warn of unknown keys in the file instead of refusing them")
 	return cmd
 }

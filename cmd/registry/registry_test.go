@@ -77,6 +77,31 @@ func TestGarbageCollect(t *testing.T) {
 	p.want("GET", "/v2/r/blobs/"+d.String(), nil, 200)
 }
 
+func TestVerify(t *testing.T) {
+	dir := t.TempDir()
+	path := file(t, "version: 0.1\nstorage: {filesystem: {rootdirectory: "+dir+"}}\nhttp: {addr: '127.0.0.1:0'}\n")
+	p := launch(t, nil, []string{"serve", path}, nil)
+	d := p.pushBlob("r", "content")
+	if out, err := registry(t, "verify", path); err != nil || !strings.Contains(out, `"blobs":1,"bytes":7,"problems":0`) {
+		t.Errorf("%s, %v", out, err)
+	}
+	bytes := filepath.Join(dir, "objects", "b", "sha256", d.Encoded()[:2], d.Encoded()+".0")
+	if err := os.WriteFile(bytes, []byte("CONTENT"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := registry(t, "verify", path); err == nil || !strings.Contains(out, "corrupt-blob") || !strings.Contains(out, d.String()) {
+		t.Errorf("%s, %v", out, err)
+	}
+	if out, err := registry(t, "verify", "--quarantine", path); err == nil || !strings.Contains(out, `"quarantined":1`) {
+		t.Errorf("%s, %v", out, err)
+	}
+	p.want("GET", "/v2/r/blobs/"+d.String(), nil, 404)
+	p.pushBlob("r", "content")
+	if _, got := p.want("GET", "/v2/r/blobs/"+d.String(), nil, 200); string(got) != "content" {
+		t.Errorf("pushed again: %q", got)
+	}
+}
+
 func TestVersion(t *testing.T) {
 	if out, err := registry(t, "version"); err != nil || !strings.HasPrefix(out, "registry ") {
 		t.Errorf("%q, %v", out, err)

@@ -458,11 +458,7 @@ func (c *collector) manifest(ctx context.Context, r *Repository, m *node, alive,
 		return false, nil
 	}
 	gone, err = c.changed(func() error {
-		err := c.s.d.DeleteUnchanged(ctx, manifestKey(r.name, m.Digest), m.version)
-		if errors.Is(err, errors.ErrUnsupported) {
-			err = c.s.d.Replace(ctx, manifestKey(r.name, m.Digest), header{Purged: true, Incarnation: nonce()}.record(nil), m.version)
-		}
-		return err
+		return c.s.removeUnchanged(ctx, manifestKey(r.name, m.Digest), header{Purged: true, Incarnation: nonce()}.record(nil), m.version)
 	})
 	if !gone || err != nil {
 		return gone, err
@@ -502,11 +498,7 @@ func (c *collector) link(ctx context.Context, r *Repository, d digest.Digest, l 
 		}
 	case c.old(l.Condemned, c.o.Grace):
 		gone, err := c.changed(func() error {
-			err := c.s.d.DeleteUnchanged(ctx, key, l.version)
-			if errors.Is(err, errors.ErrUnsupported) {
-				err = c.s.d.Replace(ctx, key, mustJSON(link{Purged: true, Nonce: nonce()}), l.version)
-			}
-			return err
+			return c.s.removeUnchanged(ctx, key, mustJSON(link{Purged: true, Nonce: nonce()}), l.version)
 		})
 		if err != nil {
 			return err
@@ -604,11 +596,7 @@ func (c *collector) reclaim(ctx context.Context, key string) error {
 		return nil
 	}
 	if err == nil && !c.o.DryRun {
-		if reclaimer, ok := driver.As[driver.Reclaimer](c.s.d); ok {
-			err = reclaimer.Reclaim(ctx, key)
-		} else {
-			err = c.s.d.Delete(ctx, key)
-		}
+		err = c.s.reclaim(ctx, key)
 	}
 	if err != nil {
 		return fmt.Errorf("remove %s: %w", key, err)

@@ -23,6 +23,7 @@ import (
 //	a/<name>               what the server keeps for itself: accounts and certificates of an ACME server
 //	u/<id>/<number>        one step of an upload: what it takes to go on from there; u/<id>/over ends it
 //	x/<alg>/<hh>/<hex>.<i> mark on the bytes of the same name: condemned, or purged
+//	q/<name>               what was found corrupt, kept for whoever wants to look at it
 //	gc                     when the last collection was, and whose
 //
 // Every change is a series of writes with one commit point (marked !); what a crash leaves before it is invisible:
@@ -115,6 +116,8 @@ const (
 	repositoriesPrefix = "r/"
 	collectionKey      = "gc"
 )
+
+func quarantineKey(name string) string { return "q/" + name }
 
 // uploadOver comes after every number.
 const uploadOver = "over"

@@ -66,11 +66,25 @@ func (s *Store) settle(ctx context.Context, bytesKey string) error {
 
 // unmark takes a mark away that is still the one that was seen.
 func (s *Store) unmark(ctx context.Context, bytesKey string, version driver.Version) error {
-	err := s.d.DeleteUnchanged(ctx, markKey(bytesKey), version)
+	return s.removeUnchanged(ctx, markKey(bytesKey), mustJSON(mark{Nonce: nonce()}), version)
+}
+
+// removeUnchanged deletes an object that is still the one that was seen or, where the storage cannot delete on a condition,
+// replaces it by a tombstone.
+func (s *Store) removeUnchanged(ctx context.Context, key string, tombstone []byte, version driver.Version) error {
+	err := s.d.DeleteUnchanged(ctx, key, version)
 	if errors.Is(err, errors.ErrUnsupported) {
-		err = s.d.Replace(ctx, markKey(bytesKey), mustJSON(mark{Nonce: nonce()}), version)
+		err = s.d.Replace(ctx, key, tombstone, version)
 	}
 	return err
+}
+
+// reclaim removes bytes that are purged.
+func (s *Store) reclaim(ctx context.Context, bytesKey string) error {
+	if reclaimer, ok := driver.As[driver.Reclaimer](s.d); ok {
+		return reclaimer.Reclaim(ctx, bytesKey)
+	}
+	return s.d.Delete(ctx, bytesKey)
 }
 
 // words is a bounded set of nonces of links that are settled: as long as such a link exists its bytes do, so that to

@@ -1,0 +1,297 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/time/rate"
+
+	"packregistry.dev/server/store/driver"
+)
+
+// Verification says how to verify.
+type Verification struct {
+	// BytesPerSecond bounds how fast content is read; zero is as fast as it goes.
+	BytesPerSecond int
+	// Quarantine takes what is corrupt out of the way: it is kept at q/…, answers 404 from then on, and can be pushed
+	// again.
+	Quarantine bool
+	// Found is told what is wrong, as it is found.
+	Found func(Problem)
+}
+
+// Problem is something that is not as it should be.
+type Problem struct {
+	// Kind is corrupt-blob, corrupt-manifest, missing-bytes (a blob without its content), missing-blob (a manifest that
+	// names what its repository lacks).
+	Kind       string        `json:"kind"`
+	Repository string        `json:"repository,omitempty"`
+	Digest     digest.Digest `json:"digest"`
+	Detail     string        `json:"detail"`
+}
+
+// Verified is what a verification looked at.
+type Verified struct {
+	Repositories int   `json:"repositories"`
+	Manifests    int   `json:"manifests"`
+	Blobs        int   `json:"blobs"`
+	Bytes        int64 `json:"bytes"`
+	Problems     int   `json:"problems"`
+	Quarantined  int   `json:"quarantined"`
+}
+
+type verifier struct {
+	s       *Store
+	o       Verification
+	limiter *rate.Limiter
+	done    Verified
+}
+
+// verifyBuffer is how much is read at once, and the most that the limit lets through in a burst.
+const verifyBuffer = 256 << 10
+
+// Verify reads everything that the store holds and compares it with its digests, while the store is in use. What comes or
+// goes meanwhile is no problem. An error means that it could not go on, not that something is wrong.
+func (s *Store) Verify(ctx context.Context, o Verification) (Verified, error) {
+	v := &verifier{s: s, o: o, limiter: rate.NewLimiter(rate.Inf, verifyBuffer)}
+	if o.BytesPerSecond > 0 {
+		v.limiter.SetLimit(rate.Limit(o.BytesPerSecond))
+	}
+	err := s.eachBytes(ctx, bytesPrefix, func(name string) error { return v.bytes(ctx, bytesPrefix+name) })
+	if err != nil {
+		return v.done, err
+	}
+	err = s.each(ctx, repositoriesPrefix, func(name string) error {
+		v.done.Repositories++
+		return v.repository(ctx, s.Repository(unescape(strings.TrimSuffix(name, "/"))))
+	})
+	return v.done, err
+}
+
+func (v *verifier) found(p Problem) {
+	v.done.Problems++
+	if v.o.Found != nil {
+		v.o.Found(p)
+	}
+}
+
+// digestOf is the digest in the name of bytes: b/<alg>/<hh>/<hex>.<i>.
+func digestOf(bytesKey string) (digest.Digest, error) {
+	parts := strings.Split(bytesKey, "/")
+	if len(parts) != 4 {
+		return "", fmt.Errorf("%s: not where bytes lie", bytesKey)
+	}
+	hex, incarnation, ok := strings.Cut(parts[3], ".")
+	if _, err := strconv.Atoi(incarnation); !ok || err != nil {
+		return "", fmt.Errorf("%s: not a name of bytes", bytesKey)
+	}
+	d := digest.NewDigestFromEncoded(digest.Algorithm(parts[1]), hex)
+	return d, d.Validate()
+}
+
+// bytes compares the bytes of a blob with their name.
+func (v *verifier) bytes(ctx context.Context, key string) error {
+	want, err := digestOf(key)
+	if err != nil {
+		return err
+	}
+	o, err := v.s.d.Open(ctx, key)
+	if errors.Is(err, driver.ErrNotExist) {
+		return nil // collected meanwhile
+	}
+	if err != nil {
+		return err
+	}
+	defer o.Close() //nolint:errcheck // it is only read
+	h, err := newHash(want.Algorithm())
+	if err != nil {
+		return err
+	}
+	n, err := io.CopyBuffer(h, onlyReader{&limitedReader{ctx, o, v.limiter}}, make([]byte, verifyBuffer))
+	if errors.Is(err, driver.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w", key, err)
+	}
+	v.done.Blobs++
+	v.done.Bytes += n
+	got := digest.NewDigest(want.Algorithm(), h)
+	if got == want {
+		return nil
+	}
+	v.found(Problem{Kind: "corrupt-blob", Digest: want, Detail: fmt.Sprintf("its %d bytes have the digest %s", n, got)})
+	if !v.o.Quarantine {
+		return nil
+	}
+	return v.quarantineBytes(ctx, key)
+}
+
+// limitedReader reads no faster than a limiter allows.
+type limitedReader struct {
+	ctx     context.Context //nolint:containedctx // lives as long as one call
+	r       io.Reader
+	limiter *rate.Limiter
+}
+
+func (l *limitedReader) Read(p []byte) (int, error) {
+	n, err := l.r.Read(p[:min(len(p), verifyBuffer)])
+	if waited := l.limiter.WaitN(l.ctx, n); waited != nil {
+		return n, waited
+	}
+	return n, err
+}
+
+// quarantineBytes takes bytes out of use: no push will take them for good, no repository has them any more, and then they
+// are moved aside.
+func (v *verifier) quarantineBytes(ctx context.Context, key string) error {
+	for {
+		m, version, err := v.s.readMark(ctx, key)
+		if err != nil {
+			return err
+		}
+		if m.purged() {
+			break
+		}
+		now := v.s.now().UTC()
+		err = v.s.d.Replace(ctx, markKey(key), mustJSON(mark{Nonce: nonce(), Purged: &now}), version)
+		if err == nil {
+			break
+		}
+		if !isLostRace(err) {
+			return err
+		}
+	}
+	err := v.s.each(ctx, repositoriesPrefix, func(name string) error {
+		return v.unlink(ctx, v.s.Repository(unescape(strings.TrimSuffix(name, "/"))), key)
+	})
+	if err != nil {
+		return err
+	}
+	if err := v.aside(ctx, key, strings.TrimPrefix(key, bytesPrefix)); err != nil {
+		return err
+	}
+	v.done.Quarantined++
+	return v.s.reclaim(ctx, key)
+}
+
+// unlink takes a blob whose bytes are at key out of a repository.
+func (v *verifier) unlink(ctx context.Context, r *Repository, key string) error {
+	d, err := digestOf(key)
+	if err != nil {
+		return err
+	}
+	for {
+		l, version, err := r.readLink(ctx, d)
+		if errors.Is(err, ErrNotFound) || err == nil && (l.Purged || l.Key != key) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if err := v.s.removeUnchanged(ctx, linkKey(r.name, d), mustJSON(link{Purged: true, Nonce: nonce()}), version); !isLostRace(err) {
+			return err
+		}
+	}
+}
+
+// aside keeps a copy of an object at q/.
+func (v *verifier) aside(ctx context.Context, key, name string) error {
+	o, err := v.s.d.Open(ctx, key)
+	if errors.Is(err, driver.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer o.Close() //nolint:errcheck // it is only read
+	stream, err := v.s.d.Stream(ctx, nonce(), nil)
+	if err != nil {
+		return err
+	}
+	defer stream.Close() //nolint:errcheck // the errors before say more
+	target := quarantineKey(name)
+	stream.Aim(target)
+	if _, err := io.CopyBuffer(onlyWriter{stream}, onlyReader{o}, make([]byte, verifyBuffer)); err != nil {
+		return errors.Join(err, stream.Discard(context.WithoutCancel(ctx)))
+	}
+	return errors.Join(ignoreExist(stream.Commit(ctx, target)), stream.Discard(ctx))
+}
+
+// repository compares a repository's manifests with their digests, and looks whether what they name is there.
+func (v *verifier) repository(ctx context.Context, r *Repository) error {
+	return v.s.each(ctx, manifestPrefix(r.name), func(name string) error {
+		d, err := parseDigestName(name)
+		if err != nil {
+			return err
+		}
+		m, err := r.Manifest(ctx, d)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		v.done.Manifests++
+		switch {
+		case err != nil:
+			return v.corruptManifest(ctx, r, d, err.Error())
+		case d.Algorithm().FromBytes(m.Content) != d:
+			return v.corruptManifest(ctx, r, d, "its content has the digest "+d.Algorithm().FromBytes(m.Content).String())
+		}
+		for _, blob := range newNode(m).blobs {
+			if err := v.reference(ctx, r, d, blob); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// reference looks whether a blob that a manifest names can be read.
+func (v *verifier) reference(ctx context.Context, r *Repository, manifest, blob digest.Digest) error {
+	if !SupportedDigest(blob) {
+		return nil
+	}
+	l, err := r.link(ctx, blob)
+	if errors.Is(err, ErrNotFound) {
+		if _, err := r.Manifest(ctx, blob); err == nil {
+			return nil // an index names manifests
+		}
+		v.found(Problem{Kind: "missing-blob", Repository: r.name, Digest: blob, Detail: fmt.Sprintf("named by the manifest %s", manifest)})
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	info, err := v.s.d.Stat(ctx, l.Key)
+	switch {
+	case errors.Is(err, driver.ErrNotExist):
+		v.found(Problem{Kind: "missing-bytes", Repository: r.name, Digest: blob, Detail: fmt.Sprintf("named by the manifest %s", manifest)})
+		return nil
+	case err != nil:
+		return err
+	case info.Size != l.Size:
+		v.found(Problem{Kind: "corrupt-blob", Repository: r.name, Digest: blob, Detail: fmt.Sprintf("has %d bytes, not %d", info.Size, l.Size)})
+	}
+	return nil
+}
+
+func (v *verifier) corruptManifest(ctx context.Context, r *Repository, d digest.Digest, detail string) error {
+	v.found(Problem{Kind: "corrupt-manifest", Repository: r.name, Digest: d, Detail: detail})
+	if !v.o.Quarantine {
+		return nil
+	}
+	key := manifestKey(r.name, d)
+	if err := v.aside(ctx, key, escape(r.name)+"/"+digestName(d)+"."+strconv.FormatInt(time.Now().Unix(), 10)); err != nil {
+		return err
+	}
+	v.done.Quarantined++
+	if err := v.s.d.Delete(ctx, key); err != nil {
+		return err
+	}
+	return r.leaveCatalog(ctx)
+}

@@ -1,0 +1,109 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"packregistry.dev/server/store/driver"
+)
+
+// damage changes an object behind the store's back.
+func damage(t *testing.T, s *Store, key, content string) {
+	t.Helper()
+	must(t, s.d.Delete(t.Context(), key))
+	must(t, s.d.Create(t.Context(), key, []byte(content), driver.Durable))
+}
+
+func verify(t *testing.T, s *Store, quarantine bool) (Verified, []string) {
+	t.Helper()
+	var problems []string
+	done, err := s.Verify(t.Context(), Verification{Quarantine: quarantine, Found: func(p Problem) {
+		problems = append(problems, fmt.Sprintf("%s %s %s", p.Kind, p.Repository, p.Digest))
+	}})
+	must(t, err)
+	slices.Sort(problems)
+	return done, problems
+}
+
+func TestVerify(t *testing.T) {
+	forEach(t, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		r, other := s.Repository("r"), s.Repository("other")
+		pushImage(t, r, "good", "good", "shared")
+		pushImage(t, other, "too", "shared")
+		bad := pushImage(t, r, "bad", "only here")
+		lost := pushImage(t, r, "lost", "lost")
+		broken := pushImage(t, r, "broken", "good")
+		if done, problems := verify(t, s, false); len(problems) != 0 || done.Blobs != 4 || done.Manifests != 5 || done.Bytes != int64(len("goodsharedonly herelost")) {
+			t.Errorf("a whole store: %+v, %v", done, problems)
+		}
+		shared, gone := digest.FromString("shared"), digest.FromString("lost")
+		damage(t, s, bytesKey(shared, 0), "SHARED")
+		must(t, s.d.Delete(ctx, bytesKey(gone, 0)))
+		damage(t, s, manifestKey("r", broken), "{}\n{}")
+		want := []string{
+			fmt.Sprintf("corrupt-blob  %s", shared),
+			fmt.Sprintf("corrupt-manifest r %s", broken),
+			fmt.Sprintf("missing-bytes r %s", gone),
+		}
+		if _, problems := verify(t, s, false); !slices.Equal(problems, want) {
+			t.Errorf("found\n%s\nwant\n%s", strings.Join(problems, "\n"), strings.Join(want, "\n"))
+		}
+		done, _ := verify(t, s, true)
+		if done.Quarantined != 2 {
+			t.Errorf("quarantined: %+v", done)
+		}
+		// It answers as if it had never been there, in every repository, and is kept aside.
+		for _, repository := range []*Repository{r, other} {
+			if has, err := repository.HasBlob(ctx, shared); has || err != nil {
+				t.Errorf("%s: %v, %v", repository.name, has, err)
+			}
+		}
+		_, err := r.Manifest(ctx, broken)
+		wantErr(t, err, ErrNotFound)
+		names, err := s.d.List(ctx, "q/sha256/"+shared.Encoded()[:2]+"/", "", 10)
+		must(t, err)
+		if len(names) != 1 {
+			t.Errorf("kept aside: %v", names)
+		}
+		// It can be pushed again at once, and stays.
+		for _, repository := range []*Repository{r, other} {
+			_, err := upload(ctx, repository, "shared")
+			must(t, err)
+		}
+		_, err = upload(ctx, r, "lost")
+		must(t, err)
+		pushImage(t, r, "broken", "good")
+		if got := readBlob(t, other, shared); got != "shared" {
+			t.Errorf("pushed again: %q", got)
+		}
+		for range 3 {
+			collect(t, s, Collection{})
+		}
+		if _, problems := verify(t, s, false); len(problems) != 0 {
+			t.Errorf("afterwards: %v", problems)
+		}
+		for _, m := range []digest.Digest{bad, lost} {
+			_, err = r.Manifest(ctx, m)
+			must(t, err)
+		}
+	})
+}
+
+func TestVerifyKeepsToItsRate(t *testing.T) {
+	s, err := Open(t.Context(), drivers["inmemory"](t))
+	must(t, err)
+	_, err = upload(t.Context(), s.Repository("r"), strings.Repeat("x", 4*verifyBuffer))
+	must(t, err)
+	began := time.Now()
+	_, err = s.Verify(t.Context(), Verification{BytesPerSecond: 10 * verifyBuffer})
+	must(t, err)
+	if took := time.Since(began); took < 250*time.Millisecond { // a burst is free, the other three are not
+		t.Errorf("took %s", took)
+	}
+}
