@@ -10,6 +10,7 @@ need nsenter util-linux
 need sysctl procps
 need openssl openssl
 need curl curl
+need skopeo skopeo # one of the clients that are tried
 need gcc gcc # the race detector links with it
 [ ${#missing[@]} -eq 0 ] && exit 0
 if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
