@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"strings"
 	"time"
 
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/store"
+	"packregistry.dev/server/store/distribution"
 	"packregistry.dev/server/store/driver"
 	"packregistry.dev/server/store/driver/filesystem"
 	"packregistry.dev/server/store/driver/inmemory"
@@ -50,6 +54,39 @@ func s3Options(c *config.S3, r config.Redirect) s3.Options {
 	return s3.Options{Bucket: c.Bucket, Region: region, Endpoint: c.Endpoint(), PathStyle: c.PathStyle(), AccessKey: c.AccessKey, SecretKey: c.SecretKey,
 		CAFile: c.CAFile, SkipVerify: c.SkipVerify, Root: c.RootDirectory, Encrypt: c.Encrypt, KMSKeyID: c.KeyID, StorageClass: c.StorageClass,
 		PartSize: int64(c.ChunkSize), Redirect: redirect, RedirectEndpoint: c.RedirectEndpoint, SingleWriter: c.SingleWriter}
+}
+
+// Import takes over what a CNCF distribution registry stored: from a directory, or, where that is not named, from where the
+// configuration's own storage is.
+func Import(ctx context.Context, c *config.Config, directory string, log *slog.Logger) (distribution.Summary, error) {
+	d, err := openDriver(ctx, c.Storage)
+	if err != nil {
+		return distribution.Summary{}, err
+	}
+	var from distribution.Source
+	switch {
+	case directory != "":
+		from, err = distribution.Directory(directory)
+	case c.Storage.Filesystem != nil:
+		from, err = distribution.Directory(c.Storage.Filesystem.RootDirectory)
+	default:
+		from = d
+	}
+	if err != nil {
+		return distribution.Summary{}, err
+	}
+	names, err := from.List(ctx, distribution.Root, "", 1)
+	if err == nil && len(names) == 0 {
+		err = fmt.Errorf("there is no %s: nothing to import", strings.TrimSuffix(distribution.Root, "/"))
+	}
+	if err != nil {
+		return distribution.Summary{}, err
+	}
+	content, err := store.Create(ctx, d)
+	if err != nil {
+		return distribution.Summary{}, err
+	}
+	return distribution.Import(ctx, from, content, func(name string) { log.Info("importing", "repository", name) })
 }
 
 // observed counts a driver's operations.

@@ -63,7 +63,7 @@ Let's Encrypt.`,
 			HiddenDefaultCmd: true,
 		},
 	}
-	root.AddCommand(serveCommand(), configCommand(), collectCommand(), verifyCommand(), versionCommand())
+	root.AddCommand(serveCommand(), configCommand(), collectCommand(), importCommand(), verifyCommand(), versionCommand())
 	return root
 }
 
@@ -242,6 +242,51 @@ from then on, so that it can be pushed again.`,
 	}
 	cmd.Flags().IntVar(&mib, "rate", 0, "read at most so many MiB a second; 0 is as fast as it goes")
 	cmd.Flags().BoolVar(&quarantine, "quarantine", false, "move what is corrupt aside")
+	cmd.Flags().BoolVar(&lenient, "lenient", false, "warn of unknown keys in the file instead of refusing them")
+	return cmd
+}
+
+func importCommand() *cobra.Command {
+	var lenient bool
+	var directory string
+	cmd := &cobra.Command{
+		Use:   "import [FILE]",
+		Short: "Take over what a CNCF distribution registry has stored",
+		Long: `Take over what a CNCF distribution registry has stored (docker/registry/v2): by default where the
+configuration's own storage is, so that the old file and the old volume or bucket can stay as they are.
+It is only read, and can be removed afterwards.
+
+Everything is compared with its digest on the way. What is there already is passed over: an import that
+was interrupted goes on, and one that is repeated brings what came meanwhile. What cannot be taken over
+is told at the end, in a summary as JSON; the exit status is 1 then.`,
+		Example: `  registry import /etc/registry/config.yml
+  registry import --from /var/lib/registry /etc/registry/config.yml`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGTERM, syscall.SIGINT)
+			defer stop()
+			c, warnings, err := config.Load(argument(args), lenient)
+			if err != nil {
+				return err
+			}
+			log := server.NewLogger(cmd.ErrOrStderr(), c.Log)
+			for _, w := range warnings {
+				log.Warn(w)
+			}
+			done, err := server.Import(ctx, c, directory, log)
+			if err != nil {
+				return err
+			}
+			if err := json.NewEncoder(cmd.OutOrStdout()).Encode(done); err != nil {
+				return err
+			}
+			if n := len(done.Problems); n > 0 {
+				return fmt.Errorf("%d things could not be taken over", n)
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&directory, "from", "", "directory of the old registry, if it is not that of the configuration")
 	cmd.Flags().BoolVar(&lenient, "lenient", false, "warn of unknown keys in the file instead of refusing them")
 	return cmd
 }

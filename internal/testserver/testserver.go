@@ -77,6 +77,8 @@ func (o *Output) String() string {
 type Process struct {
 	Cmd    *exec.Cmd
 	Output *Output
+	// Stop ends it before the test does.
+	Stop   func()
 	exited chan struct{}
 }
 
@@ -100,15 +102,16 @@ func Exec(t testing.TB, environ []string, program string, args ...string) *Proce
 		cmd.Wait() //nolint:errcheck // how a server ends when it is told to does not matter
 		close(p.exited)
 	}()
-	t.Cleanup(func() {
-		stdin.Close()
+	p.Stop = func() {
+		stdin.Close() //nolint:errcheck // it may be closed
 		select {
 		case <-p.exited:
 		case <-time.After(10 * time.Second):
 			cmd.Process.Kill() //nolint:errcheck // it may be gone
 			<-p.exited
 		}
-	})
+	}
+	t.Cleanup(p.Stop)
 	return p
 }
 

@@ -51,17 +51,33 @@ type Store struct {
 
 const formatVersion = "packregistry/1\n"
 
-// Open opens the store on d, and lays one out where there is none.
+// ErrForeign: another program's store is there.
+var ErrForeign = errors.New("holds what a CNCF distribution registry stored (docker/registry/v2); `registry import` takes that over, " +
+	"and leaves it as it is")
+
+// Open opens the store on d, and lays one out where there is none. It returns ErrForeign where that would hide another
+// program's.
 func Open(ctx context.Context, d driver.Driver) (*Store, error) {
 	s := &Store{d: d, now: time.Now}
 	err := s.Check(ctx)
-	if errors.Is(err, driver.ErrNotExist) {
-		if err := ignoreExist(d.Create(ctx, formatKey, []byte(formatVersion), driver.Durable)); err != nil {
-			return nil, fmt.Errorf("open the store: %w", err)
-		}
-		err = s.Check(ctx)
+	if !errors.Is(err, driver.ErrNotExist) {
+		return s, err
 	}
-	return s, err
+	if foreigner, ok := driver.As[driver.Foreigner](d); ok {
+		if foreign, err := foreigner.Foreign(ctx); foreign || err != nil {
+			return nil, errors.Join(err, fmt.Errorf("the storage %w", ErrForeign))
+		}
+	}
+	return Create(ctx, d)
+}
+
+// Create is Open beside whatever else is there.
+func Create(ctx context.Context, d driver.Driver) (*Store, error) {
+	if err := ignoreExist(d.Create(ctx, formatKey, []byte(formatVersion), driver.Durable)); err != nil {
+		return nil, fmt.Errorf("open the store: %w", err)
+	}
+	s := &Store{d: d, now: time.Now}
+	return s, s.Check(ctx)
 }
 
 // Check reads the store's format: it fails where the storage cannot be read, or holds a layout of another version.

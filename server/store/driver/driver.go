@@ -141,6 +141,12 @@ type Reclaimer interface {
 	Reclaim(ctx context.Context, key string) error
 }
 
+// Foreigner is a driver that can tell another program's store, in the place where its own would be.
+type Foreigner interface {
+	// Foreign says whether the layout of a CNCF distribution registry is there.
+	Foreign(ctx context.Context) (bool, error)
+}
+
 // As finds an ability in a driver, or in what it wraps.
 func As[T any](d Driver) (ability T, ok bool) {
 	for d != nil {

@@ -60,6 +60,15 @@ func NewReadOnly(root string) (*Driver, error) {
 	return d, nil
 }
 
+// Foreign implements driver.Foreigner.
+func (d *Driver) Foreign(context.Context) (bool, error) {
+	_, err := os.Stat(d.path("docker", "registry", "v2"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
 // probe finds out now, with a clear message, what would otherwise fail every push.
 func (d *Driver) probe() error {
 	f, err := os.CreateTemp(d.path("tmp"), "probe-")

@@ -389,6 +389,12 @@ func (d *Driver) list(ctx context.Context, in *awss3.ListObjectsV2Input) (names 
 	return names, aws.ToBool(out.IsTruncated), nil
 }
 
+// Foreign implements driver.Foreigner.
+func (d *Driver) Foreign(ctx context.Context) (bool, error) {
+	names, err := d.List(ctx, "docker/registry/v2/", "", 1)
+	return len(names) > 0, err
+}
+
 // Redirects implements driver.Redirector.
 func (d *Driver) Redirects() bool { return d.presign != nil }
 
