@@ -51,7 +51,7 @@ type Store struct {
 
 const formatVersion = "packregistry/1\n"
 
-// ErrForeign: another program's store is there.
+// ErrForeign says that another program's store is there.
 var ErrForeign = errors.New("holds what a CNCF distribution registry stored (docker/registry/v2); `registry import` takes that over, " +
 	"and leaves it as it is")
 

@@ -241,7 +241,7 @@ func (r *repository) manifest(ctx context.Context, d digest.Digest) error {
 	switch {
 	case errors.Is(err, driver.ErrNotExist):
 		r.skip(d, "its content is gone")
-		return nil
+		return nil //nolint:nilerr // told as a problem; the rest can go on
 	case err != nil:
 		return err
 	case d.Algorithm().FromBytes(text) != d:
@@ -273,7 +273,7 @@ func (r *repository) manifest(ctx context.Context, d digest.Digest) error {
 		case errors.Is(err, driver.ErrNotExist) && len(blob.URLs) > 0: // it lies elsewhere
 		case errors.Is(err, driver.ErrNotExist), errors.Is(err, store.ErrDigestMismatch):
 			r.skip(d, "names the blob %s, which the source lacks or has damaged", blob.Digest)
-			return nil
+			return nil //nolint:nilerr // as above
 		case err != nil:
 			return err
 		default:
