@@ -224,10 +224,11 @@ func (c content) mediaType() string {
 	return ocispec.MediaTypeImageManifest
 }
 
-// skip notes why a manifest is not taken over.
-func (r *repository) skip(d digest.Digest, format string, args ...any) {
+// skip notes why a manifest is not taken over. That is no reason not to go on: it returns nil.
+func (r *repository) skip(d digest.Digest, format string, args ...any) error {
 	r.state[d] = errSkipped
 	r.problem("%s@%s: %s", r.to.Name(), d, fmt.Sprintf(format, args...))
+	return nil
 }
 
 // manifest takes over a manifest, after everything that it names. An error means that the import cannot go on.
@@ -240,16 +241,13 @@ func (r *repository) manifest(ctx context.Context, d digest.Digest) error {
 	var c content
 	switch {
 	case errors.Is(err, driver.ErrNotExist):
-		r.skip(d, "its content is gone")
-		return nil //nolint:nilerr // told as a problem; the rest can go on
+		return r.skip(d, "its content is gone")
 	case err != nil:
 		return err
 	case d.Algorithm().FromBytes(text) != d:
-		r.skip(d, "its content has the digest %s", d.Algorithm().FromBytes(text))
-		return nil
+		return r.skip(d, "its content has the digest %s", d.Algorithm().FromBytes(text))
 	case json.Unmarshal(text, &c) != nil || c.SchemaVersion != 2:
-		r.skip(d, "not a manifest of schema version 2")
-		return nil
+		return r.skip(d, "not a manifest of schema version 2")
 	}
 	p := store.PutManifest{Digest: d, MediaType: c.mediaType(), Content: text}
 	for _, child := range c.Manifests {
@@ -259,8 +257,7 @@ func (r *repository) manifest(ctx context.Context, d digest.Digest) error {
 			}
 		}
 		if state, known := r.state[child.Digest]; !known || state != nil {
-			r.skip(d, "names the manifest %s, which the source lacks", child.Digest)
-			return nil
+			return r.skip(d, "names the manifest %s, which the source lacks", child.Digest)
 		}
 		p.Manifests = append(p.Manifests, child.Digest)
 	}
@@ -272,8 +269,7 @@ func (r *repository) manifest(ctx context.Context, d digest.Digest) error {
 		switch err := r.blob(ctx, blob); {
 		case errors.Is(err, driver.ErrNotExist) && len(blob.URLs) > 0: // it lies elsewhere
 		case errors.Is(err, driver.ErrNotExist), errors.Is(err, store.ErrDigestMismatch):
-			r.skip(d, "names the blob %s, which the source lacks or has damaged", blob.Digest)
-			return nil //nolint:nilerr // as above
+			return r.skip(d, "names the blob %s, which the source lacks or has damaged", blob.Digest)
 		case err != nil:
 			return err
 		default:
