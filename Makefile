@@ -78,7 +78,9 @@ test: prepare lint unit conformance e2e ## Everything that CI checks
 	@hack/summary.sh bin/test/*.json
 
 .PHONY: unit
-unit: ## Unit tests, and the operator's tests against a real API server, with the race detector
+unit: ## Unit tests, and those against real servers and clients (API server, S3, ACME), with the race detector
+	@[ "$$(uname -s)" != Linux ] || hack/prepare.sh tests
+	@for tool in cluster versitygw pebble distribution crane oras helm; do $(TOOL) $$tool >/dev/null; done
 	@mkdir -p bin/test
 	@export KUBEBUILDER_ASSETS=$$($(TOOL) cluster); \
 	CGO_ENABLED=1 $$($(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile bin/test/unit.json -- -race -timeout 15m $$(go list ./... | grep -v /test/e2e)

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the local cluster and the demo need of Debian's packages, where it is missing.
+# Installs what the local cluster and the demo (or, with the word "tests", the tests too) need of Debian's packages, where it
+# is missing.
 set -euo pipefail
 missing=()
 need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
@@ -10,7 +11,7 @@ need nsenter util-linux
 need sysctl procps
 need openssl openssl
 need curl curl
-need skopeo skopeo # one of the clients that are tried
+[ "${1:-}" != tests ] || need skopeo skopeo # one of the clients that the tests try
 need gcc gcc # the race detector links with it
 [ ${#missing[@]} -eq 0 ] && exit 0
 if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then
