@@ -361,7 +361,7 @@ func TestPages(t *testing.T) {
 	}
 	for path, want := range map[string]int{
 		"/v1/_catalog?n=2": 3, "/v2/_catalog?n=2": 3, "/v1/_catalog?n=5": 1, "/v1/_catalog?n=0": 1,
-		"/v1/p0/tags/list?n=1": 6, "/v1/p0/tags/list": 1,
+		"/v1/p0/tags/list?n=1": 8, "/v1/p0/tags/list": 1, "/v2/spectro-packs/archive/p0/tags/list?n=1": 6,
 	} {
 		if got := follow(path); got != want {
 			t.Errorf("%s: %d pages, want %d", path, got, want)

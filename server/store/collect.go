@@ -295,7 +295,7 @@ func (c *collector) links(ctx context.Context, r *Repository) (map[digest.Digest
 	return readAll(ctx, c.s, linkPrefix(r.name), func(ctx context.Context, name string) (digest.Digest, observedLink, error) {
 		d, err := parseDigestName(name)
 		if err != nil {
-			return "", observedLink{}, err
+			return "", observedLink{}, ErrNotFound // not of this store; a server's own temporary name, perhaps
 		}
 		l, version, err := r.readLink(ctx, d)
 		return d, observedLink{l, version}, err
@@ -313,7 +313,7 @@ func (c *collector) manifests(ctx context.Context, r *Repository) (map[digest.Di
 	return readAll(ctx, c.s, manifestPrefix(r.name), func(ctx context.Context, name string) (digest.Digest, *node, error) {
 		d, err := parseDigestName(name)
 		if err != nil {
-			return "", nil, err
+			return "", nil, ErrNotFound // as above
 		}
 		m, err := r.Manifest(ctx, d)
 		if err != nil {
@@ -535,6 +535,9 @@ func (c *collector) bytes(ctx context.Context, marks map[string]observedMark) er
 	there := map[string]bool{} // of those that are purged
 	err := c.s.eachBytes(ctx, bytesPrefix, func(name string) error {
 		key := bytesPrefix + name
+		if _, err := digestOf(key); err != nil {
+			return nil //nolint:nilerr // not of this store, and not ours to remove
+		}
 		m := marks[key]
 		if m.purged() {
 			there[key] = true

@@ -71,7 +71,10 @@ func parseDigestName(s string) (digest.Digest, error) {
 		return "", fmt.Errorf("%q is no digest's name", s)
 	}
 	d := digest.NewDigestFromEncoded(digest.Algorithm(algorithm), hex)
-	return d, d.Validate()
+	if err := d.Validate(); err != nil {
+		return "", fmt.Errorf("%q is no digest's name: %w", s, err)
+	}
+	return d, nil
 }
 
 const catalogPrefix = "c/"

@@ -155,7 +155,7 @@ func (r *Repository) createManifest(ctx context.Context, d digest.Digest, h head
 		}
 		m, err := r.readManifest(ctx, d)
 		if err == nil && m.header.Purged {
-			err = r.replaceHeader(ctx, m, h)
+			err = r.s.d.Replace(ctx, manifestKey(r.name, d), h.record(content), m.version)
 			if err == nil {
 				return nil
 			}
@@ -259,8 +259,11 @@ func (r *Repository) sweepTags(ctx context.Context, m *Manifest) error {
 		}
 		if err == nil && t.Digest == m.Digest {
 			err := r.s.d.DeleteUnchanged(ctx, tagKey(r.name, tag), version)
-			// Without conditions it stays in name only: its manifest is gone, or has another incarnation.
-			if err != nil && !errors.Is(err, driver.ErrChanged) && !errors.Is(err, errors.ErrUnsupported) {
+			if errors.Is(err, errors.ErrUnsupported) {
+				// A tag is listed by its name alone, so it must go. Whoever moves it in this very moment can lose it.
+				err = r.s.d.Delete(ctx, tagKey(r.name, tag))
+			}
+			if err != nil && !errors.Is(err, driver.ErrChanged) {
 				return err
 			}
 		}
@@ -284,9 +287,28 @@ func (r *Repository) leaveCatalog(ctx context.Context) error {
 	return ignoreExist(r.s.d.Create(ctx, catalogKey(r.name), nil, driver.Durable))
 }
 
+// empty says whether the repository holds no manifest. What stands for a deleted one counts for none.
 func (r *Repository) empty(ctx context.Context) (bool, error) {
-	names, err := r.s.d.List(ctx, manifestPrefix(r.name), "", 1)
-	return len(names) == 0, err
+	const few = 10
+	after := ""
+	for {
+		names, err := r.s.d.List(ctx, manifestPrefix(r.name), after, few)
+		if err != nil || len(names) == 0 {
+			return err == nil, err
+		}
+		for _, name := range names {
+			after = name
+			d, err := parseDigestName(name)
+			if err != nil {
+				continue // not of this store
+			}
+			if _, err := r.Manifest(ctx, d); err == nil {
+				return false, nil
+			} else if !errors.Is(err, ErrNotFound) {
+				return false, err
+			}
+		}
+	}
 }
 
 // Exists says whether the repository holds a manifest.
@@ -311,7 +333,7 @@ func (r *Repository) Referrers(ctx context.Context, subject, after digest.Digest
 	for i, name := range names {
 		d, err := parseDigestName(name)
 		if err != nil {
-			return nil, "", err
+			continue // not of this store
 		}
 		if i == limit-1 {
 			next = d

@@ -29,7 +29,7 @@ type Verification struct {
 // Problem is something that is not as it should be.
 type Problem struct {
 	// Kind is corrupt-blob, corrupt-manifest, missing-bytes (a blob without its content), missing-blob (a manifest that
-	// names what its repository lacks).
+	// names what its repository lacks), foreign-object (a name that is none of this store's).
 	Kind       string        `json:"kind"`
 	Repository string        `json:"repository,omitempty"`
 	Digest     digest.Digest `json:"digest"`
@@ -99,7 +99,8 @@ func digestOf(bytesKey string) (digest.Digest, error) {
 func (v *verifier) bytes(ctx context.Context, key string) error {
 	want, err := digestOf(key)
 	if err != nil {
-		return err
+		v.found(Problem{Kind: "foreign-object", Detail: err.Error()})
+		return nil //nolint:nilerr // told as a problem
 	}
 	o, err := v.s.d.Open(ctx, key)
 	if errors.Is(err, driver.ErrNotExist) {
@@ -229,7 +230,8 @@ func (v *verifier) repository(ctx context.Context, r *Repository) error {
 	return v.s.each(ctx, manifestPrefix(r.name), func(name string) error {
 		d, err := parseDigestName(name)
 		if err != nil {
-			return err
+			v.found(Problem{Kind: "foreign-object", Repository: r.name, Detail: err.Error()})
+			return nil //nolint:nilerr // told as a problem
 		}
 		m, err := r.Manifest(ctx, d)
 		if errors.Is(err, ErrNotFound) {

@@ -232,8 +232,11 @@ func (d *Driver) probe(ctx context.Context) error {
 		if err == nil || statusOf(err) == http.StatusNotImplemented {
 			err = errUnconditional
 		}
-		if errors.Is(err, driver.ErrChanged) {
+		if errors.Is(err, driver.ErrChanged) && d.o.Endpoint == "" {
 			return d.probeDelete(ctx)
+		}
+		if errors.Is(err, driver.ErrChanged) {
+			return nil // see conditionalDelete
 		}
 	}
 	if errors.Is(err, errUnconditional) && d.o.SingleWriter {

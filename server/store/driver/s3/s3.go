@@ -47,7 +47,8 @@ type Driver struct {
 	o       Options
 	// prefix is empty or ends in "/".
 	prefix string
-	// conditionalDelete says that the endpoint deletes on a condition.
+	// conditionalDelete says that the endpoint deletes on a condition, and does so in one piece. Only AWS is believed:
+	// other servers were seen to compare first and delete whatever is there after.
 	conditionalDelete bool
 	// alone holds the locks that stand in for conditional writes where the endpoint has none.
 	alone *locks

@@ -205,6 +205,31 @@ func TestAServerWithoutConditionalWrites(t *testing.T) {
 	})
 }
 
+// (Only AWS is asked to delete on a condition; the calls are the same.)
+func TestDeleteOnACondition(t *testing.T) {
+	s := testserver.StartS3(t)
+	d := open(t, options(s, s.Bucket(t)))
+	ctx := t.Context()
+	if err := d.DeleteUnchanged(ctx, "x", `"1"`); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("another server is believed: %v", err)
+	}
+	must(t, d.probeDelete(ctx))
+	must(t, d.Create(ctx, "x", []byte("one"), driver.Durable))
+	_, one, err := d.Read(ctx, "x")
+	must(t, err)
+	must(t, d.Replace(ctx, "x", []byte("two"), one))
+	if err := d.DeleteUnchanged(ctx, "x", one); !errors.Is(err, driver.ErrChanged) {
+		t.Errorf("%v", err)
+	}
+	_, two, err := d.Read(ctx, "x")
+	must(t, err)
+	must(t, d.DeleteUnchanged(ctx, "x", two))
+	must(t, d.DeleteUnchanged(ctx, "x", two))
+	if left := keys(t, d, ""); !slices.Equal(left, []string{probeKey}) {
+		t.Errorf("left: %v", left)
+	}
+}
+
 // keys lists everything in the bucket.
 func keys(t *testing.T, d *Driver, prefix string) []string {
 	t.Helper()
