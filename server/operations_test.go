@@ -271,7 +271,7 @@ func TestDebugAddress(t *testing.T) {
 	for _, pprof := range []bool{false, true} {
 		debug := testserver.FreeAddr(t)
 		dir := t.TempDir()
-		newCertificate(t, dir, "packs.example.com")
+		testserver.Certificate(t, dir, "tls.crt", "tls.key", "packs.example.com")
 		run(t, fmt.Sprintf("http: {addr: '127.0.0.1:0', tls: {certificate: %[3]s/tls.crt, key: %[3]s/tls.key}, debug: {addr: %[1]q, prometheus: {enabled: true}, pprof: {enabled: %[2]v}}}\n", debug, pprof, dir))
 		get := func(path string) (int, string) {
 			r, err := http.Get("http://" + debug + path) //nolint:noctx // a server of ours

@@ -3,18 +3,12 @@ package server
 import (
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -34,6 +28,7 @@ import (
 	"oras.land/oras-go/v2/registry/remote"
 
 	"packregistry.dev/internal/testpack"
+	"packregistry.dev/internal/testserver"
 	"packregistry.dev/pack"
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
@@ -471,36 +466,6 @@ func TestOrasClient(t *testing.T) {
 }
 
 // newCertificate writes a certificate for localhost and returns its pool.
-func newCertificate(t *testing.T, dir, commonName string) *x509.CertPool {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: commonName},
-		DNSNames: []string{"localhost"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalECPrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, block := range map[string]*pem.Block{"tls.crt": {Type: "CERTIFICATE", Bytes: der}, "tls.key": {Type: "EC PRIVATE KEY", Bytes: keyDER}} {
-		if err := os.WriteFile(filepath.Join(dir, name), pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	pool := x509.NewCertPool()
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	pool.AddCert(certificate)
-	return pool
-}
-
 // lockedLog is a log that can be read while it is written.
 type lockedLog struct {
 	mu   sync.Mutex
@@ -560,7 +525,7 @@ func runConfig(t *testing.T, text string) (address string, log *lockedLog, stop 
 
 func TestCertificateIsReloadedWithoutDroppingConnections(t *testing.T) {
 	dir := t.TempDir()
-	first := newCertificate(t, dir, "first")
+	first := testserver.Certificate(t, dir, "tls.crt", "tls.key", "localhost", "first")
 	address, log, _ := run(t, fmt.Sprintf("http: {addr: 'localhost:0', tls: {certificate: %[1]s/tls.crt, key: %[1]s/tls.key}}", dir))
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
@@ -583,7 +548,7 @@ func TestCertificateIsReloadedWithoutDroppingConnections(t *testing.T) {
 	if err := get(standing); err != nil {
 		t.Fatal(err)
 	}
-	second := newCertificate(t, dir, "second")
+	second := testserver.Certificate(t, dir, "tls.crt", "tls.key", "localhost", "second")
 	deadline := time.Now().Add(10 * time.Second)
 	for get(client(second)) != nil {
 		if time.Now().After(deadline) {

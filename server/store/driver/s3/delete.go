@@ -1,0 +1,76 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"packregistry.dev/server/store/driver"
+)
+
+// Delete implements driver.Driver.
+func (d *Driver) Delete(ctx context.Context, key string) error { return d.delete(ctx, key, nil) }
+
+// DeleteUnchanged implements driver.Driver.
+func (d *Driver) DeleteUnchanged(ctx context.Context, key string, old driver.Version) error {
+	if !d.conditionalDelete {
+		return fmt.Errorf("%s: deleting on a condition: %w", key, errors.ErrUnsupported)
+	}
+	if d.alone != nil {
+		unlock := d.alone.lock(key)
+		defer unlock()
+		if err := d.compare(ctx, key, old); err != nil && !errors.Is(err, driver.ErrNotExist) {
+			return err
+		}
+		return d.delete(ctx, key, nil)
+	}
+	err := d.delete(ctx, key, aws.String(string(old)))
+	if refused(err) {
+		return fmt.Errorf("%s: %w", key, driver.ErrChanged)
+	}
+	return err
+}
+
+func (d *Driver) delete(ctx context.Context, key string, version *string) error {
+	full, err := d.key(key)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	_, err = d.client.DeleteObject(ctx, &awss3.DeleteObjectInput{Bucket: &d.o.Bucket, Key: full, IfMatch: version})
+	if absent(err) {
+		return nil
+	}
+	return translate(key, err)
+}
+
+// Reclaim implements driver.Reclaimer: it removes an object and, where that is a pointer, its segments.
+func (d *Driver) Reclaim(ctx context.Context, key string) error {
+	o, err := d.open(ctx, key)
+	if errors.Is(err, driver.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	segments := o.segments
+	o.drop()
+	// The pointer goes last: as long as it is there, what a crash left is found by it.
+	for _, s := range segments {
+		id, isSegment := segmentOf(s.Key)
+		if !isSegment {
+			continue // the object is its own only segment
+		}
+		if err := d.Delete(ctx, s.Key); err != nil {
+			return err
+		}
+		if err := d.Delete(ctx, verdictKey(id)); err != nil {
+			return err
+		}
+	}
+	return d.Delete(ctx, key)
+}
