@@ -32,7 +32,7 @@ func (r *Repository) readLink(ctx context.Context, d digest.Digest) (link, drive
 	}
 	var l link
 	if err := json.Unmarshal(data, &l); err != nil {
-		return link{}, "", fmt.Errorf("blob %s: damaged link: %w", d, err)
+		return link{}, "", fmt.Errorf("link of blob %s in %s: %w: %w", d, r.name, ErrDamaged, err)
 	}
 	return l, version, nil
 }

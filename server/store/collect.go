@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"hash/maphash"
 	"strings"
 	"sync"
@@ -81,11 +82,18 @@ func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
 		return c.done, err
 	}
 	seen := map[string]bool{}
+	var damaged error
 	err = s.each(ctx, repositoriesPrefix, func(name string) error {
 		c.done.Repositories++
 		name = strings.TrimSuffix(name, "/")
 		seen[name] = true
-		return c.repository(ctx, s.Repository(unescape(name)))
+		err := c.repository(ctx, s.Repository(unescape(name)))
+		if errors.Is(err, ErrDamaged) {
+			// Nobody knows what that repository refers to: it stays as it is, and so do all bytes. The others go on.
+			damaged = errors.Join(damaged, err)
+			return nil
+		}
+		return err
 	})
 	if err != nil {
 		return c.done, err
@@ -99,6 +107,9 @@ func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
 	})
 	if err != nil {
 		return c.done, err
+	}
+	if damaged != nil {
+		return c.done, fmt.Errorf("no bytes were removed, since some of what refers to them cannot be read (see registry verify): %w", damaged)
 	}
 	return c.done, c.bytes(ctx, marks)
 }

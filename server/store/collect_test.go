@@ -197,6 +197,36 @@ func TestEverythingGoes(t *testing.T) {
 	})
 }
 
+// One record that cannot be read stops neither the collection of other repositories nor costs any bytes.
+func TestDamageDoesNotSpread(t *testing.T) {
+	forEach(t, func(t *testing.T, s *Store) {
+		ctx := t.Context()
+		bad, good := s.Repository("bad"), s.Repository("good")
+		broken := pushImage(t, bad, "v1", "precious")
+		_, err := upload(ctx, good, "garbage")
+		must(t, err)
+		damage(t, s, manifestKey("bad", broken), "no header")
+		var total Collected
+		for range 4 {
+			done, err := s.Collect(ctx, Collection{})
+			wantErr(t, err, ErrDamaged)
+			total.Links += done.Links
+			total.Blobs += done.Blobs
+		}
+		if total.Links != 1 || total.Blobs != 0 {
+			t.Errorf("removed %+v", total)
+		}
+		if got := readBlob(t, bad, digest.FromString("precious")); got != "precious" {
+			t.Errorf("%q", got)
+		}
+		if _, err := s.Verify(ctx, Verification{Quarantine: true}); err != nil {
+			t.Fatal(err)
+		}
+		_, err = s.Collect(ctx, Collection{})
+		must(t, err)
+	})
+}
+
 func TestOneOfSeveralCollects(t *testing.T) {
 	forEach(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()

@@ -86,10 +86,10 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest) (*Manife
 	line, content, ok := bytes.Cut(data, []byte("\n"))
 	m := &Manifest{Digest: d, Content: content, version: version}
 	if !ok {
-		return nil, fmt.Errorf("manifest %s: damaged: no header", d)
+		return nil, fmt.Errorf("manifest %s in %s: %w: no header", d, r.name, ErrDamaged)
 	}
 	if err := json.Unmarshal(line, &m.header); err != nil {
-		return nil, fmt.Errorf("manifest %s: damaged header: %w", d, err)
+		return nil, fmt.Errorf("header of manifest %s in %s: %w: %w", d, r.name, ErrDamaged, err)
 	}
 	m.MediaType, m.Pushed, m.By, m.Files = m.header.MediaType, m.header.Time, m.header.By, m.header.Files
 	return m, nil

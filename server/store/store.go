@@ -30,6 +30,8 @@ var (
 	ErrDigestMismatch = errors.New("the content has another digest")
 	// ErrOutOfOrder: a chunk does not begin where the upload stands, or another writer was faster.
 	ErrOutOfOrder = errors.New("the upload stands elsewhere")
+	// ErrDamaged: a record cannot be read; Verify tells which ones.
+	ErrDamaged = errors.New("damaged record")
 	// ErrTryAgain: what was sent must be sent once more; nothing is wrong with it.
 	ErrTryAgain = errors.New("send it again")
 	// ErrTagExists: the tag names another manifest, and may not be moved.

@@ -29,7 +29,7 @@ func (r *Repository) tag(ctx context.Context, tag string) (tagRecord, driver.Ver
 	}
 	var t tagRecord
 	if err := json.Unmarshal(data, &t); err != nil {
-		return tagRecord{}, "", fmt.Errorf("tag %s: damaged: %w", tag, err)
+		return tagRecord{}, "", fmt.Errorf("tag %s in %s: %w: %w", tag, r.name, ErrDamaged, err)
 	}
 	return t, version, nil
 }

@@ -28,11 +28,11 @@ type Verification struct {
 
 // Problem is something that is not as it should be.
 type Problem struct {
-	// Kind is corrupt-blob, corrupt-manifest, missing-bytes (a blob without its content), missing-blob (a manifest that
+	// Kind is corrupt-blob, corrupt-manifest, corrupt-link, corrupt-tag, missing-bytes (a blob without its content), missing-blob (a manifest that
 	// names what its repository lacks), foreign-object (a name that is none of this store's).
 	Kind       string        `json:"kind"`
 	Repository string        `json:"repository,omitempty"`
-	Digest     digest.Digest `json:"digest"`
+	Digest     digest.Digest `json:"digest,omitempty"`
 	Detail     string        `json:"detail"`
 }
 
@@ -227,6 +227,24 @@ func (v *verifier) aside(ctx context.Context, key, name string) error {
 
 // repository compares a repository's manifests with their digests, and looks whether what they name is there.
 func (v *verifier) repository(ctx context.Context, r *Repository) error {
+	err := v.s.each(ctx, linkPrefix(r.name), func(name string) error {
+		d, err := parseDigestName(name)
+		if err != nil {
+			return nil //nolint:nilerr // not of this store
+		}
+		_, _, err = r.readLink(ctx, d)
+		return v.record(ctx, r, "corrupt-link", linkKey(r.name, d), d, err)
+	})
+	if err != nil {
+		return err
+	}
+	err = v.s.each(ctx, tagPrefix(r.name), func(tag string) error {
+		_, _, err := r.tag(ctx, tag)
+		return v.record(ctx, r, "corrupt-tag", tagKey(r.name, tag), "", err)
+	})
+	if err != nil {
+		return err
+	}
 	return v.s.each(ctx, manifestPrefix(r.name), func(name string) error {
 		d, err := parseDigestName(name)
 		if err != nil {
@@ -253,12 +271,34 @@ func (v *verifier) repository(ctx context.Context, r *Repository) error {
 	})
 }
 
+// record looks at how the reading of a link or a tag went.
+func (v *verifier) record(ctx context.Context, r *Repository, kind, key string, d digest.Digest, err error) error {
+	if err == nil || errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	v.found(Problem{Kind: kind, Repository: r.name, Digest: d, Detail: err.Error()})
+	if !v.o.Quarantine {
+		return nil
+	}
+	if err := v.aside(ctx, key, key); err != nil {
+		return err
+	}
+	v.done.Quarantined++
+	return v.s.d.Delete(ctx, key)
+}
+
 // reference looks whether a blob that a manifest names can be read.
 func (v *verifier) reference(ctx context.Context, r *Repository, manifest, blob digest.Digest) error {
 	if !SupportedDigest(blob) {
 		return nil
 	}
 	l, err := r.link(ctx, blob)
+	if errors.Is(err, ErrDamaged) {
+		return nil // told already
+	}
 	if errors.Is(err, ErrNotFound) {
 		if _, err := r.Manifest(ctx, blob); err == nil {
 			return nil // an index names manifests

@@ -46,16 +46,21 @@ func TestVerify(t *testing.T) {
 		damage(t, s, bytesKey(shared, 0), "SHARED")
 		must(t, s.d.Delete(ctx, bytesKey(gone, 0)))
 		damage(t, s, manifestKey("r", broken), "{}\n{}")
+		mine := digest.FromString("only here")
+		damage(t, s, linkKey("r", mine), "{")
+		damage(t, s, tagKey("r", "bad"), "{")
 		want := []string{
 			fmt.Sprintf("corrupt-blob  %s", shared),
+			fmt.Sprintf("corrupt-link r %s", mine),
 			fmt.Sprintf("corrupt-manifest r %s", broken),
+			"corrupt-tag r ",
 			fmt.Sprintf("missing-bytes r %s", gone),
 		}
 		if _, problems := verify(t, s, false); !slices.Equal(problems, want) {
 			t.Errorf("found\n%s\nwant\n%s", strings.Join(problems, "\n"), strings.Join(want, "\n"))
 		}
 		done, _ := verify(t, s, true)
-		if done.Quarantined != 2 {
+		if done.Quarantined != 4 {
 			t.Errorf("quarantined: %+v", done)
 		}
 		// It answers as if it had never been there, in every repository, and is kept aside.
@@ -79,6 +84,7 @@ func TestVerify(t *testing.T) {
 		_, err = upload(ctx, r, "lost")
 		must(t, err)
 		pushImage(t, r, "broken", "good")
+		pushImage(t, r, "bad", "only here")
 		if got := readBlob(t, other, shared); got != "shared" {
 			t.Errorf("pushed again: %q", got)
 		}
