@@ -45,6 +45,16 @@ http:
 `, storage, addr, p.DirectoryURL, p.CAFile, more)
 }
 
+func waitForFiles(t *testing.T, paths ...string) {
+	t.Helper()
+	for _, path := range paths {
+		testserver.Eventually(t, path+" is there", time.Minute, func() bool {
+			_, err := os.Stat(path)
+			return err == nil
+		})
+	}
+}
+
 // orders counts what the issuer was asked for.
 func orders(p *testserver.Pebble) int { return strings.Count(p.Process.Output.String(), "order") }
 
@@ -86,6 +96,8 @@ func TestLetsEncrypt(t *testing.T) {
 			if !log.says("has a certificate") {
 				t.Errorf("the log says nothing: %s", log.String())
 			}
+			// A certificate is served a moment before it is kept.
+			waitForFiles(t, filepath.Join(cache, "packs.example.com"), filepath.Join(cache, "mirror.example.com"))
 			if err := stop(); err != nil {
 				t.Fatal(err)
 			}
@@ -116,7 +128,8 @@ func TestLetsEncrypt(t *testing.T) {
 // Two replicas on one store: the second finds what the first obtained, and answers challenges for it.
 func TestReplicasShareCertificates(t *testing.T) {
 	p := testserver.StartPebble(t, 90*24*time.Hour)
-	storage := "{filesystem: {rootdirectory: " + t.TempDir() + "}}"
+	root := t.TempDir()
+	storage := "{filesystem: {rootdirectory: " + root + "}}"
 	first, _, _ := runConfig(t, acmeConfig(p, storage, p.TLSAddr, "cachestorage: true"))
 	var serial string
 	testserver.Eventually(t, "a certificate", time.Minute, func() bool {
@@ -128,6 +141,8 @@ func TestReplicasShareCertificates(t *testing.T) {
 		_, err := handshake(p, first, "mirror.example.com")
 		return err == nil
 	})
+	kept := filepath.Join(root, "objects", "a", "acme-")
+	waitForFiles(t, kept+"packs.example.com", kept+"mirror.example.com")
 	before := orders(p)
 	second, _, _ := runConfig(t, acmeConfig(p, storage, "127.0.0.1:0", "cachestorage: true"))
 	if got, err := handshake(p, second, "packs.example.com"); err != nil || got != serial {
