@@ -562,11 +562,7 @@ func TestCertificateIsReloadedWithoutDroppingConnections(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "tls.key"), []byte("broken"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	for deadline := time.Now().Add(10 * time.Second); !log.says("cannot use the changed certificate"); time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the broken pair was never noticed")
-		}
-	}
+	testserver.Eventually(t, "the broken pair is noticed", 10*time.Second, func() bool { return log.says("cannot use the changed certificate") })
 	if err := get(client(second)); err != nil {
 		t.Errorf("a broken pair took the good one away: %v", err)
 	}

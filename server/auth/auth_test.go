@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"packregistry.dev/internal/testserver"
 )
 
 var home = netip.MustParseAddr("192.0.2.1")
@@ -143,17 +145,6 @@ func TestMissingOrBrokenFileIsAnError(t *testing.T) {
 	}
 }
 
-func eventually(t *testing.T, what string, ok func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !ok() {
-		if time.Now().After(deadline) {
-			t.Fatalf("never: %s", what)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
-}
-
 func TestWatch(t *testing.T) {
 	h, path, _ := open(t, line(t, "ann", "old", 4))
 	ctx, cancel := context.WithCancel(t.Context())
@@ -174,12 +165,12 @@ func TestWatch(t *testing.T) {
 		t.Fatal("the old password does not work")
 	}
 	replace(line(t, "ann", "new", 4))
-	eventually(t, "the new password works", func() bool { return check("new") })
+	testserver.Eventually(t, "the new password works", 10*time.Second, func() bool { return check("new") })
 	if check("old") {
 		t.Error("the old password, remembered, still works")
 	}
 	replace("broken")
-	eventually(t, "the broken file shows", func() bool { return h.Status() != nil })
+	testserver.Eventually(t, "the broken file shows", 10*time.Second, func() bool { return h.Status() != nil })
 	if !check("new") {
 		t.Error("the last good users are gone")
 	}
@@ -187,7 +178,7 @@ func TestWatch(t *testing.T) {
 		t.Fatal(err)
 	}
 	replace(line(t, "ann", "newest", 4))
-	eventually(t, "it is read when it is whole again", func() bool { return check("newest") && h.Status() == nil })
+	testserver.Eventually(t, "it is read when it is whole again", 10*time.Second, func() bool { return check("newest") && h.Status() == nil })
 }
 
 func TestManyUsersLoadFast(t *testing.T) {
