@@ -28,7 +28,7 @@ type Upload struct {
 	// number counts the steps that are finished, and step is the last of them.
 	number int
 	step   step
-	// private says that there is no object of it in the store.
+	// private says that nobody else knows of it.
 	private bool
 }
 
@@ -91,7 +91,7 @@ func firstStep(repository string, started time.Time, a digest.Algorithm) (step, 
 }
 
 // An upload's id says when it began, with which algorithm, and (by a hash) in which repository, so that its beginning
-// costs one write and no read: 10 digits of time, a letter, 16 of the repository, 32 at random.
+// costs neither a write nor a read: 10 digits of time, a letter, 16 of the repository, 32 at random.
 var algorithmLetters = map[digest.Algorithm]string{digest.SHA256: "s", digest.SHA512: "t"}
 
 func uploadID(repository string, started time.Time, a digest.Algorithm) string {
