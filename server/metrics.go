@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -23,6 +24,9 @@ type metrics struct {
 	seconds  *prometheus.HistogramVec
 	received prometheus.Counter
 	sent     prometheus.Counter
+
+	requestSeries   sync.Map // of requestSeries by requestKind
+	operationSeries sync.Map // of operationSeries by name
 
 	storage        *prometheus.CounterVec
 	storageSeconds *prometheus.HistogramVec
@@ -102,13 +106,47 @@ func (m *metrics) reload(what string, err error) {
 
 var knownMethods = []string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"}
 
+// requestKind is the labels of a request, and requestSeries what is counted under them: to find that by its labels takes
+// longer than the counting.
+type requestKind struct {
+	route, method string
+	code          int
+}
+
+type requestSeries struct {
+	requests prometheus.Counter
+	seconds  prometheus.Observer
+}
+
+// operationSeries is the same for an operation on the storage.
+type operationSeries struct {
+	ok      prometheus.Counter
+	seconds prometheus.Observer
+}
+
+// operation finds the series of an operation on the storage.
+func (m *metrics) operation(name string) operationSeries {
+	series, ok := m.operationSeries.Load(name)
+	if !ok {
+		series, _ = m.operationSeries.LoadOrStore(name, operationSeries{m.storage.WithLabelValues(name, "ok"), m.storageSeconds.WithLabelValues(name)})
+	}
+	return series.(operationSeries) //nolint:forcetypeassert // nothing else is put there
+}
+
 func (m *metrics) observe(r *request, w *recorder, received int64, took time.Duration) {
 	method := r.Method
 	if !slices.Contains(knownMethods, method) {
 		method = "other"
 	}
-	m.requests.WithLabelValues(r.route, method, strconv.Itoa(w.code())).Inc()
-	m.seconds.WithLabelValues(r.route, method).Observe(took.Seconds())
+	kind := requestKind{r.route, method, w.code()}
+	series, ok := m.requestSeries.Load(kind)
+	if !ok {
+		series, _ = m.requestSeries.LoadOrStore(kind, requestSeries{
+			m.requests.WithLabelValues(kind.route, kind.method, strconv.Itoa(kind.code)), m.seconds.WithLabelValues(kind.route, kind.method)})
+	}
+	counted := series.(requestSeries) //nolint:forcetypeassert // nothing else is put there
+	counted.requests.Inc()
+	counted.seconds.Observe(took.Seconds())
 	m.received.Add(float64(received))
 	m.sent.Add(float64(w.n))
 }

@@ -10,7 +10,6 @@ import (
 	"math"
 	"net/http"
 	"runtime/debug"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -33,10 +32,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	if hr.ContentLength != 0 {
 		body.progress.move() // a body that nobody reads is waited for too
 	}
-	for name, values := range s.config.HTTP.Headers {
-		w.Header()[name] = slices.Clone([]string(values))
+	h := w.Header()
+	for name, values := range s.headers {
+		h[name] = values
 	}
-	w.Header().Set("X-Request-Id", r.id)
+	h["X-Request-Id"] = []string{r.id}
 	s.metrics.inFlight.Inc()
 	defer func() {
 		s.metrics.inFlight.Dec()
@@ -57,6 +57,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		s.render(recorder, r, err)
 	}
 }
+
+// Values of headers that every answer has. They are shared: who adds to a header gets a slice of its own, since these have
+// no room.
+var (
+	apiVersion     = []string{"registry/2.0"}
+	productVersion = []string{Version}
+)
 
 // route finds the row and runs it, if the caller may.
 func (s *Server) route(w http.ResponseWriter, r *request) error {
@@ -81,8 +88,8 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 		r.repository = s.store.Repository(full)
 	}
 	if row.needs != open {
-		w.Header().Set("Docker-Distribution-Api-Version", "registry/2.0")
-		w.Header().Set("Packregistry-Version", Version)
+		w.Header()["Docker-Distribution-Api-Version"] = apiVersion
+		w.Header()["Packregistry-Version"] = productVersion
 		if err := s.authenticate(w, r); err != nil {
 			return err
 		}

@@ -27,6 +27,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -53,9 +54,11 @@ type Server struct {
 	// combined is where the access log goes in Apache's format, if it does.
 	combined *combinedLog
 	prefix   string
-	metrics  *metrics
-	tracing  *tracing
-	space    *space
+	// headers are those of every answer, by their canonical names.
+	headers map[string][]string
+	metrics *metrics
+	tracing *tracing
+	space   *space
 	// uploads holds a place for each request that brings content.
 	uploads chan struct{}
 
@@ -103,6 +106,10 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	s := &Server{config: c, store: content, users: users, log: log, access: log, prefix: prefix, metrics: m,
 		space:   &space{store: content, log: log},
 		uploads: make(chan struct{}, c.HTTP.Limits.Uploads)}
+	s.headers = make(map[string][]string, len(c.HTTP.Headers))
+	for name, values := range c.HTTP.Headers {
+		s.headers[name] = slices.Clip([]string(values))
+	}
 	if c.Storage.Filesystem != nil {
 		s.space.minFree = uint64(c.Storage.Filesystem.MinFree) //nolint:gosec // never negative
 	}

@@ -99,18 +99,20 @@ type observed struct {
 func (o observed) Unwrap() driver.Driver { return o.Driver }
 
 func (o observed) done(operation string, began time.Time, err error) {
-	result := "ok"
+	series := o.m.operation(operation)
+	series.seconds.Observe(time.Since(began).Seconds())
+	if err == nil {
+		series.ok.Inc()
+		return
+	}
+	result := "error"
 	switch {
-	case err == nil:
 	case errors.Is(err, driver.ErrNotExist):
 		result = "absent"
 	case errors.Is(err, driver.ErrExist), errors.Is(err, driver.ErrChanged), errors.Is(err, driver.ErrBusy):
 		result = "conflict"
-	default:
-		result = "error"
 	}
 	o.m.storage.WithLabelValues(operation, result).Inc()
-	o.m.storageSeconds.WithLabelValues(operation).Observe(time.Since(began).Seconds())
 }
 
 func (o observed) Stat(ctx context.Context, key string) (info driver.Info, err error) {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -91,20 +92,35 @@ func (w *recorder) Write(p []byte) (int, error) {
 
 // Sizes of the pieces that a file is sent in: each has one deadline, so a slow client is given small ones.
 const (
-	minPiece = 64 << 10
+	minPiece = 256 << 10
 	maxPiece = 8 << 20
 )
 
-// ReadFrom keeps the way open by which the kernel sends a file to a socket.
+// buffers are what content that is no file passes through on its way to the socket.
+var buffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
+
+// ReadFrom keeps the way open by which the kernel sends a file to a socket. Content that is no file is written from a
+// buffer: net/http would else send the headers in a packet of their own.
 func (w *recorder) ReadFrom(from io.Reader) (int64, error) {
-	w.status = w.code()
 	limit := int64(-1)
 	if l, ok := from.(*io.LimitedReader); ok {
 		from, limit = l.R, l.N
 	}
-	if f, ok := from.(interface{ OSFile() *os.File }); ok {
-		from = f.OSFile()
+	f, ok := from.(interface{ OSFile() *os.File })
+	if !ok {
+		if limit >= 0 {
+			from = io.LimitReader(from, limit)
+		}
+		buffer := buffers.Get().(*[128 << 10]byte) //nolint:forcetypeassert // nothing else is put there
+		defer buffers.Put(buffer)
+		return io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{from}, buffer[:])
 	}
+	return w.sendFile(f.OSFile(), limit)
+}
+
+// sendFile sends a file, or limit bytes of it where that is not negative.
+func (w *recorder) sendFile(from *os.File, limit int64) (int64, error) {
+	w.status = w.code()
 	var total int64
 	for piece := int64(minPiece); limit < 0 || total < limit; {
 		w.progress.last = time.Time{}

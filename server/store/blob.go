@@ -3,7 +3,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -26,12 +25,13 @@ type link struct {
 }
 
 func (r *Repository) readLink(ctx context.Context, d digest.Digest) (link, driver.Version, error) {
-	data, version, err := r.s.d.Read(ctx, linkKey(r.name, d))
+	key := linkKey(r.name, d)
+	data, version, err := r.s.d.Read(ctx, key)
 	if err != nil {
 		return link{}, "", notFound(err, "blob", d)
 	}
-	var l link
-	if err := json.Unmarshal(data, &l); err != nil {
+	l, err := r.s.links.read(key, version, data, parseJSON[link])
+	if err != nil {
 		return link{}, "", fmt.Errorf("link of blob %s in %s: %w: %w", d, r.name, ErrDamaged, err)
 	}
 	return l, version, nil

@@ -40,23 +40,12 @@ import (
 
 const formatKey = "format"
 
-// maxName is the distribution specification's common limit on a repository's name, and fits a file's name.
-const maxName = 255
-
 var (
-	nameGrammar = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`)
-	tagGrammar  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	idGrammar   = regexp.MustCompile(`^[0-9a-f]{10}[st][0-9a-f]{48}$`)
+	idGrammar = regexp.MustCompile(`^[0-9a-f]{10}[st][0-9a-f]{48}$`)
 
 	escaper   = strings.NewReplacer("-", "!", ".", "-", "/", ".")
 	unescaper = strings.NewReplacer("!", "-", "-", ".", ".", "/")
 )
-
-// ValidName says whether name can be a repository's (distribution specification 1.1, "Pulling manifests").
-func ValidName(name string) bool { return len(name) <= maxName && nameGrammar.MatchString(name) }
-
-// ValidTag says whether tag can be a tag (ibid.).
-func ValidTag(tag string) bool { return tagGrammar.MatchString(tag) }
 
 func escape(name string) string   { return escaper.Replace(name) }
 func unescape(name string) string { return unescaper.Replace(name) }

@@ -79,17 +79,28 @@ func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, 
 }
 
 func (r *Repository) readManifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
-	data, version, err := r.s.d.Read(ctx, manifestKey(r.name, d))
+	key := manifestKey(r.name, d)
+	data, version, err := r.s.d.Read(ctx, key)
 	if err != nil {
 		return nil, notFound(err, "manifest", d)
 	}
-	line, content, ok := bytes.Cut(data, []byte("\n"))
-	m := &Manifest{Digest: d, Content: content, version: version}
-	if !ok {
-		return nil, fmt.Errorf("manifest %s in %s: %w: no header", d, r.name, ErrDamaged)
+	m, err := r.s.manifests.read(key, version, data, parseManifest)
+	if err != nil {
+		return nil, fmt.Errorf("manifest %s in %s: %w: %w", d, r.name, ErrDamaged, err)
 	}
+	m.Digest, m.version = d, version
+	return &m, nil
+}
+
+// parseManifest takes a manifest's object apart.
+func parseManifest(data []byte) (Manifest, error) {
+	line, content, ok := bytes.Cut(data, []byte("\n"))
+	if !ok {
+		return Manifest{}, errors.New("no header")
+	}
+	m := Manifest{Content: content}
 	if err := json.Unmarshal(line, &m.header); err != nil {
-		return nil, fmt.Errorf("header of manifest %s in %s: %w: %w", d, r.name, ErrDamaged, err)
+		return Manifest{}, fmt.Errorf("its header: %w", err)
 	}
 	m.MediaType, m.Pushed, m.By, m.Files = m.header.MediaType, m.header.Time, m.header.By, m.header.Files
 	return m, nil

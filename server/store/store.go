@@ -17,8 +17,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/go-digest"
-
 	"packregistry.dev/server/store/driver"
 )
 
@@ -49,6 +47,14 @@ type Store struct {
 	now func() time.Time
 	// settled are nonces of links whose bytes stay.
 	settled words
+	// manifests, tags and links are records that were taken apart before.
+	manifests records[Manifest]
+	tags      records[tagRecord]
+	links     records[link]
+}
+
+func newStore(d driver.Driver) *Store {
+	return &Store{d: d, now: time.Now, manifests: newRecords[Manifest](), tags: newRecords[tagRecord](), links: newRecords[link]()}
 }
 
 const formatVersion = "packregistry/1\n"
@@ -60,7 +66,7 @@ var ErrForeign = errors.New("holds what a CNCF distribution registry stored (doc
 // Open opens the store on d, and lays one out where there is none. It returns ErrForeign where that would hide another
 // program's.
 func Open(ctx context.Context, d driver.Driver) (*Store, error) {
-	s := &Store{d: d, now: time.Now}
+	s := newStore(d)
 	err := s.Check(ctx)
 	if !errors.Is(err, driver.ErrNotExist) {
 		return s, err
@@ -78,7 +84,7 @@ func Create(ctx context.Context, d driver.Driver) (*Store, error) {
 	if err := ignoreExist(d.Create(ctx, formatKey, []byte(formatVersion), driver.Durable)); err != nil {
 		return nil, fmt.Errorf("open the store: %w", err)
 	}
-	s := &Store{d: d, now: time.Now}
+	s := newStore(d)
 	return s, s.Check(ctx)
 }
 
@@ -163,9 +169,4 @@ func mustJSON(v any) []byte {
 		panic(err)
 	}
 	return data
-}
-
-// SupportedDigest says whether content can be stored under d: sha256 and sha512 can.
-func SupportedDigest(d digest.Digest) bool {
-	return d.Validate() == nil && (d.Algorithm() == digest.SHA256 || d.Algorithm() == digest.SHA512)
 }

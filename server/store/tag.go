@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -23,12 +22,13 @@ type tagRecord struct {
 }
 
 func (r *Repository) tag(ctx context.Context, tag string) (tagRecord, driver.Version, error) {
-	data, version, err := r.s.d.Read(ctx, tagKey(r.name, tag))
+	key := tagKey(r.name, tag)
+	data, version, err := r.s.d.Read(ctx, key)
 	if err != nil {
 		return tagRecord{}, "", notFound(err, "tag", tag)
 	}
-	var t tagRecord
-	if err := json.Unmarshal(data, &t); err != nil {
+	t, err := r.s.tags.read(key, version, data, parseJSON[tagRecord])
+	if err != nil {
 		return tagRecord{}, "", fmt.Errorf("tag %s in %s: %w: %w", tag, r.name, ErrDamaged, err)
 	}
 	return t, version, nil

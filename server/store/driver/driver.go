@@ -62,7 +62,7 @@ type Driver interface {
 	Stat(ctx context.Context, key string) (Info, error)
 	// Open opens an object for reading, or returns ErrNotExist.
 	Open(ctx context.Context, key string) (Object, error)
-	// Read returns a small object whole, and its version.
+	// Read returns a small object whole, and its version. Others may hold the same bytes: nobody changes them.
 	Read(ctx context.Context, key string) ([]byte, Version, error)
 	// Create writes an object where there is none, or returns ErrExist.
 	Create(ctx context.Context, key string, data []byte, d Durability) error

@@ -21,6 +21,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"packregistry.dev/server/store/driver"
@@ -28,7 +29,8 @@ import (
 
 // Driver is a store below one directory.
 type Driver struct {
-	root string
+	root  string
+	cache *cache
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -38,7 +40,7 @@ const staleAfter = 24 * time.Hour
 
 // New opens the store below root, making the directory where there is none, and tries whether it can be written to.
 func New(root string) (*Driver, error) {
-	d := &Driver{root: root}
+	d := &Driver{root: root, cache: newCache()}
 	for _, dir := range []string{"objects", "streams", "tmp", "locks"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("storage directory %s: %w; it must be writable for user %d", root, err, os.Getuid())
@@ -53,7 +55,7 @@ func New(root string) (*Driver, error) {
 
 // NewReadOnly opens a store that is there already, and never writes to it: the volume may be mounted read-only.
 func NewReadOnly(root string) (*Driver, error) {
-	d := &Driver{root: root}
+	d := &Driver{root: root, cache: newCache()}
 	if _, err := os.Stat(d.path("objects")); err != nil {
 		return nil, fmt.Errorf("storage directory %s holds no store: %w", root, err)
 	}
@@ -105,7 +107,7 @@ func (d *Driver) object(key string) (string, error) {
 	if err := driver.CheckKey(key); err != nil {
 		return "", err
 	}
-	return d.path("objects", filepath.FromSlash(key)), nil
+	return d.root + "/objects/" + key, nil
 }
 
 // translate maps the system's errors to the driver's.
@@ -176,14 +178,32 @@ func (d *Driver) Read(_ context.Context, key string) ([]byte, driver.Version, er
 	if err != nil {
 		return nil, "", err
 	}
-	data, err := os.ReadFile(path)
+	if known := d.cache.get(path); known != nil {
+		return known.data, known.version, nil
+	}
+	return d.readFile(path, key)
+}
+
+// readFile reads an object and remembers it.
+func (d *Driver) readFile(path, key string) ([]byte, driver.Version, error) {
+	f, err := os.Open(path)
 	if err != nil {
+		return nil, "", translate(key, err)
+	}
+	data, err := io.ReadAll(f)
+	data = slices.Clip(data) // who appends to it gets a slice of its own
+	if err != nil {
+		f.Close()
 		if isDir(err) {
 			err = fs.ErrNotExist
 		}
 		return nil, "", translate(key, err)
 	}
-	return data, version(data), nil
+	v := version(data)
+	if !d.cache.put(path, f, data, v) {
+		f.Close()
+	}
+	return data, v, nil
 }
 
 func version(data []byte) driver.Version {

@@ -82,7 +82,7 @@ func (d *Driver) Read(_ context.Context, key string) ([]byte, driver.Version, er
 	if err != nil {
 		return nil, "", err
 	}
-	return slices.Clone(o.data), version(o.data), nil
+	return slices.Clip(o.data), version(o.data), nil
 }
 
 func version(data []byte) driver.Version {

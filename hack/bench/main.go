@@ -1,0 +1,159 @@
+// Command bench measures registries as their clients meet them: it starts the registry as a process of its own, talks
+// HTTP to it over loopback, and prints requests per second, latencies, processor time and peak memory.
+//
+//	bench --registry bin/registry                     everything, on every driver
+//	bench --only 'manifest.*tag' --rounds 9           some of it, more often
+//	bench --peer http://127.0.0.1:5000 --peer-pid 42  the same load on another registry in turn, with the ratio
+//
+// Every round runs the same load on each target, one after the other and in alternating order, and the ratio is the
+// median of the rounds' ratios: what else the machine does then counts for both. The load generator takes its share of
+// the machine too, so processor time per request says more of a server than requests per second.
+//
+//	wire.go       a connection that costs the load generator little
+//	target.go     what is measured: the registry as a process, a peer
+//	bare.go       what could not be beaten: a file and a socket, a file and a hash
+//	scenarios.go  the loads
+//	rounds.go     running them and counting
+//	report.go     the table
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+)
+
+type options struct {
+	registry  string
+	versitygw string
+	drivers   []string
+	peer      string
+	peerPID   int
+	only      *regexp.Regexp
+	rounds    int
+	duration  time.Duration
+	quick     bool
+	list      bool
+	dir       string
+}
+
+func parse(args []string) (options, error) {
+	var o options
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	flags.StringVar(&o.registry, "registry", "bin/registry", "the registry's program")
+	flags.StringVar(&o.versitygw, "versitygw", "", "the program of an S3 server, for the driver s3")
+	drivers := flags.String("drivers", "filesystem,s3,inmemory", "storage drivers to measure")
+	flags.StringVar(&o.peer, "peer", "", "URL of another registry that gets the same load in turn")
+	flags.IntVar(&o.peerPID, "peer-pid", 0, "the peer's process, to measure its processor time and memory")
+	only := flags.String("only", "", "measure only the loads whose name matches this expression")
+	flags.IntVar(&o.rounds, "rounds", 3, "how often each load is run; figures are medians")
+	flags.DurationVar(&o.duration, "duration", time.Second, "how long a round of small requests takes")
+	flags.BoolVar(&o.quick, "quick", false, "small sizes and one short round: to see that it works, not to measure")
+	flags.BoolVar(&o.list, "list", false, "print the names of the loads and end")
+	flags.StringVar(&o.dir, "dir", "", "where stores are kept meanwhile (default: a temporary directory)")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("%q: no arguments are taken, only flags", flags.Arg(0))
+	}
+	var err error
+	if o.only, err = regexp.Compile(*only); err != nil {
+		return o, fmt.Errorf("--only: %w", err)
+	}
+	if o.rounds < 1 {
+		return o, fmt.Errorf("--rounds %d: at least 1", o.rounds)
+	}
+	o.drivers = strings.Split(*drivers, ",")
+	if o.quick {
+		o.rounds, o.duration = 1, 50*time.Millisecond
+	}
+	return o, nil
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) == 3 && os.Args[1] == "serve-bare" {
+		exit(serveBare(ctx, os.Args[2]))
+	}
+	o, err := parse(os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		os.Exit(2)
+	}
+	if err == nil {
+		err = run(ctx, o)
+	}
+	exit(err)
+}
+
+func exit(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+	os.Exit(0)
+}
+
+// run measures every load that was asked for.
+func run(ctx context.Context, o options) (err error) {
+	loads, err := selected(o)
+	if err != nil {
+		return err
+	}
+	if o.list {
+		for _, l := range loads {
+			fmt.Println(l)
+		}
+		return nil
+	}
+	dir, err := os.MkdirTemp(o.dir, "packregistry-bench-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	lab := &laboratory{options: o, dir: dir}
+	defer func() { err = errors.Join(err, lab.close()) }()
+	report := newReport(os.Stdout, o)
+	for i, l := range loads {
+		fmt.Fprintf(os.Stderr, "[%d/%d] %s\n", i+1, len(loads), l)
+		results, err := lab.measure(ctx, l)
+		if err != nil {
+			return fmt.Errorf("%s: %w", l, err)
+		}
+		report.add(l, results)
+	}
+	return nil
+}
+
+// selected lists the loads of the drivers and the names that were asked for.
+func selected(o options) ([]load, error) {
+	var list []load
+	for _, name := range o.drivers {
+		switch name {
+		case "filesystem", "inmemory":
+		case "s3":
+			if o.versitygw == "" && !o.list {
+				return nil, errors.New("the driver s3 needs --versitygw; or leave it out with --drivers filesystem,inmemory")
+			}
+		default:
+			return nil, fmt.Errorf("--drivers: %q is none of filesystem, s3, inmemory", name)
+		}
+		for _, l := range loads(o.quick) {
+			if l.driver = name; l.suits() && o.only.MatchString(l.String()) {
+				list = append(list, l)
+			}
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("no load matches --only %s; see --list", o.only)
+	}
+	return list, nil
+}

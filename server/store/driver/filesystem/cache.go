@@ -1,0 +1,98 @@
+package filesystem
+
+import (
+	"os"
+	"sync"
+
+	lru "github.com/hashicorp/golang-lru/v2"
+	"golang.org/x/sys/unix"
+
+	"packregistry.dev/server/store/driver"
+)
+
+// Bounds of the cache: it holds at most so many objects of so many bytes, and one open file for each.
+const (
+	maxCached     = 512
+	maxCachedSize = 8 << 10
+)
+
+// cache remembers the content of small objects, each with its file open. Whether an object is still the one that was read
+// is asked each time, by one fstat: a file never changes once it has its name, and taking that name away, or giving it to
+// another file, changes the number of the file's links and the time of its last change. That costs a quarter of what the
+// way through the directories would.
+type cache struct {
+	entries *lru.Cache[string, *cached]
+}
+
+// cached is a file that was read. It stays open until nobody can find it here any more.
+type cached struct {
+	mu      sync.RWMutex // held while the file is asked, so that it is not closed meanwhile
+	file    *os.File     // nil when closed
+	number  int          // the file's descriptor
+	changed unix.Timespec
+	data    []byte
+	version driver.Version
+}
+
+func newCache() *cache {
+	entries, err := lru.NewWithEvict(maxCached, func(_ string, c *cached) { c.close() })
+	if err != nil {
+		panic(err) // its one reason is a size below one
+	}
+	return &cache{entries}
+}
+
+func (c *cached) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.file.Close() //nolint:errcheck // it was only read
+	c.file = nil
+}
+
+// current says whether the file still has the name under which it was read, and no other.
+func (c *cached) current() bool {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	if c.file == nil {
+		return false
+	}
+	stat, err := fstat(c.number)
+	return err == nil && stat.Nlink == 1 && stat.Ctim == c.changed
+}
+
+func fstat(number int) (stat unix.Stat_t, err error) {
+	err = unix.EINTR
+	for err == unix.EINTR { //nolint:errorlint // a system call's own number
+		err = unix.Fstat(number, &stat)
+	}
+	return stat, err
+}
+
+// get returns the object if it is remembered and still is what its path stands for.
+func (c *cache) get(path string) *cached {
+	entry, ok := c.entries.Get(path)
+	if !ok || !entry.current() {
+		return nil
+	}
+	return entry
+}
+
+// put remembers an object, and takes its open file over. It says whether it did.
+func (c *cache) put(path string, file *os.File, data []byte, version driver.Version) bool {
+	if len(data) > maxCachedSize {
+		return false
+	}
+	// One link, and after that found under the path: so that link is the path, which the file never gets a second time.
+	number := int(file.Fd()) //nolint:gosec // descriptors are small
+	stat, err := fstat(number)
+	if err != nil || stat.Nlink != 1 {
+		return false
+	}
+	var named unix.Stat_t
+	if err := unix.Stat(path, &named); err != nil || named.Ino != stat.Ino || named.Dev != stat.Dev || named.Ctim != stat.Ctim {
+		return false
+	}
+	c.entries.Remove(path) // closes what was there under that name
+	c.entries.Add(path, &cached{file: file, number: number, changed: stat.Ctim, data: data, version: version})
+	return true
+}
