@@ -46,6 +46,9 @@ bin/cluster: $(wildcard hack/cluster/*.go hack/cluster/go.* hack/cluster/bootstr
 	@echo "building cluster"
 	@go build -C hack/cluster -trimpath -o $(CURDIR)/$@ .
 
+bin/bench: $(wildcard hack/bench/*.go) go.mod
+	@go build -trimpath -o $@ ./hack/bench
+
 bin/image: $(wildcard hack/image/*.go hack/image/go.*)
 	@echo "building image"
 	@go build -C hack/image -trimpath -o $(CURDIR)/$@ .
@@ -83,7 +86,7 @@ unit: ## Unit tests, and those against real servers and clients (API server, S3,
 	@for tool in cluster versitygw pebble distribution crane oras helm; do $(TOOL) $$tool >/dev/null; done
 	@mkdir -p bin/test
 	@export KUBEBUILDER_ASSETS=$$($(TOOL) cluster); \
-	CGO_ENABLED=1 $$($(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile bin/test/unit.json -- -race -timeout 15m $$(go list ./... | grep -v /test/e2e)
+	CGO_ENABLED=1 $$($(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile bin/test/unit.json -- -race -timeout 20m -p 3 $$(go list ./... | grep -v /test/e2e)
 	@cd hack/image && $$($(CURDIR)/$(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile $(CURDIR)/bin/test/image.json -- -timeout 10m ./...
 
 .PHONY: conformance
@@ -112,7 +115,11 @@ check-generated: generate
 	@git diff --exit-code --stat -- api config charts || { echo "generated files are stale: run make generate and commit"; exit 1; }
 
 .PHONY: bench
-bench: ## Benchmarks of the server's parts
+bench: bin/registry bin/bench ## The registry under load, beside a peer and beside what could not be beaten (BENCH='--only ...' for some of it)
+	@hack/bench.sh $(BENCH)
+
+.PHONY: bench-parts
+bench-parts: ## Benchmarks of the server's parts
 	@go test -run "^$$" -bench . -benchmem ./server/... ./pack/... ./cmd/registry
 
 .PHONY: fuzz

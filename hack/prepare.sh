@@ -11,7 +11,10 @@ need nsenter util-linux
 need sysctl procps
 need openssl openssl
 need curl curl
-[ "${1:-}" != tests ] || need skopeo skopeo # one of the clients that the tests try
+if [ "${1:-}" = tests ]; then
+  need skopeo skopeo # one of the clients that the tests try
+  need strace strace # counts system calls
+fi
 need gcc gcc # the race detector links with it
 [ ${#missing[@]} -eq 0 ] && exit 0
 if ! command -v apt-get >/dev/null 2>&1 || [ "$(id -u)" != 0 ]; then

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
@@ -147,7 +148,12 @@ func TestLimits(t *testing.T) {
 	base := "http://" + addr
 	var open []net.Conn
 	for range 2 {
-		open = append(open, dial(t, addr, "PATCH "+location(t, base)+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n"))
+		c := dial(t, addr, "PATCH "+location(t, base)+" HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n")
+		// The handler has its place once it asks for the body.
+		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.Contains(line, "100 Continue") {
+			t.Fatalf("%q, %v", line, err)
+		}
+		open = append(open, c)
 	}
 	put := func() *http.Response {
 		r, err := http.Post(base+"/v2/r/blobs/uploads/?digest="+digest.FromString("x").String(), "", strings.NewReader("x")) //nolint:noctx // a server of ours
@@ -157,10 +163,9 @@ func TestLimits(t *testing.T) {
 		r.Body.Close()
 		return r
 	}
-	testserver.Eventually(t, "the third upload is told to come again", 10*time.Second, func() bool {
-		r := put()
-		return r.StatusCode == http.StatusTooManyRequests && r.Header.Get("Retry-After") != ""
-	})
+	if r := put(); r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" {
+		t.Errorf("the third upload is not told to come again: %s", r.Status)
+	}
 	for _, c := range open {
 		io.WriteString(c, "0123456789") //nolint:errcheck // the next line tells
 	}
@@ -215,12 +220,7 @@ func TestPushesStopBeforeTheStorageIsFull(t *testing.T) {
 
 // A volume that is really full: what is in the way fails cleanly, and what fits goes on.
 func TestAFullVolumeFailsCleanly(t *testing.T) {
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=16m"); err != nil {
-		t.Skipf("mounting a small volume needs root on Linux: %v", err)
-	}
-	t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) }) //nolint:errcheck // gone with the machine
-	f, _ := serve(t, "version: 0.1\nstorage: {filesystem: {rootdirectory: "+dir+", minfree: 1}}\n")
+	f, _ := serve(t, "version: 0.1\nstorage: {filesystem: {rootdirectory: "+testserver.SmallVolume(t, 16).Dir+", minfree: 1}}\n")
 	large := strings.Repeat("x", 20<<20)
 	chunked := struct{ io.Reader }{strings.NewReader(large)} // no length, so nobody can tell before
 	path := location(t, f.url)

@@ -340,7 +340,7 @@ func (s *Server) purgeUploads(ctx context.Context, c config.UploadPurging) {
 	ticker := time.NewTicker(time.Duration(c.Interval))
 	defer ticker.Stop()
 	for {
-		n, err := s.store.PurgeUploads(ctx, time.Now().Add(-time.Duration(c.Age)), c.DryRun)
+		n, err := s.store.PurgeUploads(ctx, time.Duration(c.Age), c.DryRun)
 		if err != nil && ctx.Err() == nil {
 			s.log.Error("cannot purge abandoned uploads; trying again later", "error", err)
 		}

@@ -229,7 +229,7 @@ func TestTwoProcessesOnOneBucket(t *testing.T) {
 		var group sync.WaitGroup
 		for i, p := range []*process{a, b} {
 			group.Go(func() {
-				for n := range 50 {
+				for n := range 200 {
 					m := manifestOf(config, fmt.Sprint(i, n))
 					for _, tag := range []string{"latest", fmt.Sprintf("v%d-%d", i, n)} {
 						if r, text, err := p.do("PUT", "/v2/tags/manifests/"+tag, strings.NewReader(m)); err != nil || r.StatusCode != http.StatusCreated {
@@ -241,8 +241,8 @@ func TestTwoProcessesOnOneBucket(t *testing.T) {
 		}
 		group.Wait()
 		_, list := a.want("GET", "/v2/tags/tags/list", nil, 200)
-		if n := strings.Count(string(list), `"v`); n != 100 {
-			t.Errorf("%d tags of 100: %s", n, list)
+		if n := strings.Count(string(list), `"v`); n != 400 {
+			t.Errorf("%d tags of 400: %s", n, list)
 		}
 		_, fromA := a.want("GET", "/v2/tags/manifests/latest", nil, 200)
 		_, fromB := b.want("GET", "/v2/tags/manifests/latest", nil, 200)
@@ -257,6 +257,38 @@ func TestTwoProcessesOnOneBucket(t *testing.T) {
 		b.want("HEAD", "/v2/gone/blobs/"+d.String(), nil, 404)
 		b.pushBlob("gone", "content")
 		a.want("GET", "/v2/gone/blobs/"+d.String(), nil, 200)
+	})
+	t.Run("a blob that was deleted and collected is pushed again at once, through either", func(t *testing.T) {
+		collect := func() string {
+			t.Helper()
+			c := exec.Command(binary(t), "garbage-collect", config)
+			c.Env = append(os.Environ(), "REGISTRY_STORAGE_MAINTENANCE_GARBAGECOLLECTION_GRACE=1ns", "REGISTRY_STORAGE_MAINTENANCE_GARBAGECOLLECTION_KEEPUNTAGGED=1ns")
+			out, err := c.Output()
+			if err != nil {
+				t.Fatalf("%v: %s", err, out)
+			}
+			return string(out)
+		}
+		nothing := regexp.MustCompile(`"condemned":0,.*"links":0,"blobs":0`)
+		for _, again := range []*process{a, b} {
+			content := fmt.Sprint("collected, and pushed to ", again.url)
+			d := a.pushBlob("collected", content)
+			b.want("GET", "/v2/collected/blobs/"+d.String(), nil, 200)
+			a.want("DELETE", "/v2/collected/blobs/"+d.String(), nil, 202)
+			last := ""
+			for i := 0; !nothing.MatchString(last); i++ { // links are condemned and removed, then bytes
+				if last = collect(); i == 10 {
+					t.Fatalf("there is always something to collect: %s", last)
+				}
+			}
+			again.want("HEAD", "/v2/collected/blobs/"+d.String(), nil, 404)
+			again.pushBlob("collected", content)
+			for _, p := range []*process{a, b} {
+				if _, got := p.want("GET", "/v2/collected/blobs/"+d.String(), nil, 200); string(got) != content {
+					t.Errorf("%q", got)
+				}
+			}
+		}
 	})
 	t.Run("one is killed in the middle of an upload", func(t *testing.T) {
 		victim := launch(t, nil, []string{"serve", config}, nil)

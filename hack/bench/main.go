@@ -22,6 +22,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"regexp"
@@ -80,37 +81,37 @@ func parse(args []string) (options, error) {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if len(os.Args) == 3 && os.Args[1] == "serve-bare" {
-		exit(serveBare(ctx, os.Args[2]))
-	}
-	o, err := parse(os.Args[1:])
-	if errors.Is(err, flag.ErrHelp) {
+	err := bench(ctx, os.Args[1:])
+	stop()
+	switch {
+	case errors.Is(err, flag.ErrHelp):
 		os.Exit(2)
-	}
-	if err == nil {
-		err = run(ctx, o)
-	}
-	exit(err)
-}
-
-func exit(err error) {
-	if err != nil {
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
-	os.Exit(0)
+}
+
+func bench(ctx context.Context, args []string) error {
+	if len(args) == 2 && args[0] == "serve-bare" {
+		return serveBare(ctx, args[1])
+	}
+	o, err := parse(args)
+	if err != nil {
+		return err
+	}
+	return run(ctx, o, os.Stdout)
 }
 
 // run measures every load that was asked for.
-func run(ctx context.Context, o options) (err error) {
+func run(ctx context.Context, o options, w io.Writer) (err error) {
 	loads, err := selected(o)
 	if err != nil {
 		return err
 	}
 	if o.list {
 		for _, l := range loads {
-			fmt.Println(l)
+			fmt.Fprintln(w, l)
 		}
 		return nil
 	}
@@ -121,7 +122,7 @@ func run(ctx context.Context, o options) (err error) {
 	defer os.RemoveAll(dir)
 	lab := &laboratory{options: o, dir: dir}
 	defer func() { err = errors.Join(err, lab.close()) }()
-	report := newReport(os.Stdout, o)
+	report := newReport(w, o)
 	for i, l := range loads {
 		fmt.Fprintf(os.Stderr, "[%d/%d] %s\n", i+1, len(loads), l)
 		results, err := lab.measure(ctx, l)

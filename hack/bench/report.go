@@ -8,8 +8,7 @@ import (
 
 // report prints one line for each target of a load as soon as it is known.
 type report struct {
-	w     io.Writer
-	loads int
+	w io.Writer
 }
 
 func newReport(w io.Writer, o options) *report {

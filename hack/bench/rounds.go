@@ -120,13 +120,10 @@ func (l *laboratory) round(ctx context.Context, load load, t *target) (sample, e
 
 // count is how many operations a round has, where it does not go on for a time instead: those that move content.
 func (l load) count() int {
-	switch {
-	case l.kind == "push" || l.kind == "pull":
-		perClient := max(1, int(64*mib/l.size)/l.clients)
-		return l.clients * perClient
-	default:
+	if l.kind != "push" && l.kind != "pull" {
 		return 0
 	}
+	return l.clients * max(1, int(64*mib/l.size)/l.clients)
 }
 
 // runRound lets each client do the operation over and over: count times in all, or for a time.

@@ -130,7 +130,7 @@ func (w *wire) read(method string, keep bool) (answer, error) {
 	if method == "HEAD" {
 		return a, nil
 	}
-	body := io.Reader(io.LimitReader(w.in, length))
+	body := io.LimitReader(w.in, length)
 	if chunked {
 		body = httputil.NewChunkedReader(w.in)
 	}

@@ -273,6 +273,9 @@ state = "$STATE/run/containerd"
 address = "$STATE/run/containerd.sock"
 [plugins.'io.containerd.cri.v1.images'.pinned_images]
 sandbox = "$PAUSE"
+[plugins.'io.containerd.cri.v1.images'.registry]
+# A folder for each registry that the node pulls from, with a hosts.toml that says which CA to trust.
+config_path = "$STATE/certs.d"
 [plugins.'io.containerd.cri.v1.runtime']
 # Without CAP_SYS_RESOURCE a container cannot be given a lower score than our own.
 restrict_oom_score_adj = true

@@ -42,6 +42,8 @@ const (
 	Twice Fault = "twice"
 	// Unimplemented answers as servers do that lack what was asked for.
 	Unimplemented Fault = "501"
+	// Denied answers as servers do where a policy forbids the call.
+	Denied Fault = "403"
 )
 
 // Proxy stands between a client and an S3 server.
@@ -137,6 +139,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	case Unimplemented:
 		p.answer(w, r, http.StatusNotImplemented, "NotImplemented")
+		return
+	case Denied:
+		p.answer(w, r, http.StatusForbidden, "AccessDenied")
 		return
 	case Hang:
 		io.Copy(io.Discard, r.Body) //nolint:errcheck // it may break off

@@ -103,7 +103,14 @@ func (r *Repository) Blob(ctx context.Context, d digest.Digest) (driver.Object, 
 		return nil, err
 	}
 	o, err := r.s.d.Open(ctx, l.Key)
-	return o, notFound(err, "blob", d)
+	if err != nil {
+		return nil, notFound(err, "blob", d)
+	}
+	if size := o.Info().Size; size != l.Size {
+		o.Close() //nolint:errcheck // it was only looked at
+		return nil, fmt.Errorf("blob %s in %s: %w: %d bytes are there, of %d", d, r.name, ErrDamaged, size, l.Size)
+	}
+	return o, nil
 }
 
 // BlobURL returns an address at which a blob of this repository can be read without a credential for a while, or "" where

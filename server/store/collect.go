@@ -138,7 +138,7 @@ func (s *Store) CollectionDue(ctx context.Context, interval time.Duration) (bool
 	case err != nil:
 		return false, err
 	}
-	if json.Unmarshal(data, &last) == nil && now.Sub(last.Began) < interval {
+	if json.Unmarshal(data, &last) == nil && now.Sub(last.Began) < interval && !last.Began.After(now.Add(maxAhead)) {
 		return false, nil
 	}
 	last.Began, last.Nonce = now, nonce()
@@ -180,6 +180,12 @@ func (s *Store) each(ctx context.Context, prefix string, f func(name string) err
 // old says whether something was condemned long enough ago.
 func (c *collector) old(condemned *time.Time, limit time.Duration) bool {
 	return condemned != nil && c.now.Sub(*condemned) >= limit
+}
+
+// misdated says that something was condemned in what is the future by now: the clock was wrong. It is condemned once more,
+// or it would stay as long as the clock was ahead.
+func (c *collector) misdated(condemned *time.Time) bool {
+	return condemned != nil && condemned.After(c.now.Add(maxAhead))
 }
 
 // count notes a change that was made, or would have been.

@@ -82,7 +82,7 @@ func (c *collector) oneBytes(ctx context.Context, key string, m observedMark, na
 		return err
 	case named:
 		return nil
-	case !m.condemned():
+	case !m.condemned(), c.misdated(m.Condemned):
 		next := mark{Nonce: nonce(), Condemned: &c.now}
 		done, err := c.changed(func() error { return c.s.d.Replace(ctx, markKey(key), mustJSON(next), m.version) })
 		if done {

@@ -259,7 +259,7 @@ func (c *collector) manifest(ctx context.Context, r *Repository, m *node, alive,
 		return false, err
 	case alive:
 		return false, nil
-	case condemned == nil:
+	case condemned == nil, c.misdated(condemned):
 		next.Condemned, next.Nonce = &c.now, nonce()
 		done, err := c.changed(func() error { return r.replaceHeader(ctx, m.Manifest, next) })
 		if done {
@@ -299,7 +299,7 @@ func (c *collector) link(ctx context.Context, r *Repository, d digest.Digest, l 
 			c.count(func(d *Collected) { d.Kept++ })
 		}
 	case referenced:
-	case l.Condemned == nil:
+	case l.Condemned == nil, c.misdated(l.Condemned):
 		next.Condemned, next.Nonce = &c.now, nonce()
 		done, err := c.changed(func() error { return c.s.d.Replace(ctx, key, mustJSON(next), l.version) })
 		if err != nil {

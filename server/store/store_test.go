@@ -232,15 +232,15 @@ func TestPurgeUploads(t *testing.T) {
 	forEach(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()
 		r := s.Repository("r")
-		s.now = func() time.Time { return time.Unix(1000, 0) }
+		s.now = func() time.Time { return time.Now().Add(-2 * time.Hour) }
 		old, err := r.NewUpload(digest.SHA256)
 		must(t, err)
 		must(t, old.Append(ctx, strings.NewReader("x")))
-		s.now = func() time.Time { return time.Unix(2000, 0) }
+		s.now = time.Now
 		young, err := r.NewUpload(digest.SHA256)
 		must(t, err)
 		for _, dryRun := range []bool{true, false} {
-			n, err := s.PurgeUploads(ctx, time.Unix(1500, 0), dryRun)
+			n, err := s.PurgeUploads(ctx, time.Hour, dryRun)
 			if n != 1 || err != nil {
 				t.Errorf("purged %d, %v", n, err)
 			}
@@ -250,7 +250,7 @@ func TestPurgeUploads(t *testing.T) {
 		if len(names) != 0 {
 			t.Errorf("left: %v", names)
 		}
-		s.UploadAge = 500 * time.Second
+		s.UploadAge = time.Hour
 		_, err = r.Upload(ctx, old.ID())
 		wantErr(t, err, ErrNotFound)
 		_, err = r.Upload(ctx, young.ID())

@@ -396,10 +396,14 @@ func (s *Store) removeUpload(ctx context.Context, id string) error {
 	}
 }
 
-// PurgeUploads forgets uploads that were begun before the given time, and returns how many those were. With dryRun it
-// only counts.
-func (s *Store) PurgeUploads(ctx context.Context, before time.Time, dryRun bool) (int, error) {
-	count, after := 0, ""
+// PurgeUploads forgets uploads that were begun longer ago than age, by the storage's clock, and returns how many those
+// were. With dryRun it only counts.
+func (s *Store) PurgeUploads(ctx context.Context, age time.Duration, dryRun bool) (int, error) {
+	now, err := s.clock(ctx, dryRun)
+	if err != nil {
+		return 0, err
+	}
+	count, after, before := 0, "", now.Add(-age)
 	for {
 		ids, err := s.d.List(ctx, uploadsPrefix, after, 1000)
 		if err != nil {

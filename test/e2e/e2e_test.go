@@ -166,34 +166,35 @@ func TestUsersChangeWithoutARestart(t *testing.T) {
 	}
 }
 
-func TestTheCertificateChangesWithoutARestart(t *testing.T) {
-	before := identity(t, demoNamespace)
+// serveCertificate waits until the demo's registry serves a certificate, which is put into its Secret, and returns the one before.
+func serveCertificate(t *testing.T, certificate map[string][]byte) (before map[string][]byte) {
+	t.Helper()
 	secret := &corev1.Secret{}
 	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: demoNamespace, Name: "packs-tls"}, secret))
-	old := secret.Data
-	fresh := newCertificate(t, "packs.example.com", "localhost")
-	secret.Data = fresh
+	before, secret.Data = secret.Data, certificate
 	must(t, kube.Update(t.Context(), secret))
-	started := time.Now()
-	serves := func(certificate []byte) error {
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM(certificate)
-		h := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(certificate[corev1.TLSCertKey])
+	h := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	eventually(t, 2*time.Minute, "the certificate is served", func() error {
 		response, err := h.Get("https://" + server() + "/health")
 		if err == nil {
 			response.Body.Close()
 		}
 		return err
-	}
-	eventually(t, 2*time.Minute, "the new certificate is served", func() error { return serves(fresh[corev1.TLSCertKey]) })
+	})
+	return before
+}
+
+func TestTheCertificateChangesWithoutARestart(t *testing.T) {
+	before := identity(t, demoNamespace)
+	started := time.Now()
+	old := serveCertificate(t, newCertificate(t, "packs.example.com", "localhost"))
 	t.Logf("in effect after %s", time.Since(started).Round(time.Millisecond))
 	if after := identity(t, demoNamespace); after != before {
 		t.Errorf("the pod was restarted: %s, was %s", after, before)
 	}
-	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: demoNamespace, Name: "packs-tls"}, secret))
-	secret.Data = old
-	must(t, kube.Update(t.Context(), secret))
-	eventually(t, 2*time.Minute, "the first certificate is served again", func() error { return serves(old[corev1.TLSCertKey]) })
+	serveCertificate(t, old)
 }
 
 func TestADeletedDeploymentComesBack(t *testing.T) {

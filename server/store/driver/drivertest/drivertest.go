@@ -2,6 +2,7 @@
 package drivertest
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	"packregistry.dev/server/store/driver"
 )
@@ -24,7 +26,9 @@ func Run(t *testing.T, open func(t *testing.T) driver.Driver) {
 		"DeleteUnchanged":       testDeleteUnchanged,
 		"Open":                  testOpen,
 		"List":                  testList,
+		"ListOfMany":            testListOfMany,
 		"HostileKeys":           testHostileKeys,
+		"Readers":               testReaders,
 		"Stream":                testStream,
 		"StreamForgets":         testStreamForgets,
 		"StreamHasOneWriter":    testStreamHasOneWriter,
@@ -290,6 +294,78 @@ func testList(t *testing.T, d driver.Driver) {
 	if len(names) != 0 {
 		t.Errorf("a page of none: %v", names)
 	}
+}
+
+// Names enough that no driver gets them in one answer of its storage, in pages of a size that divides nothing.
+func testListOfMany(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	const count, size = 2500, 999
+	var group sync.WaitGroup
+	for w := range 10 {
+		group.Go(func() {
+			for i := w; i < count; i += 10 {
+				key := fmt.Sprintf("l/%05d", i)
+				if i%5 == 0 {
+					key += "/below"
+				}
+				if err := d.Create(ctx, key, nil, driver.Relaxed); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	n := 0
+	for after := ""; ; {
+		page, err := d.List(ctx, "l/", after, size)
+		must(t, err)
+		if len(page) == 0 {
+			break
+		}
+		for _, name := range page {
+			want := fmt.Sprintf("%05d", n)
+			if n%5 == 0 {
+				want += "/"
+			}
+			if name != want {
+				t.Fatalf("name %d is %q, not %q", n, name, want)
+			}
+			n++
+		}
+		after = page[len(page)-1]
+	}
+	if n != count {
+		t.Errorf("%d names, not %d", n, count)
+	}
+}
+
+// Objects are readers and seekers as the standard library's own test asks, whatever pieces they are read and written in.
+func testReaders(t *testing.T, d driver.Driver) {
+	ctx := t.Context()
+	content := []byte("the content of an object, read byte by byte, from here and from there")
+	s, err := d.Stream(ctx, "pieces", nil)
+	must(t, err)
+	if _, err := io.Copy(struct{ io.Writer }{s}, iotest.DataErrReader(iotest.OneByteReader(bytes.NewReader(content)))); err != nil {
+		t.Fatal(err)
+	}
+	must(t, errors.Join(s.Commit(ctx, "o/streamed"), s.Discard(ctx), s.Close()))
+	must(t, d.Create(ctx, "o/created", content, driver.Durable))
+	for _, key := range []string{"o/streamed", "o/created"} {
+		o, err := d.Open(ctx, key)
+		must(t, err)
+		if err := iotest.TestReader(o, content); err != nil {
+			t.Errorf("%s: %v", key, err)
+		}
+		must(t, o.Close())
+	}
+	// A source that breaks off leaves nothing under the key.
+	s, err = d.Stream(ctx, "broken", nil)
+	must(t, err)
+	_, err = io.Copy(struct{ io.Writer }{s}, iotest.TimeoutReader(iotest.OneByteReader(bytes.NewReader(content))))
+	wantErr(t, err, iotest.ErrTimeout)
+	must(t, errors.Join(s.Discard(ctx), s.Close()))
+	_, err = d.Stat(ctx, "o/broken")
+	wantErr(t, err, driver.ErrNotExist)
 }
 
 func testHostileKeys(t *testing.T, d driver.Driver) {

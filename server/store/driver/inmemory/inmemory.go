@@ -7,11 +7,12 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/google/btree"
 
 	"packregistry.dev/server/store/driver"
 )
@@ -20,12 +21,20 @@ import (
 type Driver struct {
 	mu      sync.RWMutex
 	objects map[string]object
+	// keys are those of objects, in order: a page of a list costs what the page costs.
+	keys    *btree.BTreeG[string]
 	streams map[string]*content
 }
 
 type object struct {
 	data    []byte
+	version driver.Version
 	modTime time.Time
+}
+
+func newObject(data []byte) object {
+	sum := sha256.Sum256(data)
+	return object{data, driver.Version(sum[:]), time.Now()}
 }
 
 type content struct {
@@ -37,7 +46,7 @@ var _ driver.Driver = (*Driver)(nil)
 
 // New returns an empty store.
 func New() *Driver {
-	return &Driver{objects: map[string]object{}, streams: map[string]*content{}}
+	return &Driver{objects: map[string]object{}, keys: btree.NewOrderedG[string](64), streams: map[string]*content{}}
 }
 
 func (d *Driver) get(key string) (object, error) {
@@ -82,12 +91,7 @@ func (d *Driver) Read(_ context.Context, key string) ([]byte, driver.Version, er
 	if err != nil {
 		return nil, "", err
 	}
-	return slices.Clip(o.data), version(o.data), nil
-}
-
-func version(data []byte) driver.Version {
-	sum := sha256.Sum256(data)
-	return driver.Version(sum[:])
+	return slices.Clip(o.data), o.version, nil
 }
 
 // Create implements driver.Driver.
@@ -99,12 +103,14 @@ func (d *Driver) Create(_ context.Context, key string, data []byte, _ driver.Dur
 }
 
 func (d *Driver) create(key string, data []byte) error {
+	o := newObject(data)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if _, ok := d.objects[key]; ok {
 		return fmt.Errorf("%s: %w", key, driver.ErrExist)
 	}
-	d.objects[key] = object{data, time.Now()}
+	d.objects[key] = o
+	d.keys.ReplaceOrInsert(key)
 	return nil
 }
 
@@ -119,10 +125,11 @@ func (d *Driver) Replace(_ context.Context, key string, data []byte, old driver.
 	switch {
 	case !ok && old != "":
 		return fmt.Errorf("%s: %w", key, driver.ErrNotExist)
-	case ok && version(current.data) != old:
+	case ok && current.version != old:
 		return fmt.Errorf("%s: %w", key, driver.ErrChanged)
 	}
-	d.objects[key] = object{slices.Clone(data), time.Now()}
+	d.objects[key] = newObject(slices.Clone(data))
+	d.keys.ReplaceOrInsert(key)
 	return nil
 }
 
@@ -133,8 +140,13 @@ func (d *Driver) Delete(_ context.Context, key string) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.objects, key)
+	d.remove(key)
 	return nil
+}
+
+func (d *Driver) remove(key string) {
+	delete(d.objects, key)
+	d.keys.Delete(key)
 }
 
 // DeleteUnchanged implements driver.Driver.
@@ -144,10 +156,10 @@ func (d *Driver) DeleteUnchanged(_ context.Context, key string, old driver.Versi
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if current, ok := d.objects[key]; ok && version(current.data) != old {
+	if current, ok := d.objects[key]; ok && current.version != old {
 		return fmt.Errorf("%s: %w", key, driver.ErrChanged)
 	}
-	delete(d.objects, key)
+	d.remove(key)
 	return nil
 }
 
@@ -156,23 +168,37 @@ func (d *Driver) List(_ context.Context, prefix, after string, limit int) ([]str
 	if err := driver.CheckPrefix(prefix); err != nil {
 		return nil, err
 	}
-	seen := map[string]bool{}
+	var names []string
 	d.mu.RLock()
-	for key := range d.objects {
-		name, ok := strings.CutPrefix(key, prefix)
-		if !ok {
-			continue
+	defer d.mu.RUnlock()
+	for from := prefix + after; len(names) < limit; {
+		name, found := d.next(prefix, from, after)
+		if !found {
+			break
 		}
-		if i := strings.IndexByte(name, '/'); i >= 0 {
-			name = name[:i+1]
-		}
-		if name > after {
-			seen[name] = true
+		names = append(names, name)
+		after, from = name, prefix+name
+		if strings.HasSuffix(name, "/") {
+			from = prefix + name[:len(name)-1] + "0" // "0" comes after "/": past everything below that name
 		}
 	}
-	d.mu.RUnlock()
-	names := slices.Sorted(maps.Keys(seen))
-	return names[:min(limit, len(names))], nil
+	return names, nil
+}
+
+// next returns the first name below prefix that comes after the given one, of keys at or after from.
+func (d *Driver) next(prefix, from, after string) (name string, found bool) {
+	d.keys.AscendGreaterOrEqual(from, func(key string) bool {
+		rest, ok := strings.CutPrefix(key, prefix)
+		if !ok {
+			return false
+		}
+		if i := strings.IndexByte(rest, '/'); i >= 0 {
+			rest = rest[:i+1]
+		}
+		name, found = rest, rest > after
+		return !found
+	})
+	return name, found
 }
 
 // Stream implements driver.Driver. The state is the number of bytes.

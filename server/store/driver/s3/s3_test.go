@@ -48,6 +48,60 @@ func TestDriver(t *testing.T) {
 	drivertest.Run(t, func(t *testing.T) driver.Driver { return open(t, options(s, s.Bucket(t))) })
 }
 
+// The server's own disk is full.
+func TestAFullServer(t *testing.T) {
+	volume := testserver.SmallVolume(t, 24)
+	s := testserver.StartS3In(t, volume.Dir, testserver.FreeAddr(t))
+	o := options(s, s.Bucket(t))
+	o.MaxBackoff = time.Millisecond
+	drivertest.RunFull(t, open(t, o), volume.Fill, volume.Release)
+}
+
+// What a policy forbids is told as that, never as absent: a caller would write over it.
+func TestDenied(t *testing.T) {
+	s := testserver.StartS3(t)
+	p := testserver.StartProxy(t, s.Endpoint)
+	o := options(s, s.Bucket(t))
+	o.Endpoint = p.Endpoint
+	d := open(t, o)
+	ctx := t.Context()
+	must(t, d.Create(ctx, "k", []byte("kept"), driver.Durable))
+	_, version, err := d.Read(ctx, "k")
+	must(t, err)
+	p.Inject(func(*http.Request) testserver.Fault { return testserver.Denied })
+	for name, operation := range map[string]func() error{
+		"read":    func() error { _, _, err := d.Read(ctx, "k"); return err },
+		"stat":    func() error { _, err := d.Stat(ctx, "k"); return err },
+		"open":    func() error { _, err := d.Open(ctx, "k"); return err },
+		"list":    func() error { _, err := d.List(ctx, "l/", "", 10); return err },
+		"create":  func() error { return d.Create(ctx, "new", nil, driver.Durable) },
+		"replace": func() error { return d.Replace(ctx, "k", []byte("x"), version) },
+		"delete":  func() error { return d.Delete(ctx, "k") },
+		"stream": func() error {
+			s, err := d.Stream(ctx, "id", nil)
+			if err != nil {
+				return err
+			}
+			_, err = s.Write(make([]byte, 12<<20))
+			return errors.Join(err, s.Commit(ctx, "b/x"), s.Close())
+		},
+	} {
+		err := operation()
+		if err == nil || errors.Is(err, driver.ErrNotExist) || errors.Is(err, driver.ErrExist) || errors.Is(err, driver.ErrChanged) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil && strings.Contains(err.Error(), s.SecretKey) {
+			t.Errorf("%s: shows the secret key", name)
+		}
+	}
+	p.Inject(func(*http.Request) testserver.Fault { return testserver.None })
+	data, _, err := d.Read(ctx, "k")
+	must(t, err)
+	if string(data) != "kept" {
+		t.Errorf("%q", data)
+	}
+}
+
 // The same suite, while one call in seven goes wrong in one of the ways in which calls do.
 func TestDriverThroughFaults(t *testing.T) {
 	s := testserver.StartS3(t)

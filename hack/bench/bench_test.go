@@ -1,0 +1,97 @@
+package main
+
+import (
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"packregistry.dev/internal/testserver"
+)
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "serve-bare" { // as the bench starts itself
+		main()
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// Every load runs once, small, on each driver, beside a peer and the bare limit.
+func TestEveryLoad(t *testing.T) {
+	registry := filepath.Join(t.TempDir(), "registry")
+	build := exec.Command("go", "build", "-o", registry, "packregistry.dev/cmd/registry")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	addr := testserver.FreeAddr(t)
+	config := filepath.Join(t.TempDir(), "peer.yml")
+	if err := os.WriteFile(config, []byte("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: inmemory\nhttp: {addr: '"+addr+"'}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	testserver.Exec(t, nil, registry, "serve", config)
+	work := t.TempDir()
+	o, err := parse([]string{"--registry", registry, "--versitygw", filepath.Join(testserver.Tool(t, "versitygw"), "versitygw"),
+		"--quick", "--dir", work, "--peer", "http://" + addr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	testserver.Eventually(t, "the peer answers", 10*time.Second, func() bool { return answers(t.Context(), o.peer+"/health") })
+	out, w := io.Pipe()
+	printed := make(chan string)
+	go func() {
+		text, _ := io.ReadAll(out) //nolint:errcheck // a pipe's
+		printed <- string(text)
+	}()
+	err = run(t.Context(), o, w)
+	w.Close()
+	text := <-printed
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	all, err := selected(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, l := range all {
+		if !strings.Contains(text, l.String()) {
+			t.Errorf("the report lacks %s", l)
+		}
+	}
+	// req/s, and the ratio to the peer, of a load that cannot have failed.
+	if !regexp.MustCompile(`(?m)^filesystem: get manifest by tag, 2 clients, auth +packregistry +[1-9]\d*`).MatchString(text) ||
+		!regexp.MustCompile(`(?m)^ +peer +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) || !regexp.MustCompile(`(?m)^ +bare +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) {
+		t.Errorf("no figures in\n%s", text)
+	}
+	if left, err := os.ReadDir(work); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestFlagsThatCannotWork(t *testing.T) {
+	for args, want := range map[string]string{
+		"--only (":       "--only",
+		"--drivers tape": `"tape" is none of`,
+		"--drivers s3":   "--versitygw",
+		"--only nothing-of-this --drivers inmemory": "no load matches",
+		"--rounds 0": "--rounds 0",
+		"loads":      "no arguments",
+		"--registry /nowhere --only 1.MiB --drivers inmemory": "nowhere",
+	} {
+		o, err := parse(strings.Fields(args))
+		if err == nil {
+			err = run(t.Context(), o, io.Discard)
+		}
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %s", args, err, want)
+		}
+	}
+	if _, err := dial(t.Context(), "https://127.0.0.1:1", false); err == nil || !strings.Contains(err.Error(), "only http") {
+		t.Error(err)
+	}
+}

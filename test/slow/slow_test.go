@@ -1,0 +1,62 @@
+// Package slow holds what takes its time: in CI the whole of it, elsewhere a shorter version.
+package slow
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"packregistry.dev/server"
+	"packregistry.dev/server/config"
+)
+
+// A push that takes ten minutes at a trickle succeeds, with every limit as it is by default.
+func TestAPushAtATrickle(t *testing.T) {
+	takes := 10 * time.Minute
+	if os.Getenv("CI") == "" {
+		takes = 10 * time.Second
+	}
+	t.Logf("pushing for %s (ten minutes where CI is set)", takes)
+	c, _, err := config.Parse([]byte("version: 0.1\nstorage: {filesystem: {rootdirectory: "+t.TempDir()+"}}\nhttp: {addr: '127.0.0.1:0'}\n"), config.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, err := server.Open(t.Context(), c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	addr, ended := make(chan string, 1), make(chan error, 1)
+	go func() { ended <- s.Run(ctx, func(a net.Addr) { addr <- a.String() }) }()
+	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", <-addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const every = 500 * time.Millisecond
+	content := strings.Repeat("x", int(takes/every))
+	fmt.Fprintf(conn, "POST /v2/r/blobs/uploads/?digest=%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", digest.FromString(content), len(content)) //nolint:errcheck // the write below tells
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for i := range content {
+		<-tick.C
+		if _, err := io.WriteString(conn, content[i:i+1]); err != nil {
+			t.Fatalf("after %d bytes: %v", i, err)
+		}
+	}
+	if answer, err := io.ReadAll(conn); err != nil || !strings.Contains(string(answer), " 201 Created") {
+		t.Errorf("answered %q, %v", answer, err)
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
