@@ -409,16 +409,17 @@ func TestAPIWhatIsNotBuiltIsStalledByName(t *testing.T) {
 	needAPI(t)
 	namespace := newNamespace(t)
 	startOperator(t, namespace)
-	u := registryWith(t, namespace, "packs", "{ingress: {}, storage: {persistentVolumeClaim: null, s3: {bucket: packs}}}")
+	u := registryWith(t, namespace, "packs", "{ingress: {}, monitoring: {serviceMonitor: true}}")
 	must(t, api.Create(t.Context(), u))
 	r := &v1alpha1.PackRegistry{ObjectMeta: metav1.ObjectMeta{Name: "packs", Namespace: namespace}}
-	wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonNotSupported, "spec.storage.s3", "spec.ingress")
+	wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonNotSupported, "spec.monitoring", "spec.ingress")
 	wantKstatus(t, r, status.FailedStatus)
 	if err := api.Get(t.Context(), client.ObjectKeyFromObject(r), &appsv1.Deployment{}); !apierrors.IsNotFound(err) {
 		t.Errorf("something was made all the same: %v", err)
 	}
-	// It goes on once the fields are gone. (The storage's kind cannot be changed, so another one is made.)
-	must(t, api.Delete(t.Context(), u))
+	// It goes on once the fields are gone.
+	must(t, api.Patch(t.Context(), u, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"ingress":null,"monitoring":null}}`))))
+	get(t, namespace, "packs", &corev1.Service{})
 }
 
 func TestAPIMissingSecretsAreToldAndWaitedFor(t *testing.T) {

@@ -1,8 +1,10 @@
 package controllers
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -35,6 +37,51 @@ func soon(leaf *x509.Certificate) time.Time {
 	return leaf.NotAfter.Add(-min(7*24*time.Hour, leaf.NotAfter.Sub(leaf.NotBefore)/10))
 }
 
+// Waits between looks at a pod that obtains its certificate itself: while it has none, and when it has.
+const (
+	servedPoll = 5 * time.Second
+	servedLook = time.Hour
+)
+
+// judgeServed looks at the certificate that a pod has obtained and serves.
+func judgeServed(o *observed) certificateState {
+	if o.served == nil {
+		why := "not asked yet"
+		if o.servedErr != nil {
+			why = clip(o.servedErr.Error())
+		}
+		return certificateState{reason: v1alpha1.ReasonNotIssued, nextLook: o.now.Add(servedPoll),
+			message: fmt.Sprintf("no certificate for %s was obtained yet (%s); its name must lead here from the ACME server, on port 443 or 80", o.registry.Spec.Hosts[0], why)}
+	}
+	state := judgeLeaf(o.served, o.registry.Spec.Hosts[:1], o.now)
+	state.nextLook = earlier(o.now.Add(servedLook), state.nextLook)
+	if !state.ok() {
+		state.nextLook = o.now.Add(servedPoll)
+	}
+	return state
+}
+
+// AskCertificate asks the server at an address for the certificate that it shows to clients of host. What it shows is
+// only looked at, so whether it is to be trusted does not matter.
+func AskCertificate(ctx context.Context, addr, host string) (*x509.Certificate, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	dialer := &tls.Dialer{Config: &tls.Config{ServerName: host, InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}} //nolint:gosec // see above
+	conn, err := dialer.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	peers := conn.(*tls.Conn).ConnectionState().PeerCertificates //nolint:forcetypeassert // what this dialer dials
+	if len(peers) == 0 {
+		return nil, errors.New("it showed none")
+	}
+	return peers[0], nil
+}
+
+// askTimeout bounds a question to a pod, which holds up a worker.
+const askTimeout = 2 * time.Second
+
 // judgeCertificate looks at a Secret as a client will look at the certificate in it.
 func judgeCertificate(name string, secret *corev1.Secret, hosts []string, now time.Time) certificateState {
 	failed := func(reason, format string, args ...any) certificateState {
@@ -53,31 +100,40 @@ func judgeCertificate(name string, secret *corev1.Secret, hosts []string, now ti
 		return failed(v1alpha1.ReasonSecretInvalid, "%s and %s cannot be used together: %s", corev1.TLSCertKey, corev1.TLSPrivateKeyKey,
 			strings.TrimPrefix(err.Error(), "tls: "))
 	}
-	state := certificateState{leaf: pair.Leaf}
-	date := pair.Leaf.NotAfter.UTC().Format(time.DateOnly)
+	state := judgeLeaf(pair.Leaf, hosts, now)
+	if !state.ok() {
+		state.message = fmt.Sprintf("Secret %s: ", name) + state.message
+	}
+	return state
+}
+
+// judgeLeaf looks at a certificate as a client of the hosts will.
+func judgeLeaf(leaf *x509.Certificate, hosts []string, now time.Time) certificateState {
+	state := certificateState{leaf: leaf}
+	date := leaf.NotAfter.UTC().Format(time.DateOnly)
 	switch {
-	case now.After(pair.Leaf.NotAfter):
-		state.reason, state.message = v1alpha1.ReasonExpired, fmt.Sprintf("Secret %s: the certificate expired on %s", name, date)
+	case now.After(leaf.NotAfter):
+		state.reason, state.message = v1alpha1.ReasonExpired, fmt.Sprintf("the certificate expired on %s", date)
 		return state
-	case now.Before(pair.Leaf.NotBefore):
-		state.reason, state.message = v1alpha1.ReasonExpired, fmt.Sprintf("Secret %s: the certificate is not valid before %s", name, pair.Leaf.NotBefore.UTC().Format(time.RFC3339))
-		state.nextLook = pair.Leaf.NotBefore
+	case now.Before(leaf.NotBefore):
+		state.reason, state.message = v1alpha1.ReasonExpired, fmt.Sprintf("the certificate is not valid before %s", leaf.NotBefore.UTC().Format(time.RFC3339))
+		state.nextLook = leaf.NotBefore
 		return state
 	}
 	for _, host := range hosts {
-		if pair.Leaf.VerifyHostname(host) != nil {
+		if leaf.VerifyHostname(host) != nil {
 			state.reason = v1alpha1.ReasonWrongHost
-			state.message = fmt.Sprintf("Secret %s: the certificate is not for %s, but for %s", name, host, names(pair.Leaf))
+			state.message = fmt.Sprintf("the certificate is not for %s, but for %s", host, names(leaf))
 			return state
 		}
 	}
-	if !now.Before(soon(pair.Leaf)) {
-		state.reason, state.message = v1alpha1.ReasonExpiresSoon, fmt.Sprintf("Secret %s: the certificate expires on %s", name, date)
-		state.nextLook = pair.Leaf.NotAfter
+	if !now.Before(soon(leaf)) {
+		state.reason, state.message = v1alpha1.ReasonExpiresSoon, fmt.Sprintf("the certificate expires on %s", date)
+		state.nextLook = leaf.NotAfter
 		return state
 	}
 	state.reason, state.message = v1alpha1.ReasonCertificateValid, fmt.Sprintf("the certificate is valid until %s", date)
-	state.nextLook = soon(pair.Leaf)
+	state.nextLook = soon(leaf)
 	return state
 }
 

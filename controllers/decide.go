@@ -8,10 +8,13 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsv1apply "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
+	policyv1apply "k8s.io/client-go/applyconfigurations/policy/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
@@ -27,11 +30,18 @@ type decision struct {
 
 	users       mergedUsers
 	certificate certificateState
+	bucket      bucketState
+	authority   authority
+	// acmeCA are certificates to trust an ACME server by; waitsFor says what else pods cannot start without.
+	acmeCA   []byte
+	waitsFor string
 
 	// children to apply, in this order.
 	children []child
 	// outdated are configurations of the past.
 	outdated []metav1.PartialObjectMetadata
+	// unwanted are children that the spec asks for no more.
+	unwanted []client.Object
 	// wake are pods that must look at their Secrets, with what they will have seen then.
 	wake map[*corev1.Pod]string
 	// lookAgain is when to look even if nothing happens; zero for never.
@@ -46,31 +56,83 @@ const claimPoll = 5 * time.Second
 
 func decide(o *observed) decision {
 	r := o.registry
-	d := decision{refused: notBuilt(&r.Spec), certificate: certificateState{reason: v1alpha1.ReasonDisabled, message: "plain HTTP, as tls.disabled asks"}}
+	d := decision{refused: notBuilt(&r.Spec)}
 	if len(d.refused) > 0 {
 		return d
 	}
-	if ref := r.Spec.TLS.SecretRef; ref != nil {
-		d.certificate = judgeCertificate(ref.Name, o.sources[ref.Name], r.Spec.Hosts, o.now)
-		if next := d.certificate.nextLook; !next.IsZero() {
-			d.lookAgain = max(next.Sub(o.now), time.Second)
-		}
-	}
+	d.bucket = judgeBucket(r.Spec.Storage.S3, o.sources)
+	d.decideCertificate(o)
 	var current []byte
 	if o.users != nil {
 		current = o.users.Data[children.UsersKey]
 	}
 	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, current)
-	d.invalid = impossible(o)
-	if d.invalid != "" {
+	if d.conflict = rivalry(r, o.rivals); d.conflict != "" {
+		d.lookIn(conflictPoll)
+		return d
+	}
+	if d.invalid = impossible(o); d.invalid != "" {
 		return d
 	}
 	if claimMissing(o) {
-		d.lookAgain = claimPoll // a claim without our labels is not watched
+		d.lookIn(claimPoll) // a claim without our labels is not watched
 	}
 	d.plan(o)
 	d.wake = podsToWake(o)
 	return d
+}
+
+// lookIn asks to look again after a time, if nothing happens before.
+func (d *decision) lookIn(wait time.Duration) {
+	if wait = max(wait, time.Second); d.lookAgain == 0 || wait < d.lookAgain {
+		d.lookAgain = wait
+	}
+}
+
+// decideCertificate finds out which certificate clients see, and makes it where that is the operator's part.
+func (d *decision) decideCertificate(o *observed) {
+	r := o.registry
+	switch spec := r.Spec.TLS; {
+	case spec.SecretRef != nil:
+		d.certificate = judgeCertificate(spec.SecretRef.Name, o.sources[spec.SecretRef.Name], r.Spec.Hosts, o.now)
+	case spec.SelfSigned != nil:
+		d.decideSelfSigned(o)
+	case spec.LetsEncrypt != nil:
+		d.certificate = judgeServed(o)
+		if ref := spec.LetsEncrypt.CARef; ref != nil {
+			pem, missing, invalid := trusted(ref.Name, o.sources)
+			d.acmeCA, d.waitsFor = pem, missing+invalid
+		}
+	default:
+		d.certificate = certificateState{reason: v1alpha1.ReasonDisabled, message: "plain HTTP, as tls.disabled asks"}
+	}
+	if ref := r.Spec.TLS.ClientCARef; ref != nil {
+		if _, missing, invalid := trusted(ref.Name, o.sources); missing+invalid != "" {
+			d.waitsFor = missing + invalid
+		}
+	}
+	if d.waitsFor != "" {
+		d.certificate = certificateState{leaf: d.certificate.leaf, reason: v1alpha1.ReasonSecretMissing, message: d.waitsFor, nextLook: d.certificate.nextLook}
+	}
+	if next := d.certificate.nextLook; !next.IsZero() {
+		d.lookIn(next.Sub(o.now))
+	}
+}
+
+func (d *decision) decideSelfSigned(o *observed) {
+	var err error
+	d.authority, err = keepAuthority(o.registry, o.ca, o.leaf, o.now)
+	switch {
+	case err != nil: // of the system's randomness
+		d.certificate = certificateState{reason: v1alpha1.ReasonReconcileFailed, message: err.Error(), nextLook: o.now.Add(time.Minute)}
+		return
+	case d.authority.invalid != "":
+		d.certificate = certificateState{reason: v1alpha1.ReasonSecretInvalid, message: d.authority.invalid}
+		return
+	}
+	name := children.CertificateSecret(o.registry)
+	d.certificate = judgeCertificate(name, &corev1.Secret{Data: d.authority.leaf}, o.registry.Spec.Hosts, o.now)
+	d.certificate.nextLook = d.authority.renew
 }
 
 // impossible finds what the CRD's rules cannot see.
@@ -106,21 +168,34 @@ func shared(o *observed) bool {
 func (d *decision) plan(o *observed) {
 	r := o.registry
 	if claim := children.Claim(r, requested(o.claim)); claim != nil {
+		if wantsToGrow(o) && cannotGrow(o) != "" {
+			claim.Spec.Resources.WithRequests(o.claim.Spec.Resources.Requests) // asking again would only be refused again
+		}
 		d.children = append(d.children, claimChild(o.claim, claim))
 	}
 	if d.users.htpasswd != nil && len(r.Spec.Auth.SecretRefs) > 0 {
 		d.children = append(d.children, secretChild(o.users, children.UsersSecret(r, d.users.htpasswd)))
 	}
 	d.children = append(d.children, serviceChild(o.service, children.Service(r)))
+	if d.authority.leaf != nil {
+		d.children = append(d.children,
+			secretChild(o.ca, children.AuthoritySecret(r, d.authority.ca)),
+			configMapChild(o.bundle, children.AuthorityBundle(r, d.authority.bundle)),
+			secretChild(o.leaf, children.SelfSignedSecret(r, d.authority.leaf)))
+	}
+	d.planBudget(o)
 
-	rendered, err := children.RenderConfig(r)
+	rendered, err := children.RenderConfig(r, children.ConfigInput{S3: d.bucket.credential, S3CA: d.bucket.ca, ACMECA: d.acmeCA})
 	if err != nil {
 		d.invalid = err.Error()
 		return
 	}
-	usersExist := o.users != nil || d.users.htpasswd != nil
+	usersExist := len(r.Spec.Auth.SecretRefs) == 0 || o.users != nil || d.users.htpasswd != nil
 	if o.deployment == nil && (!usersExist || !d.certificate.usable() || claimMissing(o)) {
 		return
+	}
+	if !d.bucket.ok() || d.waitsFor != "" {
+		return // what runs goes on with the configuration that it has
 	}
 	// The configuration is immutable, so one that exists needs no second look.
 	exists := slices.ContainsFunc(o.configs, func(m metav1.PartialObjectMetadata) bool { return m.Name == rendered.Name })
@@ -142,10 +217,34 @@ func (d *decision) plan(o *observed) {
 	}
 }
 
+// planBudget keeps or removes the PodDisruptionBudget, by how many replicas there are to be.
+func (d *decision) planBudget(o *observed) {
+	replicas := children.Replicas(o.registry)
+	if scaledByOthers(o.deployment) && o.deployment.Spec.Replicas != nil {
+		replicas = *o.deployment.Spec.Replicas
+	}
+	if budget := children.DisruptionBudget(o.registry, replicas); budget != nil {
+		d.children = append(d.children, budgetChild(o.budget, budget))
+	} else if o.budget != nil && foreign(o.registry, o.budget) == "" {
+		d.unwanted = append(d.unwanted, o.budget)
+	}
+}
+
 // claimMissing says whether a claim that users bring is not there yet.
 func claimMissing(o *observed) bool {
 	spec := o.registry.Spec.Storage.PersistentVolumeClaim
 	return spec != nil && spec.ClaimName != "" && o.claim == nil
+}
+
+// cannotGrow says why the volume of a claim cannot, or "".
+func cannotGrow(o *observed) string {
+	switch name := o.claim.Spec.StorageClassName; {
+	case name == nil || *name == "":
+		return "it has no StorageClass that could provide more"
+	case o.class != nil && (o.class.AllowVolumeExpansion == nil || !*o.class.AllowVolumeExpansion):
+		return fmt.Sprintf("its StorageClass %s does not allow that (allowVolumeExpansion)", *name)
+	}
+	return ""
 }
 
 func requested(claim *corev1.PersistentVolumeClaim) *resource.Quantity {
@@ -182,8 +281,13 @@ func podsToWake(o *observed) map[*corev1.Pod]string {
 	if o.users != nil {
 		versions = append(versions, o.users.ResourceVersion)
 	}
-	if ref := o.registry.Spec.TLS.SecretRef; ref != nil && o.sources[ref.Name] != nil {
-		versions = append(versions, o.sources[ref.Name].ResourceVersion)
+	for _, ref := range []*v1alpha1.SecretRef{o.registry.Spec.TLS.SecretRef, o.registry.Spec.TLS.ClientCARef} {
+		if ref != nil && o.sources[ref.Name] != nil {
+			versions = append(versions, o.sources[ref.Name].ResourceVersion)
+		}
+	}
+	if o.leaf != nil {
+		versions = append(versions, o.leaf.ResourceVersion)
 	}
 	now := strings.Join(versions, ".")
 	wake := map[*corev1.Pod]string{}
@@ -211,6 +315,14 @@ func secretChild(live *corev1.Secret, want *corev1apply.SecretApplyConfiguration
 
 func serviceChild(live *corev1.Service, want *corev1apply.ServiceApplyConfiguration) child {
 	return newChild("Service", live, want, corev1apply.ExtractService)
+}
+
+func configMapChild(live *corev1.ConfigMap, want *corev1apply.ConfigMapApplyConfiguration) child {
+	return newChild("ConfigMap", live, want, corev1apply.ExtractConfigMap)
+}
+
+func budgetChild(live *policyv1.PodDisruptionBudget, want *policyv1apply.PodDisruptionBudgetApplyConfiguration) child {
+	return newChild("PodDisruptionBudget", live, want, policyv1apply.ExtractPodDisruptionBudget)
 }
 
 func deploymentChild(live *appsv1.Deployment, want *appsv1apply.DeploymentApplyConfiguration) child {

@@ -10,19 +10,9 @@ func notBuilt(spec *v1alpha1.PackRegistrySpec) []string {
 		path string
 		set  bool
 	}{
-		{"spec.storage.s3", spec.Storage.S3 != nil},
-		{"spec.auth.anonymous", spec.Auth.Anonymous != nil},
-		{"spec.auth.readOnlyUsers", len(spec.Auth.ReadOnlyUsers) > 0},
-		{"spec.auth.anonymousPull", spec.Auth.AnonymousPull},
-		{"spec.tls.letsEncrypt", spec.TLS.LetsEncrypt != nil},
 		{"spec.tls.issuerRef", spec.TLS.IssuerRef != nil},
-		{"spec.tls.selfSigned", spec.TLS.SelfSigned != nil},
-		{"spec.tls.clientCARef", spec.TLS.ClientCARef != nil},
 		{"spec.ingress", spec.Ingress != nil},
 		{"spec.gateway", spec.Gateway != nil},
-		{"spec.config", spec.Config != nil},
-		{"spec.garbageCollection", spec.GarbageCollection != nil},
-		{"spec.podDisruptionBudget", spec.PodDisruptionBudget != nil},
 		{"spec.networkPolicy", spec.NetworkPolicy != nil},
 		{"spec.monitoring", spec.Monitoring != nil},
 	} {

@@ -2,10 +2,16 @@ package controllers
 
 import (
 	"context"
+	"crypto/x509"
+	"errors"
+	"net"
+	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,10 +34,21 @@ type observed struct {
 	// configs are the configurations that were rendered so far.
 	configs []metav1.PartialObjectMetadata
 
+	// ca and leaf are the Secrets of tls.selfSigned, bundle the ConfigMap that publishes the CA.
+	ca, leaf *corev1.Secret
+	bundle   *corev1.ConfigMap
+	// served is what a pod showed when it was asked for the certificate it has obtained itself; servedErr why it showed none.
+	served    *x509.Certificate
+	servedErr error
+
 	deployment *appsv1.Deployment
 	service    *corev1.Service
 	claim      *corev1.PersistentVolumeClaim
+	class      *storagev1.StorageClass
+	budget     *policyv1.PodDisruptionBudget
 	pods       []corev1.Pod
+	// rivals want a host or a claim of this registry.
+	rivals []v1alpha1.PackRegistry
 }
 
 func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistry) (*observed, error) {
@@ -55,7 +72,16 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 	if o.service, err = lookup(ctx, r.Client, registry, children.ServiceName(registry), &corev1.Service{}); err != nil {
 		return nil, err
 	}
+	if o.budget, err = lookup(ctx, r.Client, registry, children.DisruptionBudgetName(registry), &policyv1.PodDisruptionBudget{}); err != nil {
+		return nil, err
+	}
 	if err := r.observeClaim(ctx, o); err != nil {
+		return nil, err
+	}
+	if err := r.observeAuthority(ctx, o); err != nil {
+		return nil, err
+	}
+	if o.rivals, err = r.rivals(ctx, registry); err != nil {
 		return nil, err
 	}
 	mine := []client.ListOption{client.InNamespace(registry.Namespace), client.MatchingLabels{children.LabelRegistry: registry.Name}}
@@ -69,7 +95,44 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 		return nil, err
 	}
 	o.configs = configs.Items
+	r.observeServed(ctx, o)
 	return o, nil
+}
+
+// observeAuthority reads what tls.selfSigned has made so far.
+func (r *Reconciler) observeAuthority(ctx context.Context, o *observed) (err error) {
+	if o.registry.Spec.TLS.SelfSigned == nil {
+		return nil
+	}
+	name := children.AuthorityName(o.registry)
+	if o.ca, err = lookup(ctx, r.Client, o.registry, name, &corev1.Secret{}); err != nil {
+		return err
+	}
+	if o.bundle, err = lookup(ctx, r.Client, o.registry, name, &corev1.ConfigMap{}); err != nil {
+		return err
+	}
+	if name = children.CertificateSecret(o.registry); name == "" {
+		return nil
+	}
+	o.leaf, err = lookup(ctx, r.Client, o.registry, name, &corev1.Secret{})
+	return err
+}
+
+// observeServed asks a pod for the certificate that it has obtained from an ACME server: nobody else knows of it.
+func (r *Reconciler) observeServed(ctx context.Context, o *observed) {
+	spec := o.registry.Spec
+	if spec.TLS.LetsEncrypt == nil || r.AskCertificate == nil || len(spec.Hosts) == 0 {
+		return
+	}
+	o.servedErr = errors.New("no pod serves yet")
+	for i := range o.pods {
+		pod := &o.pods[i]
+		if pod.DeletionTimestamp == nil && pod.Status.PodIP != "" && pod.Status.Phase == corev1.PodRunning {
+			addr := net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(children.PortServe))
+			o.served, o.servedErr = r.AskCertificate(ctx, addr, spec.Hosts[0])
+			return
+		}
+	}
 }
 
 // observeClaim reads the claim from the API server where it is a user's: the cache holds only those of the operator.
@@ -83,8 +146,28 @@ func (r *Reconciler) observeClaim(ctx context.Context, o *observed) error {
 		reader = r.APIReader
 	}
 	var err error
-	o.claim, err = lookup(ctx, reader, o.registry, name, &corev1.PersistentVolumeClaim{})
+	if o.claim, err = lookup(ctx, reader, o.registry, name, &corev1.PersistentVolumeClaim{}); err != nil || o.claim == nil {
+		return err
+	}
+	// Whether it can grow is asked only when it should.
+	if name := o.claim.Spec.StorageClassName; name != nil && *name != "" && wantsToGrow(o) {
+		o.class = &storagev1.StorageClass{}
+		err = r.APIReader.Get(ctx, client.ObjectKey{Name: *name}, o.class)
+		if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) { // with rights in namespaces only, nobody knows
+			o.class, err = nil, nil
+		}
+	}
 	return err
+}
+
+// wantsToGrow says whether the spec asks for more than the claim's volume has.
+func wantsToGrow(o *observed) bool {
+	size := o.registry.Spec.Storage.PersistentVolumeClaim.Size
+	if size == nil || o.claim == nil || o.claim.Status.Phase != corev1.ClaimBound {
+		return false
+	}
+	capacity, ok := o.claim.Status.Capacity[corev1.ResourceStorage]
+	return ok && size.Cmp(capacity) > 0
 }
 
 // lookup returns the object of that name, or nil.
@@ -128,8 +211,17 @@ func secretNames(r *v1alpha1.PackRegistry) []string {
 	for _, ref := range r.Spec.Auth.SecretRefs {
 		names = append(names, ref.Name)
 	}
-	if ref := r.Spec.TLS.SecretRef; ref != nil {
-		names = append(names, ref.Name)
+	refs := []*v1alpha1.SecretRef{r.Spec.TLS.SecretRef, r.Spec.TLS.ClientCARef}
+	if s3 := r.Spec.Storage.S3; s3 != nil {
+		refs = append(refs, s3.SecretRef, s3.CARef)
+	}
+	if acme := r.Spec.TLS.LetsEncrypt; acme != nil {
+		refs = append(refs, acme.CARef)
+	}
+	for _, ref := range refs {
+		if ref != nil {
+			names = append(names, ref.Name)
+		}
 	}
 	return names
 }

@@ -16,6 +16,7 @@ package controllers
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"sync"
@@ -44,6 +45,8 @@ type Reconciler struct {
 	Recorder events.EventRecorder
 	// Image is the registry's image where a spec names none.
 	Image string
+	// AskCertificate asks a pod for the certificate it serves.
+	AskCertificate func(ctx context.Context, addr, host string) (*x509.Certificate, error)
 	// Now is the clock.
 	Now func() time.Time
 
@@ -57,7 +60,9 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=packregistry.dev,resources=packregistries/finalizers,verbs=update
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=apps,resources=replicasets,verbs=list
-// +kubebuilder:rbac:groups="",resources=services;persistentvolumeclaims,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=services;persistentvolumeclaims;configmaps,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
@@ -104,7 +109,7 @@ func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) err
 		var conflict *conflictError
 		if errors.As(err, &conflict) {
 			d.conflict = conflict.Error()
-			d.lookAgain = conflictPoll // the other object is not ours to watch
+			d.lookIn(conflictPoll) // the other object is not ours to watch
 			return err
 		}
 		if err != nil {
@@ -113,6 +118,13 @@ func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) err
 	}
 	if err := r.wakePods(ctx, d); err != nil {
 		return err
+	}
+	for _, o := range d.unwanted {
+		log.FromContext(ctx).Info("delete what the spec asks for no more", "name", o.GetName())
+		uid := o.GetUID()
+		if err := r.Delete(ctx, o, client.Preconditions{UID: &uid}); err != nil && !apierrors.IsNotFound(err) {
+			return err
+		}
 	}
 	return r.prune(ctx, o, d)
 }

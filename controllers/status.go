@@ -63,7 +63,7 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 		return status
 	}
 	found := map[string]finding{
-		v1alpha1.ConditionStorageReady: storageReady(o),
+		v1alpha1.ConditionStorageReady: storageReady(o, d),
 		v1alpha1.ConditionAuthReady:    authReady(o, d),
 		v1alpha1.ConditionTLSReady:     tlsReady(d),
 		v1alpha1.ConditionAvailable:    available(o),
@@ -101,8 +101,11 @@ func describe(status *v1alpha1.PackRegistryStatus, o *observed, d decision) {
 	r := o.registry
 	status.Selector = labels.SelectorFromSet(children.Selector(r)).String()
 	status.Storage = "InMemory"
-	if r.Spec.Storage.PersistentVolumeClaim != nil {
+	switch {
+	case r.Spec.Storage.PersistentVolumeClaim != nil:
 		status.Storage = "PersistentVolumeClaim/" + children.ClaimName(r)
+	case r.Spec.Storage.S3 != nil:
+		status.Storage = "S3/" + r.Spec.Storage.S3.Bucket
 	}
 	status.Replicas, status.ReadyReplicas = 0, 0
 	if o.deployment != nil {
@@ -170,7 +173,26 @@ func stalledBy(o *observed, d decision) *finding {
 	return nil
 }
 
-func storageReady(o *observed) finding {
+// bucketReady says whether everything is there that it takes to use the bucket. Whether the bucket answers is the
+// registry's to say, by its readiness.
+func bucketReady(spec *v1alpha1.S3Spec, b bucketState) finding {
+	switch {
+	case b.missing != "":
+		return isFalse(v1alpha1.ReasonSecretMissing, "%s", b.missing)
+	case b.invalid != "":
+		return isFalse(v1alpha1.ReasonSecretInvalid, "%s", b.invalid)
+	}
+	at := "AWS"
+	if spec.Endpoint != "" {
+		at = spec.Endpoint
+	}
+	return isTrue(v1alpha1.ReasonBucketConfigured, "packs are kept in bucket %s at %s", spec.Bucket, at)
+}
+
+func storageReady(o *observed, d decision) finding {
+	if s3 := o.registry.Spec.Storage.S3; s3 != nil {
+		return bucketReady(s3, d.bucket)
+	}
 	spec := o.registry.Spec.Storage.PersistentVolumeClaim
 	if spec == nil {
 		return isTrue(v1alpha1.ReasonEphemeral, "packs are kept in memory, and lost when the pod ends")
@@ -183,6 +205,8 @@ func storageReady(o *observed) finding {
 		return finding{metav1.ConditionUnknown, v1alpha1.ReasonProgressing, fmt.Sprintf("PersistentVolumeClaim %s is being made", name)}
 	case o.claim.DeletionTimestamp != nil:
 		return isFalse(v1alpha1.ReasonClaimLost, "PersistentVolumeClaim %s is being deleted", name)
+	case o.claim.Status.Phase == corev1.ClaimBound && wantsToGrow(o):
+		return growing(o)
 	case o.claim.Status.Phase == corev1.ClaimBound:
 		return isTrue(v1alpha1.ReasonClaimBound, "PersistentVolumeClaim %s is bound", name)
 	case o.claim.Status.Phase == corev1.ClaimLost:
@@ -191,7 +215,24 @@ func storageReady(o *observed) finding {
 	return finding{metav1.ConditionUnknown, v1alpha1.ReasonClaimPending, fmt.Sprintf("PersistentVolumeClaim %s waits for a volume", name)}
 }
 
+// growing says how the growth of a claim goes. The registry serves meanwhile, so all but a refusal is well.
+func growing(o *observed) finding {
+	name, size := o.claim.Name, o.registry.Spec.Storage.PersistentVolumeClaim.Size
+	if why := cannotGrow(o); why != "" {
+		return isFalse(v1alpha1.ReasonCannotGrow, "PersistentVolumeClaim %s cannot grow to %s: %s", name, size, why)
+	}
+	for _, c := range o.claim.Status.Conditions {
+		if c.Status == corev1.ConditionTrue && (c.Type == corev1.PersistentVolumeClaimControllerResizeError || c.Type == corev1.PersistentVolumeClaimNodeResizeError) {
+			return isFalse(v1alpha1.ReasonCannotGrow, "PersistentVolumeClaim %s did not grow to %s: %s", name, size, clip(c.Message))
+		}
+	}
+	return isTrue(v1alpha1.ReasonResizing, "PersistentVolumeClaim %s is bound, and growing to %s", name, size)
+}
+
 func authReady(o *observed, d decision) finding {
+	if len(o.registry.Spec.Auth.SecretRefs) == 0 {
+		return isTrue(v1alpha1.ReasonAnonymous, "everybody may pull, and nobody push")
+	}
 	if d.users.ok() {
 		message := "the users are known"
 		if len(d.users.duplicates) > 0 {

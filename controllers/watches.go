@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -35,6 +36,8 @@ func CacheOptions() cache.Options {
 			&appsv1.Deployment{}:            ours,
 			&corev1.Service{}:               ours,
 			&corev1.PersistentVolumeClaim{}: ours,
+			&corev1.ConfigMap{}:             ours,
+			&policyv1.PodDisruptionBudget{}: ours,
 			&corev1.Pod{}:                   {Label: ours.Label, Transform: slimPod},
 			secretMetadata(): {
 				// Helm keeps each release's whole manifest in Secrets of this type.
@@ -88,10 +91,12 @@ func slimPod(o any) (any, error) {
 
 // SetupWithManager starts the controller with its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Options) error {
-	if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.PackRegistry{}, secretIndex, func(o client.Object) []string {
-		return secretNames(o.(*v1alpha1.PackRegistry))
-	}); err != nil {
-		return err
+	for field, values := range map[string]func(*v1alpha1.PackRegistry) []string{secretIndex: secretNames, hostIndex: hostsOf, claimIndex: claimsOf} {
+		if err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.PackRegistry{}, field, func(o client.Object) []string {
+			return values(o.(*v1alpha1.PackRegistry))
+		}); err != nil {
+			return err
+		}
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("packregistry").
@@ -99,6 +104,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		For(&v1alpha1.PackRegistry{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Owns(&appsv1.Deployment{}).
 		Owns(&corev1.Service{}).
+		Owns(&corev1.ConfigMap{}).
+		Owns(&policyv1.PodDisruptionBudget{}).
+		// Where an older one gives up a host or a claim, a younger one may have it.
+		Watches(&v1alpha1.PackRegistry{}, handler.EnqueueRequestsFromMapFunc(r.byRivalry), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		// A retained claim has no owner, and pods belong to ReplicaSets: both are found by label.
 		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
 		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
@@ -113,6 +122,23 @@ func byLabel(_ context.Context, o client.Object) []reconcile.Request {
 		return nil
 	}
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}}}
+}
+
+// byRivalry finds the PackRegistries that want what this one has, or had.
+func (r *Reconciler) byRivalry(ctx context.Context, o client.Object) []reconcile.Request {
+	registry, ok := o.(*v1alpha1.PackRegistry)
+	if !ok {
+		return nil
+	}
+	rivals, err := r.rivals(ctx, registry)
+	if err != nil {
+		return nil // they look again by themselves
+	}
+	var requests []reconcile.Request
+	for i := range rivals {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&rivals[i])})
+	}
+	return requests
 }
 
 // bySecret finds the PackRegistries that name a Secret, or the one whose child it is.

@@ -11,6 +11,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -70,7 +72,7 @@ func run() error {
 	s := parse()
 	scheme := runtime.NewScheme()
 	// Only the groups that are used: the whole of Kubernetes costs megabytes.
-	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, policyv1.AddToScheme, storagev1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return err
 		}
@@ -105,6 +107,8 @@ func run() error {
 		Recorder:  mgr.GetEventRecorder("packregistry-operator"),
 		Image:     s.image,
 		Now:       time.Now,
+
+		AskCertificate: controllers.AskCertificate,
 	}
 	if err := reconciler.SetupWithManager(mgr, controller.Options{MaxConcurrentReconciles: s.workers}); err != nil {
 		return err

@@ -38,6 +38,8 @@ const (
 const (
 	PortServe = 5000
 	PortDebug = 5001
+	// PortACME answers HTTP-01 challenges.
+	PortACME = 5002
 )
 
 // Where the registry's container finds things.
@@ -48,7 +50,15 @@ const (
 	// UsersKey is the key of the users' Secret.
 	UsersKey       = "htpasswd"
 	certificateDir = "/certs"
-	dataDir        = "/data"
+	clientCADir    = "/client-ca"
+	// CAKey is the key of a Secret or ConfigMap that holds certificates to trust.
+	CAKey   = "ca.crt"
+	dataDir = "/data"
+
+	// Beside the configuration, in its Secret.
+	s3CAKey        = "s3-ca.crt"
+	acmeCAKey      = "acme-ca.crt"
+	credentialsKey = "aws-credentials"
 )
 
 // Selector are the labels by which Services and Deployments find pods. A Deployment's selector cannot be changed.
@@ -79,6 +89,34 @@ func ServiceName(r *v1alpha1.PackRegistry) string { return r.Name }
 
 // UsersName is the name of the Secret that the users are merged into. It is none that people would give their own.
 func UsersName(r *v1alpha1.PackRegistry) string { return r.Name + "-registry-users" }
+
+// CertificateSecret is the Secret with the certificate that pods serve; empty where they obtain it themselves, or serve none.
+func CertificateSecret(r *v1alpha1.PackRegistry) string {
+	switch {
+	case !ServesTLS(r):
+		return ""
+	case r.Spec.TLS.SecretRef != nil:
+		return r.Spec.TLS.SecretRef.Name
+	case r.Spec.TLS.SelfSigned != nil:
+		return r.Name + "-registry-tls"
+	}
+	return ""
+}
+
+// AuthorityName is the name of the Secret with the CA of tls.selfSigned, and of the ConfigMap that publishes its certificate.
+func AuthorityName(r *v1alpha1.PackRegistry) string { return r.Name + "-registry-ca" }
+
+// ServiceNames are the names by which the cluster's own clients know the registry.
+func ServiceNames(r *v1alpha1.PackRegistry) []string {
+	service := ServiceName(r) + "." + r.Namespace + ".svc"
+	return []string{service, service + ".cluster.local"}
+}
+
+// KeptWithData says whether something that belongs to the packs stays when the PackRegistry goes, as they do.
+func KeptWithData(r *v1alpha1.PackRegistry) bool {
+	claim := r.Spec.Storage.PersistentVolumeClaim
+	return r.Spec.Storage.InMemory == nil && (claim == nil || claim.DeletionPolicy != v1alpha1.DeletionDelete)
+}
 
 // ClaimName is the claim that packs are kept on, made by the operator or given; empty where there is none.
 func ClaimName(r *v1alpha1.PackRegistry) string {

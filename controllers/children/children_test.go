@@ -2,15 +2,19 @@ package children_test
 
 import (
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
@@ -39,6 +43,39 @@ var registries = map[string]func() *v1alpha1.PackRegistry{
 		})
 	},
 	"everything": everything,
+	"bucket": func() *v1alpha1.PackRegistry {
+		return registry(v1alpha1.PackRegistrySpec{
+			Hosts: []string{"packs.example.com"}, Replicas: ptr.To[int32](3),
+			Storage: v1alpha1.StorageSpec{S3: &v1alpha1.S3Spec{
+				Bucket: "packs", Region: "eu-west-1", Endpoint: "https://minio.example.com:9000", RootDirectory: "team", Encrypt: true, KMSKeyID: "key", StorageClass: "STANDARD_IA",
+				ForcePathStyle: ptr.To(true), SecretRef: &v1alpha1.SecretRef{Name: "keys"}, CARef: &v1alpha1.SecretRef{Name: "ca"},
+			}},
+			Auth:              v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}, ReadOnlyUsers: []string{"bob"}, AnonymousPull: true},
+			TLS:               v1alpha1.TLSSpec{SelfSigned: &v1alpha1.SelfSignedSpec{}, ClientCARef: &v1alpha1.SecretRef{Name: "clients"}},
+			GarbageCollection: &v1alpha1.GarbageCollectionSpec{Interval: &metav1.Duration{Duration: 12 * time.Hour}, KeepUntagged: &metav1.Duration{Duration: 1000 * time.Hour}},
+			Config:            &runtime.RawExtension{Raw: []byte(`{"http":{"limits":{"uploads":7},"trustedproxies":["10.0.0.0/8"]},"auth":{"access":{"rules":[{"users":["*"],"repositories":["**"],"actions":["pull"]}]}},"storage":{"delete":{"enabled":false}}}`)},
+		})
+	},
+	"letsencrypt": func() *v1alpha1.PackRegistry {
+		return registry(v1alpha1.PackRegistrySpec{
+			Hosts: []string{"packs.example.com", "packs.example.org"}, Storage: claim("10Gi"),
+			Auth: v1alpha1.AuthSpec{Anonymous: &v1alpha1.AnonymousSpec{}},
+			TLS:  v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{Email: "ops@example.com", DirectoryURL: "https://acme.example.com/dir", CARef: &v1alpha1.SecretRef{Name: "acme"}}},
+		})
+	},
+}
+
+// input is what the Secrets that the registries name come to.
+func input(r *v1alpha1.PackRegistry) children.ConfigInput {
+	var in children.ConfigInput
+	if s3 := r.Spec.Storage.S3; s3 != nil {
+		in.S3 = &children.S3Credential{AccessKeyID: "the-id", SecretAccessKey: "the-secret", SessionToken: "the-token", Version: "uid/1"}
+		in.S3CA = []byte("the CA of S3\n")
+	}
+	if r.Spec.TLS.LetsEncrypt != nil {
+		in.ACMECA = []byte("the CA of ACME\n")
+	}
+	return in
 }
 
 func registry(spec v1alpha1.PackRegistrySpec) *v1alpha1.PackRegistry {
@@ -83,15 +120,25 @@ func TestGolden(t *testing.T) {
 	for name, build := range registries {
 		t.Run(name, func(t *testing.T) {
 			r := build()
-			rendered, err := children.RenderConfig(r)
+			rendered, err := children.RenderConfig(r, input(r))
 			if err != nil {
 				t.Fatal(err)
 			}
-			deployment, err := children.Deployment(r, children.DeploymentInput{Image: "registry:1", Config: rendered, Shared: name == "everything"})
+			deployment, err := children.Deployment(r, children.DeploymentInput{Image: "registry:1", Config: rendered, Shared: name == "everything" || name == "bucket"})
 			if err != nil {
 				t.Fatal(err)
 			}
-			objects := []any{deployment, children.Service(r), children.UsersSecret(r, []byte("ann:hash\n"))}
+			objects := []any{deployment, children.Service(r)}
+			if len(r.Spec.Auth.SecretRefs) > 0 {
+				objects = append(objects, children.UsersSecret(r, []byte("ann:hash\n")))
+			}
+			if r.Spec.TLS.SelfSigned != nil {
+				pair := map[string][]byte{"tls.crt": []byte("c"), "tls.key": []byte("k"), "ca.crt": []byte("b")}
+				objects = append(objects, children.AuthoritySecret(r, pair), children.AuthorityBundle(r, []byte("b")), children.SelfSignedSecret(r, pair))
+			}
+			if b := children.DisruptionBudget(r, children.Replicas(r)); b != nil {
+				objects = append(objects, b)
+			}
 			if c := children.Claim(r, nil); c != nil {
 				objects = append(objects, c)
 			}
@@ -103,7 +150,9 @@ func TestGolden(t *testing.T) {
 				}
 				text.WriteString("---\n" + string(part))
 			}
-			text.WriteString("--- # " + rendered.Name + "\n" + string(rendered.Data))
+			for _, file := range slices.Sorted(maps.Keys(rendered.Files)) {
+				text.WriteString("--- # " + rendered.Name + " " + file + "\n" + string(rendered.Files[file]))
+			}
 			compare(t, filepath.Join("testdata", name+".yaml"), text.String())
 		})
 	}
@@ -131,13 +180,21 @@ func compare(t *testing.T, file, got string) {
 // What the operator renders, the server reads, without a warning (I1).
 func TestTheServerAcceptsTheConfiguration(t *testing.T) {
 	for name, build := range registries {
-		rendered, err := children.RenderConfig(build())
+		r := build()
+		rendered, err := children.RenderConfig(r, input(r))
 		if err != nil {
 			t.Fatal(err)
 		}
-		c, warnings, err := config.Parse(rendered.Data, config.Options{})
+		text := rendered.Files["config.yml"]
+		c, warnings, err := config.Parse(text, config.Options{})
+		if len(r.Spec.Auth.SecretRefs) == 0 { // anonymous: the server says that nobody can push
+			warnings = slices.DeleteFunc(warnings, func(w string) bool { return strings.Contains(w, "auth: has no users") })
+		}
 		if err != nil || len(warnings) > 0 {
-			t.Fatalf("%s: %v %v\n%s", name, err, warnings, rendered.Data)
+			t.Fatalf("%s: %v %v\n%s", name, err, warnings, text)
+		}
+		if strings.Contains(string(text)+rendered.Name, "the-") {
+			t.Errorf("%s: a secret in\n%s", name, text)
 		}
 		if name == "everything" {
 			if _, there := c.HTTP.Headers["X-Frame-Options"]; there || !reflect.DeepEqual(c.HTTP.Headers["X-Added"], config.StringList{"a", "b"}) ||
@@ -149,12 +206,12 @@ func TestTheServerAcceptsTheConfiguration(t *testing.T) {
 }
 
 func TestRenderingIsStable(t *testing.T) {
-	first, err := children.RenderConfig(everything())
+	first, err := children.RenderConfig(everything(), children.ConfigInput{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
-		if again, err := children.RenderConfig(everything()); err != nil || again.Name != first.Name {
+		if again, err := children.RenderConfig(everything(), children.ConfigInput{}); err != nil || again.Name != first.Name {
 			t.Fatalf("%s became %s, %v", first.Name, again.Name, err)
 		}
 	}
@@ -176,13 +233,13 @@ func FuzzConfigIsAccepted(f *testing.F) {
 		r.Spec.Headers = map[string]v1alpha1.HeaderValues{header: {value}}
 		r.Spec.Auth.Realm = realm
 		r.Spec.Log.Fields = map[string]string{"f": field}
-		rendered, err := children.RenderConfig(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c, _, err := config.Parse(rendered.Data, config.Options{})
+		rendered, err := children.RenderConfig(r, children.ConfigInput{})
 		if err != nil {
 			return // what the CRD's rules let through is narrower than what is tried here
+		}
+		c, _, err := config.Parse(rendered.Files["config.yml"], config.Options{})
+		if err != nil {
+			t.Fatalf("rendered, and refused: %v", err)
 		}
 		if realm != "" && c.Auth.HTPasswd.Realm != realm {
 			t.Errorf("realm %q is read as %q", realm, c.Auth.HTPasswd.Realm)
@@ -191,4 +248,51 @@ func FuzzConfigIsAccepted(f *testing.F) {
 			t.Errorf("field %q is read as %q", field, c.Log.Fields["f"])
 		}
 	})
+}
+
+// A credential's name in the cluster says when it changed, and nothing of what it is.
+func TestACredentialChangesTheName(t *testing.T) {
+	r := registries["bucket"]()
+	name := func(secret, version string) string {
+		in := input(r)
+		in.S3.SecretAccessKey, in.S3.Version = secret, version
+		rendered, err := children.RenderConfig(r, in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rendered.Name
+	}
+	if name("a", "1") != name("b", "1") || name("a", "1") == name("a", "2") {
+		t.Error("the name follows from the secret, or not from its version")
+	}
+}
+
+func TestConfigOfTheSpec(t *testing.T) {
+	for extra, want := range map[string]string{
+		`{"http":{"limits":{"manifestbytes":1000000}}}`:           "",
+		`{"packs":{"validation":"warn"}}`:                         "",
+		`{"http":{"addr":":80"}}`:                                 "http.addr is not for here: the operator sets it",
+		`{"storage":{"s3":{"secretkey":"hunter2"}}}`:              "storage.s3.secretkey is not for here: use spec.storage.s3.secretRef",
+		`{"auth":{"htpasswd":{"path":"/x"}}}`:                     "auth.htpasswd is not for here: use spec.auth",
+		`{"http":{"tls":{"letsencrypt":{"email":"x"}}}}`:          "use spec.tls.letsEncrypt",
+		`{"http":{"headers":{"X":["y"]}},"log":{"level":"warn"}}`: "http.headers is not for here: use spec.headers; log.level is not for here: use spec.log",
+		`{"auth":null}`:                      "auth is a section",
+		`{"storage":"inmemory"}`:             "storage is a section",
+		`{"storage":{"inmemory":{}}}`:        "storage.inmemory is not for here",
+		`{"http":{"limit":{"uploads":1}}}`:   "http.limits",
+		`{"packs":{"validation":"hunter2"}}`: "packs.validation",
+	} {
+		r := registries["claim"]()
+		r.Spec.Config = &runtime.RawExtension{Raw: []byte(extra)}
+		rendered, err := children.RenderConfig(r, children.ConfigInput{})
+		if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", extra, err, want)
+		}
+		if err != nil && strings.Contains(extra, "secretkey") && strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("shows a secret: %v", err)
+		}
+		if strings.Contains(extra, "manifestbytes") && !strings.Contains(string(rendered.Files["config.yml"]), "manifestbytes: 1000000") {
+			t.Errorf("%s", rendered.Files["config.yml"])
+		}
+	}
 }

@@ -2,6 +2,7 @@ package children
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,14 +15,32 @@ import (
 // drainTimeout is how long a pod that is told to stop goes on with what it has begun.
 const drainTimeout = 30 * time.Second
 
+// ConfigInput is what the configuration depends on besides the spec: contents of Secrets that the spec names.
+type ConfigInput struct {
+	// S3 is the credential of the bucket, or nil for the pod's own identity.
+	S3 *S3Credential
+	// S3CA and ACMECA are certificates to trust, in PEM.
+	S3CA, ACMECA []byte
+}
+
+// S3Credential is what a Secret with AWS_… keys holds.
+type S3Credential struct {
+	AccessKeyID, SecretAccessKey, SessionToken string
+	// Version tells this credential from those before it, without being made of it: it goes into names.
+	Version string
+}
+
 // Config is the registry's configuration: the type that the server itself reads.
 func Config(r *v1alpha1.PackRegistry) config.Config {
 	c := config.Config{
 		Version: config.Version,
 		Log:     config.Log{Level: r.Spec.Log.Level, Formatter: r.Spec.Log.Format},
+		Storage: storage(r),
+		Auth:    auth(r),
 		HTTP: config.HTTP{
 			Addr:         fmt.Sprintf(":%d", PortServe),
 			DrainTimeout: config.Duration(drainTimeout),
+			TLS:          tls(r),
 			Debug: config.Debug{
 				Addr:       fmt.Sprintf(":%d", PortDebug),
 				Prometheus: config.Prometheus{Enabled: true},
@@ -37,29 +56,75 @@ func Config(r *v1alpha1.PackRegistry) config.Config {
 		}
 		c.Log.Fields[name] = value
 	}
-	switch s := r.Spec.Storage; {
-	case s.PersistentVolumeClaim != nil:
-		c.Storage.Filesystem = &config.Filesystem{RootDirectory: dataDir + "/registry"}
-	case s.InMemory != nil:
-		c.Storage.InMemory = &config.InMemory{}
-	}
-	if len(r.Spec.Auth.SecretRefs) > 0 {
-		c.Auth = &config.Auth{HTPasswd: &config.HTPasswd{Realm: r.Spec.Auth.Realm, Path: usersDir + "/" + UsersKey}}
-	}
 	for name, values := range r.Spec.Headers {
 		if c.HTTP.Headers == nil {
 			c.HTTP.Headers = config.Headers{}
 		}
 		c.HTTP.Headers[name] = config.StringList(append([]string{}, values...))
 	}
-	if ServesTLS(r) {
-		c.HTTP.TLS = &config.TLS{
-			Certificate: certificateDir + "/" + corev1.TLSCertKey,
-			Key:         certificateDir + "/" + corev1.TLSPrivateKeyKey,
+	return c
+}
+
+func storage(r *v1alpha1.PackRegistry) config.Storage {
+	var c config.Storage
+	switch s := r.Spec.Storage; {
+	case s.PersistentVolumeClaim != nil:
+		c.Filesystem = &config.Filesystem{RootDirectory: dataDir + "/registry"}
+	case s.InMemory != nil:
+		c.InMemory = &config.InMemory{}
+	case s.S3 != nil:
+		c.S3 = &config.S3{
+			Region: s.S3.Region, Bucket: s.S3.Bucket, RootDirectory: s.S3.RootDirectory, RegionEndpoint: s.S3.Endpoint,
+			Encrypt: s.S3.Encrypt, KeyID: s.S3.KMSKeyID, ForcePathStyle: s.S3.ForcePathStyle, StorageClass: s.S3.StorageClass,
 		}
-		if v := r.Spec.TLS.MinimumVersion; v != "" {
-			c.HTTP.TLS.MinimumTLS = "tls" + string(v)
+		if s.S3.CARef != nil {
+			c.S3.CAFile = configDir + "/" + s3CAKey
 		}
+	}
+	if gc := r.Spec.GarbageCollection; gc != nil {
+		if gc.Interval != nil {
+			c.Maintenance.GarbageCollection.Interval = config.Duration(gc.Interval.Duration)
+		}
+		if gc.KeepUntagged != nil {
+			c.Maintenance.GarbageCollection.KeepUntagged = config.Duration(gc.KeepUntagged.Duration)
+		}
+	}
+	return c
+}
+
+// auth always says something: a configuration without this section would be open to all.
+func auth(r *v1alpha1.PackRegistry) *config.Auth {
+	spec := r.Spec.Auth
+	if len(spec.SecretRefs) == 0 {
+		return &config.Auth{Access: config.Access{AnonymousPull: true}}
+	}
+	return &config.Auth{
+		HTPasswd: &config.HTPasswd{Realm: spec.Realm, Path: usersDir + "/" + UsersKey},
+		Access:   config.Access{AnonymousPull: spec.AnonymousPull, ReadOnlyUsers: spec.ReadOnlyUsers},
+	}
+}
+
+func tls(r *v1alpha1.PackRegistry) *config.TLS {
+	if !ServesTLS(r) {
+		return nil
+	}
+	c := &config.TLS{}
+	if acme := r.Spec.TLS.LetsEncrypt; acme != nil {
+		// Certificates lie where the packs do, so that replicas share them and restarts order none.
+		c.LetsEncrypt = &config.LetsEncrypt{
+			CacheStorage: true, Email: acme.Email, Hosts: r.Spec.Hosts, DirectoryURL: acme.DirectoryURL, HTTPAddr: fmt.Sprintf(":%d", PortACME),
+		}
+		if acme.CARef != nil {
+			c.LetsEncrypt.CAFile = configDir + "/" + acmeCAKey
+		}
+	} else {
+		c.Certificate, c.Key = certificateDir+"/"+corev1.TLSCertKey, certificateDir+"/"+corev1.TLSPrivateKeyKey
+	}
+	if v := r.Spec.TLS.MinimumVersion; v != "" {
+		c.MinimumTLS = "tls" + string(v)
+	}
+	if r.Spec.TLS.ClientCARef != nil {
+		c.ClientCAs = config.StringList{clientCADir + "/" + CAKey}
 	}
 	return c
 }
@@ -71,17 +136,41 @@ type RenderedConfig struct {
 	Name string
 	// Hash is the part of the name that stands for the content.
 	Hash string
-	Data []byte
+	// Files are the Secret's keys; config.yml is the configuration itself.
+	Files map[string][]byte
 }
 
-// RenderConfig renders the configuration.
-func RenderConfig(r *v1alpha1.PackRegistry) (RenderedConfig, error) {
-	data, err := config.Marshal(Config(r))
+// RenderConfig renders the configuration, with what spec.config adds to it. An error is for who wrote the spec.
+func RenderConfig(r *v1alpha1.PackRegistry, in ConfigInput) (RenderedConfig, error) {
+	data, err := overlay(Config(r), r.Spec.Config)
 	if err != nil {
-		return RenderedConfig{}, fmt.Errorf("render the configuration: %w", err)
+		return RenderedConfig{}, err
 	}
-	h := hash(data)
-	return RenderedConfig{Name: r.Name + "-config-" + h, Hash: h, Data: data}, nil
+	files := map[string][]byte{configKey: data}
+	named := data // what the name is made of
+	add := func(key string, content []byte) {
+		if len(content) > 0 {
+			files[key] = content
+			named = append(append(slices.Clip(named), key...), content...)
+		}
+	}
+	add(s3CAKey, in.S3CA)
+	add(acmeCAKey, in.ACMECA)
+	if in.S3 != nil {
+		files[credentialsKey] = in.S3.file()
+		named = append(slices.Clip(named), in.S3.Version...)
+	}
+	h := hash(named)
+	return RenderedConfig{Name: r.Name + "-config-" + h, Hash: h, Files: files}, nil
+}
+
+// file is the credential as the AWS SDK reads it from a file.
+func (c *S3Credential) file() []byte {
+	text := fmt.Sprintf("[default]\naws_access_key_id = %s\naws_secret_access_key = %s\n", c.AccessKeyID, c.SecretAccessKey)
+	if c.SessionToken != "" {
+		text += fmt.Sprintf("aws_session_token = %s\n", c.SessionToken)
+	}
+	return []byte(text)
 }
 
 // ConfigSecret holds the configuration. It never changes.
@@ -91,7 +180,7 @@ func ConfigSecret(r *v1alpha1.PackRegistry, c RenderedConfig) *corev1apply.Secre
 	return corev1apply.Secret(c.Name, r.Namespace).
 		WithLabels(labels).WithOwnerReferences(owner(r)).
 		WithType(corev1.SecretTypeOpaque).WithImmutable(true).
-		WithData(map[string][]byte{configKey: c.Data})
+		WithData(c.Files)
 }
 
 // UsersSecret holds the merged users. It is the operator's own, so that users of the past stay when a source is deleted

@@ -39,6 +39,7 @@ const (
 	registryProgram   = "serve"
 	servePortName     = "serve"
 	debugPortName     = "debug"
+	acmePortName      = "acme"
 	probeSeconds      = 5
 	startupTryouts    = 120
 	livenessFailures  = 6
@@ -58,13 +59,14 @@ func Deployment(r *v1alpha1.PackRegistry, in DeploymentInput) (*appsv1apply.Depl
 		WithStrategy(strategy(r, in)).
 		WithTemplate(template)
 	if !in.LeaveReplicas {
-		spec.WithReplicas(replicas(r))
+		spec.WithReplicas(Replicas(r))
 	}
 	return appsv1apply.Deployment(DeploymentName(r), r.Namespace).
 		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).WithSpec(spec), nil
 }
 
-func replicas(r *v1alpha1.PackRegistry) int32 {
+// Replicas is how many pods the spec asks for.
+func Replicas(r *v1alpha1.PackRegistry) int32 {
 	if r.Spec.Replicas == nil {
 		return 1
 	}
@@ -147,6 +149,12 @@ func container(r *v1alpha1.PackRegistry, in DeploymentInput) (*corev1apply.Conta
 			WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).WithRunAsNonRoot(true).
 			WithCapabilities(corev1apply.Capabilities().WithDrop("ALL"))).
 		WithVolumeMounts(mounts(r)...)
+	if r.Spec.TLS.LetsEncrypt != nil {
+		c.WithPorts(corev1apply.ContainerPort().WithName(acmePortName).WithContainerPort(PortACME).WithProtocol(corev1.ProtocolTCP))
+	}
+	if _, ok := in.Config.Files[credentialsKey]; ok {
+		c.WithEnv(corev1apply.EnvVar().WithName("AWS_SHARED_CREDENTIALS_FILE").WithValue(configDir + "/" + credentialsKey))
+	}
 	for i := range r.Spec.Pod.Env {
 		env, err := convert[corev1apply.EnvVarApplyConfiguration](r.Spec.Pod.Env[i])
 		if err != nil {
@@ -173,8 +181,11 @@ func mounts(r *v1alpha1.PackRegistry) []*corev1apply.VolumeMountApplyConfigurati
 	if len(r.Spec.Auth.SecretRefs) > 0 {
 		list = append(list, corev1apply.VolumeMount().WithName("users").WithMountPath(usersDir).WithReadOnly(true))
 	}
-	if r.Spec.TLS.SecretRef != nil && ServesTLS(r) {
+	if CertificateSecret(r) != "" {
 		list = append(list, corev1apply.VolumeMount().WithName("certificate").WithMountPath(certificateDir).WithReadOnly(true))
+	}
+	if r.Spec.TLS.ClientCARef != nil && ServesTLS(r) {
+		list = append(list, corev1apply.VolumeMount().WithName("client-ca").WithMountPath(clientCADir).WithReadOnly(true))
 	}
 	if ClaimName(r) != "" {
 		list = append(list, corev1apply.VolumeMount().WithName("data").WithMountPath(dataDir))
@@ -193,8 +204,11 @@ func volumes(r *v1alpha1.PackRegistry, in DeploymentInput) []*corev1apply.Volume
 	if len(r.Spec.Auth.SecretRefs) > 0 {
 		list = append(list, secret("users", UsersName(r)))
 	}
-	if ref := r.Spec.TLS.SecretRef; ref != nil && ServesTLS(r) {
-		list = append(list, secret("certificate", ref.Name))
+	if name := CertificateSecret(r); name != "" {
+		list = append(list, secret("certificate", name))
+	}
+	if ref := r.Spec.TLS.ClientCARef; ref != nil && ServesTLS(r) {
+		list = append(list, secret("client-ca", ref.Name))
 	}
 	if claim := ClaimName(r); claim != "" {
 		list = append(list, corev1apply.Volume().WithName("data").WithPersistentVolumeClaim(
@@ -266,7 +280,7 @@ func spread(r *v1alpha1.PackRegistry) ([]*corev1apply.TopologySpreadConstraintAp
 		}
 		list = append(list, c)
 	}
-	if list != nil || replicas(r) < 2 {
+	if list != nil || Replicas(r) < 2 {
 		return list, nil
 	}
 	for _, key := range []string{corev1.LabelTopologyZone, corev1.LabelHostname} {

@@ -28,6 +28,11 @@ func Service(r *v1alpha1.PackRegistry) *corev1apply.ServiceApplyConfiguration {
 	service := corev1apply.Service(ServiceName(r), r.Namespace).
 		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
 		WithSpec(corev1apply.ServiceSpec().WithType(kind).WithSelector(Selector(r)).WithPorts(port))
+	if r.Spec.TLS.LetsEncrypt != nil && ServicePort(r) != 80 {
+		service.Spec.WithPorts(corev1apply.ServicePort().
+			WithName("http-01").WithProtocol(corev1.ProtocolTCP).
+			WithPort(80).WithTargetPort(intstr.FromString(acmePortName)))
+	}
 	if len(spec.Annotations) > 0 {
 		service.WithAnnotations(spec.Annotations)
 	}

@@ -1,0 +1,26 @@
+package children
+
+import (
+	"k8s.io/apimachinery/pkg/util/intstr"
+	metav1apply "k8s.io/client-go/applyconfigurations/meta/v1"
+	policyv1apply "k8s.io/client-go/applyconfigurations/policy/v1"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+// DisruptionBudgetName is the name of the PodDisruptionBudget.
+func DisruptionBudgetName(r *v1alpha1.PackRegistry) string { return r.Name }
+
+// DisruptionBudget lets drains take one pod at a time, or nil where there are too few: a budget for one pod would either
+// do nothing or keep its node from ever being drained.
+func DisruptionBudget(r *v1alpha1.PackRegistry, replicas int32) *policyv1apply.PodDisruptionBudgetApplyConfiguration {
+	spec := r.Spec.PodDisruptionBudget
+	if replicas < 2 || spec != nil && spec.Enabled != nil && !*spec.Enabled {
+		return nil
+	}
+	return policyv1apply.PodDisruptionBudget(DisruptionBudgetName(r), r.Namespace).
+		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
+		WithSpec(policyv1apply.PodDisruptionBudgetSpec().
+			WithMaxUnavailable(intstr.FromInt32(1)).
+			WithSelector(metav1apply.LabelSelector().WithMatchLabels(Selector(r))))
+}
