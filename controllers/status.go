@@ -320,6 +320,8 @@ func podTrouble(o *observed, message string) string {
 				return fmt.Sprintf("%s; pod %s: %s: %s", message, pod.Name, c.State.Waiting.Reason, clip(text))
 			case c.State.Terminated != nil && c.State.Terminated.ExitCode != 0:
 				return fmt.Sprintf("%s; pod %s ended: %s", message, pod.Name, clip(c.State.Terminated.Message))
+			case !c.Ready && c.LastTerminationState.Terminated != nil && c.LastTerminationState.Terminated.Message != "":
+				return fmt.Sprintf("%s; pod %s tries again, and ended before: %s", message, pod.Name, clip(c.LastTerminationState.Terminated.Message))
 			}
 		}
 	}

@@ -74,7 +74,7 @@ func newACME(c *config.LetsEncrypt, s *store.Store, m *metrics, log *slog.Logger
 		host = strings.ToLower(strings.TrimSuffix(host, "."))
 		if a.state[host] == nil {
 			a.hosts = append(a.hosts, host)
-			a.state[host] = &hostState{}
+			a.state[host] = &hostState{until: a.now().Add(time.Duration(c.Delay))}
 		}
 	}
 	a.manager = &autocert.Manager{Prompt: autocert.AcceptTOS, Cache: cache, HostPolicy: a.allowed, Client: client, Email: c.Email}

@@ -12,6 +12,9 @@ import (
 	"packregistry.dev/server/config"
 )
 
+// acmeDelay is how long a new pod leaves the cluster to lead its hosts to it.
+const acmeDelay = 5 * time.Second
+
 // drainTimeout is how long a pod that is told to stop goes on with what it has begun.
 const drainTimeout = 30 * time.Second
 
@@ -112,7 +115,8 @@ func tls(r *v1alpha1.PackRegistry) *config.TLS {
 	if acme := r.Spec.TLS.LetsEncrypt; acme != nil {
 		// Certificates lie where the packs do, so that replicas share them and restarts order none.
 		c.LetsEncrypt = &config.LetsEncrypt{
-			CacheStorage: true, Email: acme.Email, Hosts: r.Spec.Hosts, DirectoryURL: acme.DirectoryURL, HTTPAddr: fmt.Sprintf(":%d", PortACME),
+			// The Service leads here only when it has seen that the pod is ready.
+			Delay: config.Duration(acmeDelay), CacheStorage: true, Email: acme.Email, Hosts: r.Spec.Hosts, DirectoryURL: acme.DirectoryURL, HTTPAddr: fmt.Sprintf(":%d", PortACME),
 		}
 		if acme.CARef != nil {
 			c.LetsEncrypt.CAFile = configDir + "/" + acmeCAKey

@@ -254,6 +254,9 @@ type LetsEncrypt struct {
 	// DirectoryURL is the ACME server; Let's Encrypt's by default. CAFile holds the certificates to trust it by.
 	DirectoryURL string `yaml:"directoryurl,omitempty"`
 	CAFile       string `yaml:"cafile,omitempty"`
+	// Delay is how long after its start the server waits before it asks for a certificate: in a cluster names lead to it
+	// only some moments after it has begun to answer.
+	Delay Duration `yaml:"delay,omitempty"`
 	// HTTPAddr is where HTTP-01 challenges are answered (":80"); without it TLS-ALPN-01 on http.addr is the only way.
 	HTTPAddr string `yaml:"httpaddr,omitempty"`
 }

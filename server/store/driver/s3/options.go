@@ -79,7 +79,7 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 	if o.PartSize < minPart {
 		return nil, fmt.Errorf("parts of %d bytes: at least %d", o.PartSize, minPart)
 	}
-	client, err := newClient(ctx, o)
+	client, err := newClient(ctx, o, maxAttempts)
 	if err != nil {
 		return nil, err
 	}
@@ -102,7 +102,13 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 		return nil, fmt.Errorf("uploads are gathered in temporary files: %w; set TMPDIR to a directory that can be written to", err)
 	}
 	f.Close()
-	return d, d.probe(ctx)
+	// Tried with less patience than what serves later.
+	if d.client, err = newClient(ctx, o, firstAttempts); err != nil {
+		return nil, err
+	}
+	err = d.probe(ctx)
+	d.client = client
+	return d, err
 }
 
 func setDefaults(o *Options) {
@@ -120,13 +126,13 @@ func setDefaults(o *Options) {
 	}
 }
 
-func newClient(ctx context.Context, o Options) (*awss3.Client, error) {
+func newClient(ctx context.Context, o Options, attempts int) (*awss3.Client, error) {
 	transport, err := newTransport(o)
 	if err != nil {
 		return nil, err
 	}
 	options := []func(*config.LoadOptions) error{
-		config.WithRetryer(func() aws.Retryer { return newRetryer(o.MaxBackoff) }),
+		config.WithRetryer(func() aws.Retryer { return newRetryer(o.MaxBackoff, attempts) }),
 		config.WithAppID("packregistry"),
 		config.WithLogger(logging.Nop{}), // what it would say comes back as an error too
 	}
@@ -185,11 +191,15 @@ func newTransport(o Options) (*http.Transport, error) {
 }
 
 // maxAttempts with pauses that double from 100 ms make about a minute: a server that asks to slow down is waited out.
-const maxAttempts = 10
+// firstAttempts make some seconds: who has just configured an endpoint wants to know that it does not answer.
+const (
+	maxAttempts   = 10
+	firstAttempts = 7
+)
 
-func newRetryer(maxBackoff time.Duration) aws.Retryer {
+func newRetryer(maxBackoff time.Duration, attempts int) aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts = maxAttempts
+		o.MaxAttempts = attempts
 		o.MaxBackoff = maxBackoff
 		// The library's bucket of tokens would give up early exactly when a server is overloaded.
 		o.RateLimiter = ratelimit.None

@@ -1,0 +1,313 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+)
+
+// load is clients that push and pull all the time, as ann, and count what fails.
+type load struct {
+	client *http.Client
+	base   string
+	done   atomic.Int64
+
+	mu       sync.Mutex
+	failures []string
+	stop     context.CancelFunc
+	group    sync.WaitGroup
+}
+
+func startLoad(t *testing.T, client *http.Client, base string) *load {
+	t.Helper()
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	l := &load{client: client, base: base, stop: stop}
+	for i := range 4 {
+		l.group.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				if err := l.once(ctx, fmt.Sprintf("load/r%d", i), n); err != nil && ctx.Err() == nil {
+					l.mu.Lock()
+					l.failures = append(l.failures, time.Now().Format("15:04:05.000 ")+err.Error())
+					l.mu.Unlock()
+				}
+			}
+		})
+	}
+	t.Cleanup(func() { l.end() })
+	return l
+}
+
+// once pushes a blob and a manifest, and pulls both.
+func (l *load) once(ctx context.Context, repository string, n int) error {
+	content := bytes.Repeat(fmt.Appendf(nil, "%s %d\n", repository, n), 5000)
+	blob, empty := digest.FromBytes(content), digest.FromString("{}")
+	manifest := fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"a/b","digest":%q,"size":2},`+
+		`"layers":[{"mediaType":"a/b","digest":%q,"size":%d}]}`, empty, blob, len(content))
+	for _, step := range []struct {
+		method, path string
+		body         []byte
+		want         int
+	}{
+		{"POST", "/blobs/uploads/?digest=" + blob.String(), content, 201},
+		{"POST", "/blobs/uploads/?digest=" + empty.String(), []byte("{}"), 201},
+		{"PUT", "/manifests/latest", manifest, 201},
+		{"GET", "/manifests/latest", nil, 200},
+		{"GET", "/blobs/" + blob.String(), nil, 200},
+	} {
+		r, err := http.NewRequestWithContext(ctx, step.method, l.base+"/v2/"+repository+step.path, bytes.NewReader(step.body))
+		if err != nil {
+			return err
+		}
+		if strings.HasPrefix(step.path, "/manifests") {
+			r.Header.Set("Content-Type", "application/vnd.oci.image.manifest.v1+json")
+		}
+		r.SetBasicAuth("ann", "secret")
+		response, err := l.client.Do(r)
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", step.method, step.path, err)
+		}
+		text, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != step.want {
+			return fmt.Errorf("%s %s: %s %.200s %w", step.method, step.path, response.Status, text, err)
+		}
+		l.done.Add(1)
+	}
+	return nil
+}
+
+func (l *load) end() (requests int64, failures []string) {
+	l.stop()
+	l.group.Wait()
+	return l.done.Load(), l.failures
+}
+
+// rolledOut waits until all pods are those of the Deployment as it is now.
+func rolledOut(t *testing.T, r *v1alpha1.PackRegistry, config string) {
+	t.Helper()
+	eventually(t, 3*time.Minute, "the pods are rolled", func() error {
+		d := &appsv1.Deployment{}
+		if err := kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), d); err != nil {
+			return err
+		}
+		s := d.Status
+		if d.Spec.Template.Labels[children.LabelConfig] == config || s.ObservedGeneration != d.Generation || s.UpdatedReplicas != *d.Spec.Replicas ||
+			s.AvailableReplicas != *d.Spec.Replicas || s.Replicas != *d.Spec.Replicas {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+}
+
+func configHash(t *testing.T, r *v1alpha1.PackRegistry) string {
+	t.Helper()
+	d := &appsv1.Deployment{}
+	must(t, kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), d))
+	return d.Spec.Template.Labels[children.LabelConfig]
+}
+
+// change edits a PackRegistry as it is now.
+func change(t *testing.T, r *v1alpha1.PackRegistry, edit func(*v1alpha1.PackRegistrySpec)) {
+	t.Helper()
+	eventually(t, 30*time.Second, "the PackRegistry is changed", func() error {
+		if err := kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), r); err != nil {
+			return err
+		}
+		edit(&r.Spec)
+		return kube.Update(t.Context(), r)
+	})
+}
+
+// Three replicas on one bucket, with a certificate of the operator's own: while clients push and pull, the users change,
+// the certificate changes, the credential changes and the pods are rolled, and no request fails.
+func TestABucketUnderLoad(t *testing.T) {
+	endpoint, keys := startS3Inside(t, "packs")
+	r := newRegistry(t, "bucket")
+	must(t, kube.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "keys"}, Data: keys}))
+	r.Spec.Replicas = ptr.To[int32](3)
+	r.Spec.Storage = v1alpha1.StorageSpec{S3: &v1alpha1.S3Spec{Bucket: "packs", Endpoint: endpoint, SecretRef: &v1alpha1.SecretRef{Name: "keys"}}}
+	r.Spec.TLS = v1alpha1.TLSSpec{SelfSigned: &v1alpha1.SelfSignedSpec{}}
+	must(t, kube.Create(t.Context(), r))
+	waitReady(t, r)
+	rolledOut(t, r, "")
+	must(t, kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), &policyv1.PodDisruptionBudget{}))
+	bundle := &corev1.ConfigMap{}
+	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: r.Namespace, Name: "bucket-registry-ca"}, bundle))
+	base := "https://bucket." + r.Namespace + ".svc"
+	client := clientInside(t, serviceOf(t, r.Namespace, "bucket"), bundle.Data["ca.crt"])
+	l := startLoad(t, client, base)
+
+	asBob := func() (int, error) {
+		q, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v2/", nil)
+		must(t, err)
+		q.SetBasicAuth("bob", "builder")
+		response, err := client.Do(q)
+		if err != nil {
+			return 0, err
+		}
+		response.Body.Close()
+		return response.StatusCode, nil
+	}
+	before := podNames(t, r.Namespace)
+	must(t, kube.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "more"},
+		Type: corev1.SecretTypeBasicAuth, Data: map[string][]byte{"username": []byte("bob"), "password": []byte("builder")}}))
+	began := time.Now()
+	change(t, r, func(s *v1alpha1.PackRegistrySpec) {
+		s.Auth.SecretRefs = append(s.Auth.SecretRefs, v1alpha1.AuthSecretRef{Name: "more"})
+	})
+	eventually(t, 10*time.Second, "every replica knows the new user", func() error {
+		for range 20 {
+			if code, err := asBob(); err != nil || code != http.StatusOK {
+				return fmt.Errorf("%d %w", code, err)
+			}
+			client.CloseIdleConnections() // another replica may answer the next
+		}
+		return nil
+	})
+	t.Logf("new users in effect after %s on 3 replicas", time.Since(began).Round(time.Millisecond))
+
+	leaf := &corev1.Secret{}
+	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: r.Namespace, Name: "bucket-registry-tls"}, leaf))
+	must(t, kube.Delete(t.Context(), leaf)) // as if its time had come
+	waitReady(t, r)
+	if after := podNames(t, r.Namespace); after != before {
+		t.Errorf("pods %s became %s", before, after)
+	}
+
+	config := configHash(t, r)
+	secret := &corev1.Secret{}
+	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: r.Namespace, Name: "keys"}, secret))
+	secret.Data["note"] = []byte("another version of the credential")
+	must(t, kube.Update(t.Context(), secret))
+	rolledOut(t, r, config)
+	config = configHash(t, r)
+	change(t, r, func(s *v1alpha1.PackRegistrySpec) { s.Replicas = ptr.To[int32](2); s.Log.Level = "debug" })
+	rolledOut(t, r, config)
+	waitReady(t, r)
+	requests, failures := l.end()
+	if len(failures) > 0 {
+		t.Errorf("%d of %d requests failed:\n%s", len(failures), requests, strings.Join(failures[:min(len(failures), 10)], "\n"))
+	}
+	t.Logf("%d requests while users, certificate, credential, number of pods and configuration changed; %d failed", requests, len(failures))
+}
+
+func podNames(t *testing.T, namespace string) string {
+	t.Helper()
+	var names []string
+	for _, p := range pods(t, namespace) {
+		names = append(names, p.Name)
+	}
+	return strings.Join(names, " ")
+}
+
+// A certificate from an ACME server, whose status says what clients see; a restart orders no other one.
+func TestACertificateFromAnACMEServer(t *testing.T) {
+	directory, ca := startACMEInside(t)
+	r := newRegistry(t, "acme")
+	host := "acme." + r.Namespace + ".svc.cluster.local"
+	must(t, kube.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "acme-ca"}, Data: map[string][]byte{"ca.crt": ca}}))
+	r.Spec.Hosts = []string{host}
+	r.Spec.TLS = v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{Email: "ops@example.com", DirectoryURL: directory, CARef: &v1alpha1.SecretRef{Name: "acme-ca"}}}
+	must(t, kube.Create(t.Context(), r))
+	waitReady(t, r)
+	must(t, kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), r))
+	if c := r.Status.Certificate; c == nil || c.DNSNames[0] != host || !strings.Contains(c.Issuer, "Pebble") {
+		t.Fatalf("%+v", c)
+	}
+	expiry := r.Status.Certificate.NotAfter
+	pod := pods(t, r.Namespace)[0]
+	must(t, kube.Delete(t.Context(), &pod, ctrlclient.GracePeriodSeconds(0)))
+	eventually(t, time.Minute, "another pod serves", func() error {
+		now := pods(t, r.Namespace)
+		if len(now) != 1 || now[0].UID == pod.UID || now[0].Status.Phase != corev1.PodRunning {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	waitReady(t, r)
+	must(t, kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), r))
+	if now := r.Status.Certificate.NotAfter; !now.Equal(expiry) {
+		t.Errorf("a restart ordered another certificate: %s, was %s", now, expiry)
+	}
+}
+
+// What keeps a registry from running is told by its cause.
+func TestFailedRolloutsAreTold(t *testing.T) {
+	for name, tt := range map[string]struct {
+		edit      func(*v1alpha1.PackRegistrySpec)
+		condition string
+		words     []string
+	}{
+		"image": {func(s *v1alpha1.PackRegistrySpec) { s.Image = "127.0.0.1:1/no/such:image" }, v1alpha1.ConditionAvailable, []string{"ImagePull", "127.0.0.1:1"}},
+		"crash": {func(s *v1alpha1.PackRegistrySpec) {
+			s.Storage = v1alpha1.StorageSpec{S3: &v1alpha1.S3Spec{Bucket: "nobody", Endpoint: "http://127.0.0.1:1", SecretRef: &v1alpha1.SecretRef{Name: "keys"}}}
+		}, v1alpha1.ConditionAvailable, []string{"registry:", "127.0.0.1:1", "connection refused"}},
+		"unschedulable": {func(s *v1alpha1.PackRegistrySpec) { s.Pod.NodeSelector = map[string]string{"no": "such-node"} }, v1alpha1.ConditionAvailable, []string{"cannot be scheduled", "node affinity/selector"}},
+		"volume":        {func(s *v1alpha1.PackRegistrySpec) { s.Storage.PersistentVolumeClaim.StorageClassName = ptr.To("no-such-class") }, v1alpha1.ConditionStorageReady, []string{"waits for a volume"}},
+		"quota":         {func(s *v1alpha1.PackRegistrySpec) {}, v1alpha1.ConditionAvailable, []string{"pods cannot be made", "exceeded quota"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newRegistry(t, name)
+			must(t, kube.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "keys"},
+				Data: map[string][]byte{"AWS_ACCESS_KEY_ID": []byte("x"), "AWS_SECRET_ACCESS_KEY": []byte("hunter2")}}))
+			if name == "quota" {
+				must(t, kube.Create(t.Context(), &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "none"},
+					Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("0")}}}))
+				eventually(t, time.Minute, "the quota is counted", func() error {
+					q := &corev1.ResourceQuota{}
+					if err := kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: r.Namespace, Name: "none"}, q); err != nil {
+						return err
+					}
+					if len(q.Status.Hard) == 0 {
+						return errors.New("not yet")
+					}
+					return nil
+				})
+			}
+			tt.edit(&r.Spec)
+			must(t, kube.Create(t.Context(), r))
+			eventually(t, 2*time.Minute, "the cause is told", func() error {
+				now := &v1alpha1.PackRegistry{}
+				if err := kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), now); err != nil {
+					return err
+				}
+				c := meta.FindStatusCondition(now.Status.Conditions, tt.condition)
+				if c == nil || c.Status == metav1.ConditionTrue {
+					return fmt.Errorf("%+v", c)
+				}
+				for _, w := range tt.words {
+					if !strings.Contains(c.Message, w) {
+						return fmt.Errorf("the message lacks %q: %s", w, c.Message)
+					}
+				}
+				if strings.Contains(fmt.Sprint(now.Status), "hunter2") {
+					t.Error("a secret in the status")
+				}
+				t.Logf("%s: %s", c.Reason, c.Message)
+				return nil
+			})
+		})
+	}
+}
