@@ -62,11 +62,7 @@ func decide(o *observed) decision {
 	}
 	d.bucket = judgeBucket(r.Spec.Storage.S3, o.sources)
 	d.decideCertificate(o)
-	var current []byte
-	if o.users != nil {
-		current = o.users.Data[children.UsersKey]
-	}
-	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, current)
+	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users)
 	if d.conflict = rivalry(r, o.rivals); d.conflict != "" {
 		d.lookIn(conflictPoll)
 		return d
@@ -76,6 +72,9 @@ func decide(o *observed) decision {
 	}
 	if claimMissing(o) {
 		d.lookIn(claimPoll) // a claim without our labels is not watched
+	}
+	if o.space != nil {
+		d.lookIn(spacePoll)
 	}
 	d.plan(o)
 	d.wake = podsToWake(o)
@@ -174,7 +173,7 @@ func (d *decision) plan(o *observed) {
 		d.children = append(d.children, claimChild(o.claim, claim))
 	}
 	if d.users.htpasswd != nil && len(r.Spec.Auth.SecretRefs) > 0 {
-		d.children = append(d.children, secretChild(o.users, children.UsersSecret(r, d.users.htpasswd)))
+		d.children = append(d.children, secretChild(o.users, children.UsersSecret(r, d.users.htpasswd, d.users.versions)))
 	}
 	d.children = append(d.children, serviceChild(o.service, children.Service(r)))
 	if d.authority.leaf != nil {

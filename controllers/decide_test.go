@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
 )
 
 var now = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -97,16 +99,34 @@ func TestMergeUsers(t *testing.T) {
 func TestBasicAuthLineIsMadeOnce(t *testing.T) {
 	secret := &corev1.Secret{Type: corev1.SecretTypeBasicAuth, Data: map[string][]byte{"username": []byte("ann"), "password": []byte("one")}}
 	sources, refs := map[string]*corev1.Secret{"s": secret}, []v1alpha1.AuthSecretRef{{Name: "s"}}
+	merged := func(m mergedUsers) *corev1.Secret {
+		text, err := json.Marshal(m.versions)
+		must(t, err)
+		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{children.AnnotationSources: string(text)}},
+			Data: map[string][]byte{children.UsersKey: m.htpasswd}}
+	}
 	first := mergeUsers(refs, sources, nil)
-	again := mergeUsers(refs, sources, first.htpasswd)
+	again := mergeUsers(refs, sources, merged(first))
 	if string(first.htpasswd) != string(again.htpasswd) || len(first.htpasswd) == 0 {
 		t.Errorf("%q became %q", first.htpasswd, again.htpasswd)
 	}
 	secret.Data["password"] = []byte("two")
-	changed := mergeUsers(refs, sources, first.htpasswd)
+	secret.ResourceVersion = "2"
+	changed := mergeUsers(refs, sources, merged(first))
 	_, hash, _ := strings.Cut(strings.TrimSpace(string(changed.htpasswd)), ":")
 	if bcrypt.CompareHashAndPassword([]byte(hash), []byte("two")) != nil {
 		t.Errorf("the new password does not match %q", changed.htpasswd)
+	}
+	// Touched, with the same password: the line stays. Not touched: not even looked at.
+	secret.ResourceVersion = "3"
+	touched := mergeUsers(refs, sources, merged(changed))
+	if string(touched.htpasswd) != string(changed.htpasswd) || touched.versions["s"] == changed.versions["s"] {
+		t.Errorf("%q became %q (%v)", changed.htpasswd, touched.htpasswd, touched.versions)
+	}
+	before := merged(touched)
+	before.Data[children.UsersKey] = []byte("ann:a line that would not fit\n")
+	if kept := mergeUsers(refs, sources, before); string(kept.htpasswd) != "ann:a line that would not fit\n" {
+		t.Errorf("looked at again: %q", kept.htpasswd)
 	}
 }
 

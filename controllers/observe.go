@@ -47,6 +47,8 @@ type observed struct {
 	class      *storagev1.StorageClass
 	budget     *policyv1.PodDisruptionBudget
 	pods       []corev1.Pod
+	// space is how full the claim's volume is, or nil where nobody says.
+	space *Space
 	// rivals want a host or a claim of this registry.
 	rivals []v1alpha1.PackRegistry
 }
@@ -96,6 +98,7 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 	}
 	o.configs = configs.Items
 	r.observeServed(ctx, o)
+	r.observeSpace(ctx, o)
 	return o, nil
 }
 
@@ -125,13 +128,8 @@ func (r *Reconciler) observeServed(ctx context.Context, o *observed) {
 		return
 	}
 	o.servedErr = errors.New("no pod serves yet")
-	for i := range o.pods {
-		pod := &o.pods[i]
-		if pod.DeletionTimestamp == nil && pod.Status.PodIP != "" && pod.Status.Phase == corev1.PodRunning {
-			addr := net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(children.PortServe))
-			o.served, o.servedErr = r.AskCertificate(ctx, addr, spec.Hosts[0])
-			return
-		}
+	if pod := o.servingPod(); pod != nil {
+		o.served, o.servedErr = r.AskCertificate(ctx, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(children.PortServe)), spec.Hosts[0])
 	}
 }
 

@@ -47,6 +47,8 @@ type Reconciler struct {
 	Image string
 	// AskCertificate asks a pod for the certificate it serves.
 	AskCertificate func(ctx context.Context, addr, host string) (*x509.Certificate, error)
+	// AskSpace asks a pod how full its volume is.
+	AskSpace func(ctx context.Context, addr string) (Space, error)
 	// Now is the clock.
 	Now func() time.Time
 

@@ -207,6 +207,8 @@ func storageReady(o *observed, d decision) finding {
 		return isFalse(v1alpha1.ReasonClaimLost, "PersistentVolumeClaim %s is being deleted", name)
 	case o.claim.Status.Phase == corev1.ClaimBound && wantsToGrow(o):
 		return growing(o)
+	case o.claim.Status.Phase == corev1.ClaimBound && nearlyFull(o):
+		return isFalse(v1alpha1.ReasonNearlyFull, "PersistentVolumeClaim %s is more than %d%% full, and pushes will soon be refused: let it grow (spec.storage.persistentVolumeClaim.size), or delete packs", name, nearlyFullTill)
 	case o.claim.Status.Phase == corev1.ClaimBound:
 		return isTrue(v1alpha1.ReasonClaimBound, "PersistentVolumeClaim %s is bound", name)
 	case o.claim.Status.Phase == corev1.ClaimLost:

@@ -122,6 +122,12 @@ type operator struct {
 // startOperator runs the operator on one namespace, as its program does, until the test ends or stop is called.
 func startOperator(t *testing.T, namespace string) *operator {
 	t.Helper()
+	return startOperatorWith(t, namespace, interceptor.Funcs{})
+}
+
+// startOperatorWith is startOperator with something in the way of what it writes.
+func startOperatorWith(t *testing.T, namespace string, inTheWay interceptor.Funcs) *operator {
+	t.Helper()
 	o := &operator{}
 	options := CacheOptions()
 	options.DefaultNamespaces = map[string]cacheConfig{namespace: {}}
@@ -131,6 +137,7 @@ func startOperator(t *testing.T, namespace string) *operator {
 	must(t, err)
 	inner, err := client.NewWithWatch(apiConfig, client.Options{Scheme: scheme})
 	must(t, err)
+	inner = interceptor.NewClient(inner, inTheWay)
 	count := func(err error) error { o.writes.Add(1); return err }
 	counting := interceptor.NewClient(inner, interceptor.Funcs{
 		Get: func(ctx context.Context, _ client.WithWatch, key client.ObjectKey, into client.Object, opts ...client.GetOption) error {

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"bytes"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -18,18 +19,26 @@ type mergedUsers struct {
 	htpasswd []byte
 	// missing and invalid say what is wrong with a source, by name. They hold no secret.
 	missing, invalid []string
+	// versions are those of the basic-auth Secrets that lines were made from, by name.
+	versions map[string]string
 	// duplicates are users that are in several sources; the first holds.
 	duplicates []string
 }
 
 func (m mergedUsers) ok() bool { return len(m.missing)+len(m.invalid) == 0 }
 
-// mergeUsers merges the lines of all sources, in the order of the spec. current is what was merged before: a line made
-// from a basic-auth Secret stays as long as it fits the password, since making one anew gives another hash.
-func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret, current []byte) mergedUsers {
-	var m mergedUsers
+// mergeUsers merges the lines of all sources, in the order of the spec. current is the Secret with what was merged before,
+// or nil: a line made from a basic-auth Secret stays as long as it fits the password, since making one anew gives another
+// hash. Whether it fits takes as long to find out as making it, and is asked only of a version of the Secret that was not
+// seen before.
+func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret, current *corev1.Secret) mergedUsers {
+	m := mergedUsers{versions: map[string]string{}}
 	var out bytes.Buffer
-	known := linesByUser(current)
+	known, seenVersions := map[string]string{}, map[string]string{}
+	if current != nil {
+		known = linesByUser(current.Data[children.UsersKey])
+		json.Unmarshal([]byte(current.Annotations[children.AnnotationSources]), &seenVersions) //nolint:errcheck // else every line is looked at again
+	}
 	seen := map[string]bool{}
 	for _, ref := range refs {
 		secret := sources[ref.Name]
@@ -37,7 +46,12 @@ func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret
 			m.missing = append(m.missing, fmt.Sprintf("Secret %s does not exist", ref.Name))
 			continue
 		}
-		lines, err := usersOf(ref, secret, known)
+		version := ""
+		if secret.Type == corev1.SecretTypeBasicAuth {
+			version = string(secret.UID) + "/" + secret.ResourceVersion
+			m.versions[ref.Name] = version
+		}
+		lines, err := usersOf(ref, secret, known, version != "" && seenVersions[ref.Name] == version)
 		if err != nil {
 			m.invalid = append(m.invalid, fmt.Sprintf("Secret %s: %v", ref.Name, err))
 			continue
@@ -58,10 +72,11 @@ func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret
 	return m
 }
 
-// usersOf returns a source's lines, each checked. Errors name lines by number, never by content.
-func usersOf(ref v1alpha1.AuthSecretRef, secret *corev1.Secret, known map[string]string) ([]string, error) {
+// usersOf returns a source's lines, each checked. unchanged says that the known lines were made from this very version.
+// Errors name lines by number, never by content.
+func usersOf(ref v1alpha1.AuthSecretRef, secret *corev1.Secret, known map[string]string, unchanged bool) ([]string, error) {
 	if secret.Type == corev1.SecretTypeBasicAuth {
-		line, err := basicAuthLine(secret, known)
+		line, err := basicAuthLine(secret, known, unchanged)
 		return []string{line}, err
 	}
 	key := ref.Key
@@ -93,7 +108,7 @@ func usersOf(ref v1alpha1.AuthSecretRef, secret *corev1.Secret, known map[string
 	return lines, nil
 }
 
-func basicAuthLine(secret *corev1.Secret, known map[string]string) (string, error) {
+func basicAuthLine(secret *corev1.Secret, known map[string]string, unchanged bool) (string, error) {
 	user, password := string(secret.Data[corev1.BasicAuthUsernameKey]), secret.Data[corev1.BasicAuthPasswordKey]
 	switch {
 	case user == "" || strings.ContainsAny(user, ":\r\n"):
@@ -105,7 +120,7 @@ func basicAuthLine(secret *corev1.Secret, known map[string]string) (string, erro
 	}
 	if line, ok := known[user]; ok {
 		_, hash, _ := strings.Cut(line, ":")
-		if bcrypt.CompareHashAndPassword([]byte(hash), password) == nil {
+		if unchanged || bcrypt.CompareHashAndPassword([]byte(hash), password) == nil {
 			return line, nil
 		}
 	}

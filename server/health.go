@@ -86,6 +86,25 @@ func (s *Server) health(w http.ResponseWriter, _ *request) error {
 	return nil
 }
 
+// Status is what the debug address tells at /status, as JSON.
+type Status struct {
+	Storage StorageStatus `json:"storage"`
+}
+
+// StorageStatus says how full the storage is, in bytes; both are zero where nobody knows.
+type StorageStatus struct {
+	Free uint64 `json:"free"`
+	Size uint64 `json:"size"`
+}
+
+func (s *Server) status(w http.ResponseWriter, r *http.Request) {
+	var status Status
+	if free, size, ok := s.store.Space(r.Context()); ok {
+		status.Storage = StorageStatus{Free: free, Size: size}
+	}
+	writeJSON(w, http.StatusOK, status)
+}
+
 // startDebug serves probes and metrics on the debug address, if there is one. It goes on while the server drains.
 func (s *Server) startDebug(group *sync.WaitGroup) (io.Closer, error) {
 	c := s.config.HTTP.Debug
@@ -95,6 +114,7 @@ func (s *Server) startDebug(group *sync.WaitGroup) (io.Closer, error) {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", s.readyz)
+	mux.HandleFunc("GET /status", s.status)
 	if c.Prometheus.Enabled {
 		mux.Handle("GET "+c.Prometheus.Path, s.metrics.handler())
 	}

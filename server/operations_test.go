@@ -206,6 +206,12 @@ func TestPushesStopBeforeTheStorageIsFull(t *testing.T) {
 	full.want(full.do("GET", "/v2/r/blobs/"+d.String(), nil), 200, "content")
 	full.want(full.do("DELETE", "/v2/r/blobs/"+d.String(), nil), 202)
 	full.want(full.do("GET", "/health", nil), 200)
+	w := httptest.NewRecorder()
+	full.status(w, httptest.NewRequest(http.MethodGet, "/status", nil))
+	var told Status
+	if err := json.Unmarshal(w.Body.Bytes(), &told); err != nil || told.Storage.Size == 0 || told.Storage.Free > told.Storage.Size {
+		t.Errorf("%s, %v", w.Body, err)
+	}
 	// What would not fit is refused before it is sent.
 	free, _, ok := f.store.Space(t.Context())
 	if !ok {
@@ -290,6 +296,9 @@ func TestDebugAddress(t *testing.T) {
 		}
 		if code, _ := get("/readyz"); code != 200 {
 			t.Errorf("/readyz: %d", code)
+		}
+		if code, body := get("/status"); code != 200 || body != `{"storage":{"free":0,"size":0}}`+"\n" { // memory does not say
+			t.Errorf("/status: %d %s", code, body)
 		}
 		if _, body := get("/metrics"); !strings.Contains(body, `packregistry_certificate_expiry_timestamp_seconds{name=`) {
 			t.Errorf("no expiry of the certificate in %s", body)

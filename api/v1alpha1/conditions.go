@@ -48,6 +48,7 @@ const (
 	ReasonAnonymous        = "Anonymous"
 	ReasonBucketConfigured = "BucketConfigured"
 	ReasonResizing         = "Resizing"
+	ReasonNearlyFull       = "NearlyFull"
 	ReasonCannotGrow       = "CannotGrow"
 	ReasonMinimumAvailable = "MinimumReplicasAvailable"
 	ReasonScaledToZero     = "ScaledToZero"

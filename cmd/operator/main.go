@@ -44,6 +44,7 @@ type settings struct {
 	metricsAddr, probeAddr string
 	secureMetrics          bool
 	leaderElect            bool
+	leaderNamespace        string
 	workers                int
 	image                  string
 }
@@ -54,6 +55,7 @@ func parse() settings {
 	flag.BoolVar(&s.secureMetrics, "metrics-secure", true, "serve metrics over HTTPS to clients that may get /metrics")
 	flag.StringVar(&s.probeAddr, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
 	flag.BoolVar(&s.leaderElect, "leader-elect", true, "let only one of several replicas work")
+	flag.StringVar(&s.leaderNamespace, "leader-elect-namespace", "", "where the lease is kept (default: the operator's own namespace)")
 	flag.IntVar(&s.workers, "workers", 4, "how many PackRegistries are reconciled at once")
 	flag.StringVar(&s.image, "registry-image", os.Getenv("RELATED_IMAGE_REGISTRY"), "the registry's image where a spec names none (default $RELATED_IMAGE_REGISTRY)")
 	showVersion := flag.Bool("version", false, "print the version and end")
@@ -81,6 +83,8 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	// The API server knows better than a number of ours how much it can take (priority and fairness).
+	config.QPS = -1
 	config.UserAgent = "packregistry-operator/" + version
 	metrics := metricsserver.Options{BindAddress: s.metricsAddr, SecureServing: s.secureMetrics,
 		TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}}
@@ -95,6 +99,7 @@ func run() error {
 		HealthProbeBindAddress:        s.probeAddr,
 		LeaderElection:                s.leaderElect,
 		LeaderElectionID:              "packregistry-operator",
+		LeaderElectionNamespace:       s.leaderNamespace,
 		LeaderElectionReleaseOnCancel: true, // this process ends with the manager
 	})
 	if err != nil {
@@ -109,6 +114,7 @@ func run() error {
 		Now:       time.Now,
 
 		AskCertificate: controllers.AskCertificate,
+		AskSpace:       controllers.AskSpace,
 	}
 	if err := reconciler.SetupWithManager(mgr, controller.Options{MaxConcurrentReconciles: s.workers}); err != nil {
 		return err

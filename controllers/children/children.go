@@ -29,6 +29,9 @@ const (
 	// once instead of within a minute.
 	AnnotationSecrets = "packregistry.dev/secrets"
 
+	// AnnotationSources is on the Secret of merged users: which versions of other Secrets its lines were made from.
+	AnnotationSources = "packregistry.dev/sources"
+
 	// ManagedBy is the value of LabelManagedBy.
 	ManagedBy = "packregistry-operator"
 	appName   = "packregistry"

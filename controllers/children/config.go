@@ -1,6 +1,7 @@
 package children
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -188,10 +189,18 @@ func ConfigSecret(r *v1alpha1.PackRegistry, c RenderedConfig) *corev1apply.Secre
 }
 
 // UsersSecret holds the merged users. It is the operator's own, so that users of the past stay when a source is deleted
-// or broken.
-func UsersSecret(r *v1alpha1.PackRegistry, htpasswd []byte) *corev1apply.SecretApplyConfiguration {
-	return corev1apply.Secret(UsersName(r), r.Namespace).
+// or broken. versions are those of the Secrets that lines were made from.
+func UsersSecret(r *v1alpha1.PackRegistry, htpasswd []byte, versions map[string]string) *corev1apply.SecretApplyConfiguration {
+	secret := corev1apply.Secret(UsersName(r), r.Namespace).
 		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
 		WithType(corev1.SecretTypeOpaque).
 		WithData(map[string][]byte{UsersKey: htpasswd})
+	if len(versions) > 0 {
+		text, err := json.Marshal(versions)
+		if err != nil {
+			panic(err) // a map of strings can always be written
+		}
+		secret.WithAnnotations(map[string]string{AnnotationSources: string(text)})
+	}
+	return secret
 }

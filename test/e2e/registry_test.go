@@ -262,7 +262,7 @@ func TestFailedRolloutsAreTold(t *testing.T) {
 		"image": {func(s *v1alpha1.PackRegistrySpec) { s.Image = "127.0.0.1:1/no/such:image" }, v1alpha1.ConditionAvailable, []string{"ImagePull", "127.0.0.1:1"}},
 		"crash": {func(s *v1alpha1.PackRegistrySpec) {
 			s.Storage = v1alpha1.StorageSpec{S3: &v1alpha1.S3Spec{Bucket: "nobody", Endpoint: "http://127.0.0.1:1", SecretRef: &v1alpha1.SecretRef{Name: "keys"}}}
-		}, v1alpha1.ConditionAvailable, []string{"registry:", "127.0.0.1:1", "connection refused"}},
+		}, v1alpha1.ConditionAvailable, []string{"bucket nobody at http://127.0.0.1:1", "connection refused"}},
 		"unschedulable": {func(s *v1alpha1.PackRegistrySpec) { s.Pod.NodeSelector = map[string]string{"no": "such-node"} }, v1alpha1.ConditionAvailable, []string{"cannot be scheduled", "node affinity/selector"}},
 		"volume":        {func(s *v1alpha1.PackRegistrySpec) { s.Storage.PersistentVolumeClaim.StorageClassName = ptr.To("no-such-class") }, v1alpha1.ConditionStorageReady, []string{"waits for a volume"}},
 		"quota":         {func(s *v1alpha1.PackRegistrySpec) {}, v1alpha1.ConditionAvailable, []string{"pods cannot be made", "exceeded quota"}},

@@ -1,0 +1,98 @@
+package controllers
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+)
+
+// Space is how full a volume is, in bytes.
+type Space struct {
+	Free uint64 `json:"free"`
+	Size uint64 `json:"size"`
+}
+
+// A volume is nearly full from so much of it on, and not any more below a little less, in percent: in between it is what
+// it was, so that the condition does not come and go with every push.
+const (
+	nearlyFullFrom = 95
+	nearlyFullTill = 92
+	// spacePoll is how often a pod is asked.
+	spacePoll = time.Minute
+)
+
+// AskSpace asks a registry's pod, by the address of its debug port, how full its volume is.
+func AskSpace(ctx context.Context, addr string) (Space, error) {
+	ctx, cancel := context.WithTimeout(ctx, askTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/status", nil)
+	if err != nil {
+		return Space{}, err
+	}
+	// Asked once a minute: a connection for each question costs less than as many that are kept.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return Space{}, err
+	}
+	defer response.Body.Close()
+	if response.StatusCode != http.StatusOK {
+		return Space{}, fmt.Errorf("answered %s", response.Status)
+	}
+	var status struct {
+		Storage Space `json:"storage"`
+	}
+	err = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&status)
+	return status.Storage, err
+}
+
+// observeSpace asks a pod how full the claim is. One that does not say is no fault: older images cannot, and a network may
+// not let the operator ask.
+func (r *Reconciler) observeSpace(ctx context.Context, o *observed) {
+	if r.AskSpace == nil || o.claim == nil {
+		return
+	}
+	if pod := o.servingPod(); pod != nil {
+		space, err := r.AskSpace(ctx, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(children.PortDebug)))
+		if err == nil && space.Size > 0 {
+			o.space = &space
+		}
+	}
+}
+
+// servingPod is a pod that can be asked, or nil.
+func (o *observed) servingPod() *corev1.Pod {
+	for i := range o.pods {
+		pod := &o.pods[i]
+		if pod.DeletionTimestamp == nil && pod.Status.PodIP != "" && pod.Status.Phase == corev1.PodRunning {
+			return pod
+		}
+	}
+	return nil
+}
+
+// nearlyFull says whether pushes will soon fail for want of room.
+func nearlyFull(o *observed) bool {
+	if o.space == nil {
+		return false
+	}
+	limit := float64(nearlyFullFrom)
+	before := meta.FindStatusCondition(o.registry.Status.Conditions, v1alpha1.ConditionStorageReady)
+	if before != nil && before.Status == metav1.ConditionFalse && before.Reason == v1alpha1.ReasonNearlyFull {
+		limit = nearlyFullTill
+	}
+	used := o.space.Size - min(o.space.Free, o.space.Size)
+	return float64(used) >= float64(o.space.Size)*limit/100
+}
