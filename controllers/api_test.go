@@ -621,10 +621,9 @@ func TestAPICustomResourceIsSmall(t *testing.T) {
 
 func TestAPISamplesAreAccepted(t *testing.T) {
 	needAPI(t)
-	namespace := newNamespace(t)
 	var applied []string
 	for _, u := range readSamples(t) {
-		u.SetNamespace(namespace)
+		u.SetNamespace(newNamespace(t))
 		must(t, api.Create(t.Context(), u, client.FieldValidation("Strict")))
 		applied = append(applied, u.GetKind())
 	}

@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"reflect"
@@ -75,27 +74,21 @@ func (c typedChild[L, W]) withLive(o client.Object) child {
 }
 
 func (c typedChild[L, W]) upToDate() (bool, error) {
-	owned, err := c.extract(c.live, FieldOwner)
+	wanted, err := digest(c.wanted)
 	if err != nil {
-		return false, fmt.Errorf("read what we own: %w", err)
+		return false, err
 	}
-	return sameJSON(owned, c.wanted)
-}
-
-// sameJSON compares by the JSON that would go over the wire: quantities are canonical there, and what is absent is
-// absent.
-func sameJSON(a, b any) (bool, error) {
-	var values [2]any
-	for i, v := range []any{a, b} {
-		data, err := json.Marshal(v)
+	have := c.live.GetAnnotations()[annotationOwned]
+	if have == "" { // read from the API server, not from the cache
+		owned, err := c.extract(c.live, FieldOwner)
 		if err != nil {
-			return false, err
+			return false, fmt.Errorf("read what we own: %w", err)
 		}
-		if err := json.Unmarshal(data, &values[i]); err != nil {
+		if have, err = digest(owned); err != nil {
 			return false, err
 		}
 	}
-	return reflect.DeepEqual(values[0], values[1]), nil
+	return have == wanted, nil
 }
 
 // conflictError is a child that somebody else owns.

@@ -257,22 +257,6 @@ func requested(claim *corev1.PersistentVolumeClaim) *resource.Quantity {
 	return &q
 }
 
-// scaledByOthers says whether somebody else, such as an autoscaler, has set the Deployment's replicas.
-func scaledByOthers(live *appsv1.Deployment) bool {
-	if live == nil {
-		return false
-	}
-	for _, entry := range live.ManagedFields {
-		if entry.Manager == FieldOwner || entry.FieldsV1 == nil || entry.Subresource == "status" {
-			continue
-		}
-		if strings.Contains(entry.FieldsV1.GetRawString(), `"f:replicas"`) {
-			return true
-		}
-	}
-	return false
-}
-
 // podsToWake finds pods that run with Secrets that have changed since. Waking is an annotation, after which the kubelet
 // updates the pod's volumes at once.
 func podsToWake(o *observed) map[*corev1.Pod]string {

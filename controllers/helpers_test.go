@@ -80,9 +80,13 @@ func certificateSecret(t testing.TB, namespace, host string, from, to time.Time)
 
 func readSamples(t *testing.T) []*unstructured.Unstructured {
 	t.Helper()
-	files, err := filepath.Glob("../config/samples/*.yaml")
-	if err != nil {
-		t.Fatal(err)
+	var files []string
+	for _, pattern := range []string{"../config/samples/*.yaml", "../examples/registries/*.yaml"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil || len(found) == 0 {
+			t.Fatal(pattern, err)
+		}
+		files = append(files, found...)
 	}
 	var list []*unstructured.Unstructured
 	for _, file := range files {

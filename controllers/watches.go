@@ -30,15 +30,19 @@ const secretIndex = "spec.secrets"
 // to names and versions. Options hold for a kind however it is read, so Secrets must never be read through the cache
 // in full: ClientOptions see to that.
 func CacheOptions() cache.Options {
-	ours := cache.ByObject{Label: labels.SelectorFromSet(labels.Set{children.LabelManagedBy: children.ManagedBy})}
+	selector := labels.SelectorFromSet(labels.Set{children.LabelManagedBy: children.ManagedBy})
+	ours := func(slim func(any) (any, error)) cache.ByObject {
+		return cache.ByObject{Label: selector, Transform: slim}
+	}
 	return cache.Options{
 		ByObject: map[client.Object]cache.ByObject{
-			&appsv1.Deployment{}:            ours,
-			&corev1.Service{}:               ours,
-			&corev1.PersistentVolumeClaim{}: ours,
-			&corev1.ConfigMap{}:             ours,
-			&policyv1.PodDisruptionBudget{}: ours,
-			&corev1.Pod{}:                   {Label: ours.Label, Transform: slimPod},
+			&v1alpha1.PackRegistry{}:        {Transform: slimRegistry},
+			&appsv1.Deployment{}:            ours(slimDeployment),
+			&corev1.Service{}:               ours(slimService),
+			&corev1.PersistentVolumeClaim{}: ours(slimClaim),
+			&corev1.ConfigMap{}:             ours(slimConfigMap),
+			&policyv1.PodDisruptionBudget{}: ours(slimBudget),
+			&corev1.Pod{}:                   ours(slimPod),
 			secretMetadata(): {
 				// Helm keeps each release's whole manifest in Secrets of this type.
 				Field:     fields.OneTermNotEqualSelector("type", "helm.sh/release.v1"),
@@ -62,31 +66,6 @@ func secretMetadata() *metav1.PartialObjectMetadata {
 	m := &metav1.PartialObjectMetadata{}
 	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
 	return m
-}
-
-// slimSecret keeps of a Secret's metadata what tells that it changed, and whose child it is.
-func slimSecret(o any) (any, error) {
-	m, ok := o.(*metav1.PartialObjectMetadata)
-	if !ok {
-		return o, nil
-	}
-	slim := metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion}
-	if m.Labels[children.LabelManagedBy] == children.ManagedBy {
-		slim.Labels, slim.OwnerReferences = m.Labels, m.OwnerReferences
-	}
-	m.ObjectMeta = slim
-	return m, nil
-}
-
-// slimPod keeps of a pod what waking it and telling its state need.
-func slimPod(o any) (any, error) {
-	pod, ok := o.(*corev1.Pod)
-	if !ok {
-		return o, nil
-	}
-	pod.ManagedFields = nil
-	pod.Spec = corev1.PodSpec{NodeName: pod.Spec.NodeName}
-	return pod, nil
 }
 
 // SetupWithManager starts the controller with its watches.

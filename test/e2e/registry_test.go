@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,9 +19,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -252,6 +256,23 @@ func TestACertificateFromAnACMEServer(t *testing.T) {
 	}
 }
 
+// The API server dies and comes back: registries serve meanwhile, and the operator goes on.
+func TestTheAPIServerIsRestarted(t *testing.T) {
+	c := connect(t, demoPassword)
+	for pid := range residentMiB(t, filepath.Join(os.Getenv("CLUSTER_COMPONENTS"), "kube-apiserver")) {
+		sh(t, "kill", "-9", fmt.Sprint(pid))
+	}
+	must(t, c.Ping(t.Context())) // nothing of the cluster can have come back yet
+	eventually(t, time.Minute, "the API server is back", func() error {
+		must(t, c.Ping(t.Context()))
+		return kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(demoRegistry()), &v1alpha1.PackRegistry{})
+	})
+	r := newRegistry(t, "after")
+	must(t, kube.Create(t.Context(), r))
+	waitReady(t, r)
+	must(t, c.Ping(t.Context()))
+}
+
 // What keeps a registry from running is told by its cause.
 func TestFailedRolloutsAreTold(t *testing.T) {
 	for name, tt := range map[string]struct {
@@ -264,8 +285,10 @@ func TestFailedRolloutsAreTold(t *testing.T) {
 			s.Storage = v1alpha1.StorageSpec{S3: &v1alpha1.S3Spec{Bucket: "nobody", Endpoint: "http://127.0.0.1:1", SecretRef: &v1alpha1.SecretRef{Name: "keys"}}}
 		}, v1alpha1.ConditionAvailable, []string{"bucket nobody at http://127.0.0.1:1", "connection refused"}},
 		"unschedulable": {func(s *v1alpha1.PackRegistrySpec) { s.Pod.NodeSelector = map[string]string{"no": "such-node"} }, v1alpha1.ConditionAvailable, []string{"cannot be scheduled", "node affinity/selector"}},
-		"volume":        {func(s *v1alpha1.PackRegistrySpec) { s.Storage.PersistentVolumeClaim.StorageClassName = ptr.To("no-such-class") }, v1alpha1.ConditionStorageReady, []string{"waits for a volume"}},
-		"quota":         {func(s *v1alpha1.PackRegistrySpec) {}, v1alpha1.ConditionAvailable, []string{"pods cannot be made", "exceeded quota"}},
+		"volume": {func(s *v1alpha1.PackRegistrySpec) {
+			s.Storage.PersistentVolumeClaim.StorageClassName = ptr.To("no-such-class")
+		}, v1alpha1.ConditionStorageReady, []string{"waits for a volume"}},
+		"quota": {func(s *v1alpha1.PackRegistrySpec) {}, v1alpha1.ConditionAvailable, []string{"pods cannot be made", "exceeded quota"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -309,5 +332,65 @@ func TestFailedRolloutsAreTold(t *testing.T) {
 				return nil
 			})
 		})
+	}
+}
+
+// What should go with a PackRegistry goes, and what should stay stays, with no operator there to see to it.
+func TestDeletionWithoutTheOperator(t *testing.T) {
+	r := newRegistry(t, "orphan")
+	must(t, kube.Create(t.Context(), r))
+	waitReady(t, r)
+	operator := &appsv1.Deployment{}
+	key := ctrlclient.ObjectKey{Namespace: operatorNamespace, Name: "packregistry"}
+	scale := func(n int32) {
+		t.Helper()
+		must(t, kube.Get(t.Context(), key, operator))
+		must(t, kube.Patch(t.Context(), operator, ctrlclient.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, n))))
+		eventually(t, 2*time.Minute, fmt.Sprintf("%d operators run", n), func() error {
+			if err := kube.Get(t.Context(), key, operator); err != nil {
+				return err
+			}
+			if s := operator.Status; s.ObservedGeneration != operator.Generation || s.Replicas != n || s.ReadyReplicas != n {
+				return fmt.Errorf("%+v", s)
+			}
+			return nil
+		})
+	}
+	scale(0)
+	defer scale(1)
+	must(t, kube.Delete(t.Context(), r))
+	eventually(t, time.Minute, "the PackRegistry and its pods are gone", func() error {
+		if err := kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), &v1alpha1.PackRegistry{}); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("the PackRegistry is there: %w", err)
+		}
+		if left := pods(t, r.Namespace); len(left) > 0 {
+			return fmt.Errorf("%d pods", len(left))
+		}
+		return nil
+	})
+	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: r.Namespace, Name: "orphan-data"}, &corev1.PersistentVolumeClaim{}))
+}
+
+// The local cluster's volumes cannot grow: that is told, and the registry serves on.
+func TestAClaimThatCannotGrow(t *testing.T) {
+	r := newRegistry(t, "grow")
+	must(t, kube.Create(t.Context(), r))
+	waitReady(t, r)
+	config := configHash(t, r)
+	change(t, r, func(s *v1alpha1.PackRegistrySpec) {
+		s.Storage.PersistentVolumeClaim.Size = ptr.To(resource.MustParse("1Gi"))
+	})
+	eventually(t, time.Minute, "it is told", func() error {
+		if err := kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), r); err != nil {
+			return err
+		}
+		c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionStorageReady)
+		if c == nil || c.Reason != v1alpha1.ReasonCannotGrow || !strings.Contains(c.Message, "allowVolumeExpansion") {
+			return fmt.Errorf("%+v", c)
+		}
+		return nil
+	})
+	if available := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAvailable); available == nil || available.Status != metav1.ConditionTrue || configHash(t, r) != config {
+		t.Errorf("the registry was disturbed: %+v", available)
 	}
 }

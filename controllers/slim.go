@@ -1,0 +1,208 @@
+package controllers
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	appsv1apply "k8s.io/client-go/applyconfigurations/apps/v1"
+	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
+	policyv1apply "k8s.io/client-go/applyconfigurations/policy/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+)
+
+// This file says what the cache keeps of the objects that it watches: of thousands of registries only what decisions are
+// made of. What the operator owns of a child, which is most of it, is kept as a digest, to be compared with that of what it
+// would apply.
+
+// Annotations of objects in the cache alone; no object in the cluster has them.
+const (
+	// annotationOwned is the digest of what the operator owns.
+	annotationOwned = "packregistry.dev/owned"
+	// annotationScaled says that somebody else has set the number of replicas.
+	annotationScaled = "packregistry.dev/scaled-by-others"
+)
+
+// digest is a hash of the JSON that would go over the wire: quantities are canonical there, and what is absent is absent.
+func digest(v any) (string, error) {
+	data, err := json.Marshal(v)
+	if err != nil {
+		return "", err
+	}
+	var sorted any
+	if err := json.Unmarshal(data, &sorted); err != nil {
+		return "", err
+	}
+	if data, err = json.Marshal(sorted); err != nil {
+		return "", err
+	}
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:16]), nil
+}
+
+// slimChild makes the function that reduces what the cache gets of a kind. keep takes over what decisions need.
+func slimChild[L client.Object, W any](extract func(L, string) (W, error), keep func(from, to L)) func(any) (any, error) {
+	return func(o any) (any, error) {
+		from, ok := o.(L)
+		if !ok || from.GetAnnotations()[annotationOwned] != "" { // a tombstone, or reduced already
+			return o, nil
+		}
+		owned, err := extract(from, FieldOwner)
+		if err != nil {
+			return nil, err
+		}
+		sum, err := digest(owned)
+		if err != nil {
+			return nil, err
+		}
+		to, ok := emptyOf(from).(L)
+		if !ok {
+			return o, nil
+		}
+		slimMeta(from, to)
+		to.SetAnnotations(map[string]string{annotationOwned: sum})
+		keep(from, to)
+		return to, nil
+	}
+}
+
+// slimMeta keeps who an object is, and whose. Strings that all objects have are those of this program.
+func slimMeta(from, to client.Object) {
+	to.SetName(from.GetName())
+	to.SetNamespace(from.GetNamespace())
+	to.SetUID(from.GetUID())
+	to.SetResourceVersion(from.GetResourceVersion())
+	to.SetGeneration(from.GetGeneration())
+	to.SetDeletionTimestamp(from.GetDeletionTimestamp())
+	labels := map[string]string{}
+	if from.GetLabels()[children.LabelManagedBy] == children.ManagedBy {
+		labels[children.LabelManagedBy] = children.ManagedBy
+	}
+	for _, key := range []string{children.LabelRegistry, children.LabelConfig} {
+		if value := from.GetLabels()[key]; value != "" {
+			labels[key] = value
+		}
+	}
+	to.SetLabels(labels)
+	if controller := metav1.GetControllerOf(from); controller != nil {
+		if controller.Kind == packRegistryKind {
+			controller.Kind, controller.APIVersion = packRegistryKind, packRegistryVersion
+		}
+		to.SetOwnerReferences([]metav1.OwnerReference{*controller})
+	}
+}
+
+const packRegistryKind = "PackRegistry"
+
+var packRegistryVersion = v1alpha1.GroupVersion.String()
+
+func emptyOf(o client.Object) client.Object {
+	switch o.(type) {
+	case *appsv1.Deployment:
+		return &appsv1.Deployment{}
+	case *corev1.Service:
+		return &corev1.Service{}
+	case *corev1.ConfigMap:
+		return &corev1.ConfigMap{}
+	case *corev1.PersistentVolumeClaim:
+		return &corev1.PersistentVolumeClaim{}
+	case *policyv1.PodDisruptionBudget:
+		return &policyv1.PodDisruptionBudget{}
+	}
+	return o
+}
+
+var (
+	slimDeployment = slimChild(appsv1apply.ExtractDeployment, func(from, to *appsv1.Deployment) {
+		to.Spec.Replicas = from.Spec.Replicas
+		if containers := from.Spec.Template.Spec.Containers; len(containers) > 0 {
+			to.Spec.Template.Spec.Containers = []corev1.Container{{Name: containers[0].Name, Image: containers[0].Image}}
+		}
+		to.Status = from.Status
+		to.Status.Conditions = nil
+		for _, c := range from.Status.Conditions {
+			kept := appsv1.DeploymentCondition{Type: c.Type, Status: c.Status, Reason: c.Reason}
+			if c.Type == appsv1.DeploymentReplicaFailure {
+				kept.Message = c.Message
+			}
+			to.Status.Conditions = append(to.Status.Conditions, kept)
+		}
+		if scaledByOthers(from) {
+			to.Annotations[annotationScaled] = "true"
+		}
+	})
+	slimService = slimChild(corev1apply.ExtractService, func(from, to *corev1.Service) {
+		to.Spec.Type, to.Spec.Ports, to.Status = from.Spec.Type, from.Spec.Ports, from.Status
+	})
+	slimClaim = slimChild(corev1apply.ExtractPersistentVolumeClaim, func(from, to *corev1.PersistentVolumeClaim) {
+		to.Spec.AccessModes, to.Spec.StorageClassName, to.Spec.Resources = from.Spec.AccessModes, from.Spec.StorageClassName, from.Spec.Resources
+		to.Status = from.Status
+	})
+	slimConfigMap = slimChild(corev1apply.ExtractConfigMap, func(_, _ *corev1.ConfigMap) {})
+	slimBudget    = slimChild(policyv1apply.ExtractPodDisruptionBudget, func(_, _ *policyv1.PodDisruptionBudget) {})
+)
+
+// slimRegistry drops who set which field of a PackRegistry: the operator never asks.
+func slimRegistry(o any) (any, error) {
+	if r, ok := o.(*v1alpha1.PackRegistry); ok {
+		r.ManagedFields = nil
+		delete(r.Annotations, corev1.LastAppliedConfigAnnotation)
+	}
+	return o, nil
+}
+
+// slimSecret keeps of a Secret's metadata what tells that it changed, and whose child it is.
+func slimSecret(o any) (any, error) {
+	m, ok := o.(*metav1.PartialObjectMetadata)
+	if !ok {
+		return o, nil
+	}
+	slim := &metav1.PartialObjectMetadata{TypeMeta: m.TypeMeta}
+	if m.Labels[children.LabelManagedBy] == children.ManagedBy {
+		slimMeta(m, slim)
+		return slim, nil
+	}
+	slim.ObjectMeta = metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion}
+	return slim, nil
+}
+
+// slimPod keeps of a pod what waking it and telling its state need.
+func slimPod(o any) (any, error) {
+	pod, ok := o.(*corev1.Pod)
+	if !ok {
+		return o, nil
+	}
+	slim := &corev1.Pod{Spec: corev1.PodSpec{NodeName: pod.Spec.NodeName}, Status: pod.Status}
+	slimMeta(pod, slim)
+	if version, ok := pod.Annotations[children.AnnotationSecrets]; ok {
+		slim.Annotations = map[string]string{children.AnnotationSecrets: version}
+	}
+	return slim, nil
+}
+
+// scaledByOthers says whether somebody else, such as an autoscaler, has set the Deployment's replicas.
+func scaledByOthers(live *appsv1.Deployment) bool {
+	if live == nil {
+		return false
+	}
+	if live.Annotations[annotationScaled] != "" {
+		return true
+	}
+	for _, entry := range live.ManagedFields {
+		if entry.Manager == FieldOwner || entry.FieldsV1 == nil || entry.Subresource == "status" {
+			continue
+		}
+		if strings.Contains(entry.FieldsV1.GetRawString(), `"f:replicas"`) {
+			return true
+		}
+	}
+	return false
+}
