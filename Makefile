@@ -118,6 +118,11 @@ check-generated: generate
 bench: bin/registry bin/bench ## The registry under load, beside a peer and beside what could not be beaten (BENCH='--only ...' for some of it)
 	@hack/bench.sh $(BENCH)
 
+.PHONY: bench-operator
+bench-operator: bin/operator ## The operator on thousands of PackRegistries, with a real API server
+	@go build -trimpath -o bin/bench-operator ./hack/bench-operator
+	@bin/bench-operator --assets $$($(TOOL) cluster) $(BENCH)
+
 .PHONY: bench-parts
 bench-parts: ## Benchmarks of the server's parts
 	@go test -run "^$$" -bench . -benchmem ./server/... ./pack/... ./cmd/registry

@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"packregistry.dev/api/v1alpha1"
@@ -255,5 +256,31 @@ func TestPodTroubleNamesTheCause(t *testing.T) {
 	unscheduled := corev1.Pod{Status: corev1.PodStatus{Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "0/1 nodes"}}}}
 	if got := podTrouble(&observed{pods: []corev1.Pod{unscheduled}}, "m"); !strings.Contains(got, "cannot be scheduled: 0/1 nodes") {
 		t.Error(got)
+	}
+}
+
+// Children of two registries of one name, one after the other: what they share is not mixed up.
+func TestSlimChildrenKnowWhoseTheyAre(t *testing.T) {
+	secret := func(uid types.UID, name string) *metav1.PartialObjectMetadata {
+		m := secretMetadata()
+		m.Name, m.Namespace, m.Labels = name, "team", map[string]string{children.LabelManagedBy: children.ManagedBy, children.LabelRegistry: "packs", "more": "labels"}
+		if uid != "" {
+			m.OwnerReferences = []metav1.OwnerReference{{APIVersion: "packregistry.dev/v1alpha1", Kind: "PackRegistry", Name: "packs", UID: uid, Controller: ptr.To(true)}}
+		}
+		return m
+	}
+	for _, uid := range []types.UID{"first", "", "second", "", "first"} {
+		slim, err := slimSecret(secret(uid, "s"))
+		must(t, err)
+		got := slim.(*metav1.PartialObjectMetadata)
+		controller := metav1.GetControllerOf(got)
+		if (uid == "") != (controller == nil) || controller != nil && controller.UID != uid || len(got.Labels) != 2 || got.Labels[children.LabelRegistry] != "packs" {
+			t.Errorf("%s: %+v", uid, got.ObjectMeta)
+		}
+		again, err := slimSecret(got)
+		must(t, err)
+		if metav1.GetControllerOf(again.(*metav1.PartialObjectMetadata)) == nil != (uid == "") {
+			t.Errorf("%s: lost its owner when it was looked at again", uid)
+		}
 	}
 }

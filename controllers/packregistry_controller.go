@@ -75,6 +75,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.Get(ctx, request.NamespacedName, registry); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.told.Delete(request.NamespacedName)
+			commons.Delete(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}

@@ -5,6 +5,8 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"strings"
+	"sync"
+	"unique"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -27,6 +29,8 @@ import (
 const (
 	// annotationOwned is the digest of what the operator owns.
 	annotationOwned = "packregistry.dev/owned"
+	// annotationImage is the image of a Deployment's pods.
+	annotationImage = "packregistry.dev/image"
 	// annotationScaled says that somebody else has set the number of replicas.
 	annotationScaled = "packregistry.dev/scaled-by-others"
 )
@@ -82,22 +86,52 @@ func slimMeta(from, to client.Object) {
 	to.SetResourceVersion(from.GetResourceVersion())
 	to.SetGeneration(from.GetGeneration())
 	to.SetDeletionTimestamp(from.GetDeletionTimestamp())
-	labels := map[string]string{}
-	if from.GetLabels()[children.LabelManagedBy] == children.ManagedBy {
-		labels[children.LabelManagedBy] = children.ManagedBy
+	labels, controller := from.GetLabels(), metav1.GetControllerOf(from)
+	name, config := labels[children.LabelRegistry], labels[children.LabelConfig]
+	if config != "" || labels[children.LabelManagedBy] != children.ManagedBy || controller != nil && (controller.Kind != packRegistryKind || controller.Name != name) {
+		kept := map[string]string{}
+		for _, key := range []string{children.LabelManagedBy, children.LabelRegistry, children.LabelConfig} {
+			if value := labels[key]; value != "" {
+				kept[key] = value
+			}
+		}
+		to.SetLabels(kept)
+		if controller != nil {
+			to.SetOwnerReferences([]metav1.OwnerReference{*controller})
+		}
+		return
 	}
-	for _, key := range []string{children.LabelRegistry, children.LabelConfig} {
-		if value := from.GetLabels()[key]; value != "" {
-			labels[key] = value
+	common := commonOf(client.ObjectKey{Namespace: from.GetNamespace(), Name: name}, controller)
+	to.SetLabels(common.labels)
+	if controller != nil {
+		to.SetOwnerReferences(common.owners)
+	}
+}
+
+// common is what the children of one registry have in common. The cache holds it once; nobody changes what is in the
+// cache, and who reads from it gets copies.
+type common struct {
+	labels map[string]string
+	owners []metav1.OwnerReference
+}
+
+// commons are the commons of registries, by their names.
+var commons sync.Map
+
+func commonOf(registry client.ObjectKey, controller *metav1.OwnerReference) *common {
+	if known, ok := commons.Load(registry); ok {
+		c := known.(*common) //nolint:forcetypeassert // nothing else is put there
+		if controller == nil || len(c.owners) > 0 && c.owners[0].UID == controller.UID {
+			return c
 		}
 	}
-	to.SetLabels(labels)
-	if controller := metav1.GetControllerOf(from); controller != nil {
-		if controller.Kind == packRegistryKind {
-			controller.Kind, controller.APIVersion = packRegistryKind, packRegistryVersion
-		}
-		to.SetOwnerReferences([]metav1.OwnerReference{*controller})
+	c := &common{labels: map[string]string{children.LabelManagedBy: children.ManagedBy, children.LabelRegistry: registry.Name}}
+	if controller != nil {
+		controller.Kind, controller.APIVersion = packRegistryKind, packRegistryVersion
+		c.owners = []metav1.OwnerReference{*controller}
 	}
+	commons.Store(registry, c)
+	return c
 }
 
 const packRegistryKind = "PackRegistry"
@@ -124,7 +158,7 @@ var (
 	slimDeployment = slimChild(appsv1apply.ExtractDeployment, func(from, to *appsv1.Deployment) {
 		to.Spec.Replicas = from.Spec.Replicas
 		if containers := from.Spec.Template.Spec.Containers; len(containers) > 0 {
-			to.Spec.Template.Spec.Containers = []corev1.Container{{Name: containers[0].Name, Image: containers[0].Image}}
+			to.Annotations[annotationImage] = unique.Make(containers[0].Image).Value() // a Container is 700 bytes, most registries' images are one
 		}
 		to.Status = from.Status
 		to.Status.Conditions = nil
@@ -186,6 +220,17 @@ func slimPod(o any) (any, error) {
 		slim.Annotations = map[string]string{children.AnnotationSecrets: version}
 	}
 	return slim, nil
+}
+
+// imageOf is the image that a Deployment's pods run.
+func imageOf(live *appsv1.Deployment) string {
+	if image := live.Annotations[annotationImage]; image != "" {
+		return image
+	}
+	if containers := live.Spec.Template.Spec.Containers; len(containers) > 0 {
+		return containers[0].Image
+	}
+	return ""
 }
 
 // scaledByOthers says whether somebody else, such as an autoscaler, has set the Deployment's replicas.

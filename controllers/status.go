@@ -4,8 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
+	"unique"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -110,9 +112,7 @@ func describe(status *v1alpha1.PackRegistryStatus, o *observed, d decision) {
 	status.Replicas, status.ReadyReplicas = 0, 0
 	if o.deployment != nil {
 		status.Replicas, status.ReadyReplicas = o.deployment.Status.Replicas, o.deployment.Status.ReadyReplicas
-		if containers := o.deployment.Spec.Template.Spec.Containers; len(containers) > 0 {
-			status.Image = containers[0].Image
-		}
+		status.Image = imageOf(o.deployment)
 	}
 	status.Certificate = nil
 	if leaf := d.certificate.leaf; leaf != nil {
@@ -413,14 +413,17 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 // tellTransitions makes an event of each condition that became another. What is only under way, and what was well from
 // the beginning, is no event.
 func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1alpha1.PackRegistryStatus) {
-	known := registry.Status.Conditions
-	last, found := r.told.Swap(client.ObjectKeyFromObject(registry), toldConditions{registry.UID, status.Conditions})
+	known := outlineOf(registry.Status.Conditions)
+	last, found := r.told.Swap(client.ObjectKeyFromObject(registry), toldConditions{registry.UID, outlineOf(status.Conditions)})
 	if t, ok := last.(toldConditions); found && ok && t.uid == registry.UID {
 		known = t.conditions
 	}
 	for _, now := range status.Conditions {
-		before := meta.FindStatusCondition(known, now.Type)
-		if before != nil && before.Status == now.Status && before.Reason == now.Reason {
+		var before *outline
+		if i := slices.IndexFunc(known, func(o outline) bool { return o.kind == now.Type }); i >= 0 {
+			before = &known[i]
+		}
+		if before != nil && before.status == now.Status && before.reason == now.Reason {
 			continue
 		}
 		kind := corev1.EventTypeNormal
@@ -431,7 +434,7 @@ func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1a
 			continue // the part that failed says so, or Stalled does
 		case now.Type == v1alpha1.ConditionStalled || now.Status == metav1.ConditionFalse:
 			kind = corev1.EventTypeWarning
-		case now.Type != v1alpha1.ConditionReady && (before == nil || before.Status != metav1.ConditionFalse || underWay[before.Reason]):
+		case now.Type != v1alpha1.ConditionReady && (before == nil || before.status != metav1.ConditionFalse || underWay[before.reason]):
 			continue
 		}
 		r.Recorder.Eventf(registry, nil, kind, now.Reason, now.Type, "%s", now.Message)
@@ -441,7 +444,22 @@ func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1a
 // toldConditions are the conditions of one object that events have told.
 type toldConditions struct {
 	uid        types.UID
-	conditions []metav1.Condition
+	conditions []outline
+}
+
+// outline is what makes a condition another one: thousands of them are kept, without their messages.
+type outline struct {
+	kind   string
+	status metav1.ConditionStatus
+	reason string
+}
+
+func outlineOf(conditions []metav1.Condition) []outline {
+	outlines := make([]outline, len(conditions))
+	for i, c := range conditions {
+		outlines[i] = outline{unique.Make(c.Type).Value(), unique.Make(c.Status).Value(), unique.Make(c.Reason).Value()}
+	}
+	return outlines
 }
 
 // underWay are reasons that go away by themselves.

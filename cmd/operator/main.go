@@ -29,10 +29,10 @@ import (
 var version = "dev"
 
 func main() {
-	// The operator's heap is a few megabytes, and it is idle nearly always: collecting twice as often costs nothing that
-	// can be measured, and keeps it from holding twice what it needs (measured: 42 instead of 55 MiB resident).
+	// The operator is idle nearly always: collecting four times as often costs nothing that can be measured, and keeps it
+	// from holding twice what it needs.
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
+		debug.SetGCPercent(25)
 	}
 	if err := run(); err != nil {
 		fmt.Fprintln(os.Stderr, "operator:", err)
@@ -45,6 +45,7 @@ type settings struct {
 	secureMetrics          bool
 	leaderElect            bool
 	leaderNamespace        string
+	pprofAddr              string
 	workers                int
 	image                  string
 }
@@ -56,6 +57,7 @@ func parse() settings {
 	flag.StringVar(&s.probeAddr, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
 	flag.BoolVar(&s.leaderElect, "leader-elect", true, "let only one of several replicas work")
 	flag.StringVar(&s.leaderNamespace, "leader-elect-namespace", "", "where the lease is kept (default: the operator's own namespace)")
+	flag.StringVar(&s.pprofAddr, "pprof-bind-address", "", "where Go's profiles are served, to anybody who can connect; empty for nowhere")
 	flag.IntVar(&s.workers, "workers", 4, "how many PackRegistries are reconciled at once")
 	flag.StringVar(&s.image, "registry-image", os.Getenv("RELATED_IMAGE_REGISTRY"), "the registry's image where a spec names none (default $RELATED_IMAGE_REGISTRY)")
 	showVersion := flag.Bool("version", false, "print the version and end")
@@ -97,6 +99,7 @@ func run() error {
 		Client:                        controllers.ClientOptions(),
 		Metrics:                       metrics,
 		HealthProbeBindAddress:        s.probeAddr,
+		PprofBindAddress:              s.pprofAddr,
 		LeaderElection:                s.leaderElect,
 		LeaderElectionID:              "packregistry-operator",
 		LeaderElectionNamespace:       s.leaderNamespace,

@@ -40,7 +40,7 @@ func (b *bench) startOperator(ctx context.Context) (*operator, error) {
 	}
 	// Stopped in order, by a signal: exec.CommandContext would kill it.
 	cmd := exec.Command(b.operator, "--metrics-bind-address", addr, "--metrics-secure=false", "--health-probe-bind-address", "0", //nolint:noctx // see above
-		"--leader-elect-namespace", system, "--registry-image", "registry:bench", "--workers", strconv.Itoa(workers))
+		"--leader-elect-namespace", system, "--registry-image", "registry:bench", "--workers", strconv.Itoa(workers), "--pprof-bind-address", os.Getenv("BENCH_OPERATOR_PPROF"))
 	cmd.Env = append(os.Environ(), "KUBECONFIG="+b.kubeconfig())
 	out, err := cmd.StderrPipe()
 	if err != nil {
