@@ -1,7 +1,7 @@
 // Package auth checks who is asking: basic authentication (RFC 7617) against a file of bcrypt hashes.
 //
 // bcrypt is slow on purpose, some 50 ms at the usual cost, and basic authentication sends the password with every
-// request. So a pair of user and password that was right once is remembered, as a keyed hash, until the file changes;
+// request. So a pair of user and password that was right once is remembered, as a keyed hash, until the user's line changes;
 // requests that bring the same pair at once share one computation; only as many computations run as there are
 // processors; and a source of wrong passwords must wait, ever longer, before another is looked at. So wrong passwords
 // cost whoever sends them and not the server, and a pair that is remembered is never delayed.
@@ -13,6 +13,7 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -55,14 +56,26 @@ type HTPasswd struct {
 	computed atomic.Int64
 }
 
-// state is a table with what was remembered of it: a new table begins with a memory of its own, so nothing needs to be
-// invalidated.
+// state is a table with what is remembered of it: the users of pairs that were right, by the pairs' keyed hashes.
 type state struct {
 	table *table
 	key   [32]byte
 
 	mu         sync.RWMutex
-	remembered map[[32]byte]struct{}
+	remembered map[[32]byte]string
+}
+
+// takeOver remembers what an earlier state did of users whose lines are the same. Who did not change need not be checked
+// again, and wait for others of the same source who are wrong.
+func (s *state) takeOver(last *state) {
+	last.mu.RLock()
+	defer last.mu.RUnlock()
+	s.key = last.key
+	for id, user := range last.remembered {
+		if hash, ok := s.table.hashes[user]; ok && bytes.Equal(hash, last.table.hashes[user]) {
+			s.remembered[id] = user
+		}
+	}
 }
 
 // OpenHTPasswd reads the file. A file that is missing or broken is an error: nobody is made up in its place.
@@ -89,7 +102,12 @@ func (h *HTPasswd) load() error {
 	if len(t.hashes) == 0 {
 		h.log.Warn("the users' file holds no usable line: nobody can log in", "file", h.path)
 	}
-	next := &state{table: t, remembered: map[[32]byte]struct{}{}}
+	next := &state{table: t, remembered: map[[32]byte]string{}}
+	if last := h.state.Load(); last != nil {
+		next.takeOver(last)
+		h.state.Store(next)
+		return nil
+	}
 	rand.Read(next.key[:]) //nolint:errcheck // never fails
 	h.state.Store(next)
 	return nil
@@ -153,7 +171,7 @@ func (h *HTPasswd) compute(s *state, id [32]byte, from netip.Addr, user, passwor
 	if !right {
 		return ErrDenied
 	}
-	s.remember(id)
+	s.remember(id, user)
 	return nil
 }
 
@@ -165,7 +183,7 @@ func (s *state) identify(user, password string) (id [32]byte) {
 	return id
 }
 
-func (s *state) remember(id [32]byte) {
+func (s *state) remember(id [32]byte, user string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.remembered) >= maxRemembered {
@@ -174,5 +192,5 @@ func (s *state) remember(id [32]byte) {
 			break
 		}
 	}
-	s.remembered[id] = struct{}{}
+	s.remembered[id] = user
 }

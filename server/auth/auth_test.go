@@ -225,3 +225,53 @@ func BenchmarkCheck(b *testing.B) {
 		}
 	}
 }
+
+// Others change, and somebody of the same source is wrong all the time: who was right before, and has the same line, is
+// neither computed again nor made to wait. Whose line changed is.
+func TestAChangeOfOthersIsNoChange(t *testing.T) {
+	ann, bob := line(t, "ann", "secret", 4), line(t, "bob", "builder", 4)
+	h, path, _ := open(t, ann+bob)
+	for _, user := range [][2]string{{"ann", "secret"}, {"bob", "builder"}} {
+		if err := h.Check(t.Context(), home, user[0], user[1]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(path, []byte(line(t, "carol", "new", 4)+ann+line(t, "bob", "another", 4)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.load(); err != nil {
+		t.Fatal(err)
+	}
+	var throttled *ThrottledError
+	for i := 0; !errors.As(h.Check(t.Context(), home, "mallory", fmt.Sprint(i)), &throttled); i++ {
+		if i > 100 {
+			t.Fatal("never throttled")
+		}
+	}
+	before := h.computed.Load()
+	if err := h.Check(t.Context(), home, "ann", "secret"); err != nil {
+		t.Errorf("ann: %v", err)
+	}
+	if n := h.computed.Load() - before; n != 0 {
+		t.Errorf("computed %d times", n)
+	}
+	elsewhere := netip.MustParseAddr("198.51.100.7")
+	if err := h.Check(t.Context(), elsewhere, "bob", "builder"); !errors.Is(err, ErrDenied) {
+		t.Errorf("bob's old password: %v", err)
+	}
+	if err := h.Check(t.Context(), elsewhere, "bob", "another"); err != nil {
+		t.Errorf("bob's new password: %v", err)
+	}
+	// Gone, and back with the same line: not remembered over the time that it was gone.
+	for _, text := range []string{bob, ann + bob} {
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := h.load(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := h.Check(t.Context(), home, "ann", "secret"); !errors.As(err, &throttled) {
+		t.Errorf("ann, after she was gone: %v", err)
+	}
+}
