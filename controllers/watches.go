@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"slices"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -10,11 +11,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -77,23 +80,46 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 			return err
 		}
 	}
+	child := func() handler.EventHandler { return calm(handler.EnqueueRequestsFromMapFunc(byLabel)) }
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("packregistry").
 		// Its own status changes are no news.
 		For(&v1alpha1.PackRegistry{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Owns(&appsv1.Deployment{}).
-		Owns(&corev1.Service{}).
-		Owns(&corev1.ConfigMap{}).
-		Owns(&policyv1.PodDisruptionBudget{}).
+		// Children are found by label: a retained claim has no owner, and pods belong to ReplicaSets.
+		Watches(&appsv1.Deployment{}, child()).
+		Watches(&corev1.Service{}, child()).
+		Watches(&corev1.ConfigMap{}, child()).
+		Watches(&policyv1.PodDisruptionBudget{}, child()).
+		Watches(&corev1.PersistentVolumeClaim{}, child()).
+		Watches(&corev1.Pod{}, child()).
 		// Where an older one gives up a host or a claim, a younger one may have it.
 		Watches(&v1alpha1.PackRegistry{}, handler.EnqueueRequestsFromMapFunc(r.byRivalry), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		// A retained claim has no owner, and pods belong to ReplicaSets: both are found by label.
-		Watches(&corev1.PersistentVolumeClaim{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
-		Watches(&corev1.Pod{}, handler.EnqueueRequestsFromMapFunc(byLabel)).
-		WatchesMetadata(&corev1.Secret{}, handler.EnqueueRequestsFromMapFunc(r.bySecret)).
+		WatchesMetadata(&corev1.Secret{}, calm(handler.EnqueueRequestsFromMapFunc(r.bySecret))).
 		WithOptions(options).
 		Complete(r)
 }
+
+// calmTime is how long news of a child waits for more of the same registry: what one reconcile makes comes back as an
+// event for each child, and one look at all of them is enough.
+const calmTime = 100 * time.Millisecond
+
+// calm lets a handler's requests wait for calmTime.
+func calm(inner handler.EventHandler) handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	return handler.Funcs{
+		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q queue) { inner.Create(ctx, e, waiting{q}) },
+		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q queue) { inner.Update(ctx, e, waiting{q}) },
+		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q queue) { inner.Delete(ctx, e, waiting{q}) },
+		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { inner.Generic(ctx, e, waiting{q}) },
+	}
+}
+
+// waiting is a queue to which everything is added a little later.
+type waiting struct {
+	workqueue.TypedRateLimitingInterface[reconcile.Request]
+}
+
+func (q waiting) Add(request reconcile.Request) { q.AddAfter(request, calmTime) }
 
 func byLabel(_ context.Context, o client.Object) []reconcile.Request {
 	name := o.GetLabels()[children.LabelRegistry]

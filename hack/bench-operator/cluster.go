@@ -163,10 +163,13 @@ func (b *bench) simulate(ctx context.Context) {
 		b.simulateOnce(ctx) //nolint:errcheck // tried again
 		select {
 		case <-ctx.Done():
-		case <-time.After(time.Second):
+		case <-time.After(simulationPause):
 		}
 	}
 }
+
+// simulationPause keeps the simulation, which lists everything, from taking the API server's time.
+const simulationPause = 5 * time.Second
 
 func (b *bench) simulateOnce(ctx context.Context) error {
 	claims, deployments := &corev1.PersistentVolumeClaimList{}, &appsv1.DeploymentList{}
