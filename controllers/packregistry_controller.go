@@ -4,11 +4,11 @@
 //
 //	observe.go   read everything once into one value
 //	decide.go    pure functions of that value: which children, which pods to wake, what is wrong
-//	             (with users.go, certificate.go and notbuilt.go)
+//	             (with users.go, certificate.go, authority.go, bucket.go, conflict.go, space.go and notbuilt.go)
 //	apply.go     server-side apply of what differs from what the operator owns already
-//	status.go    conditions, as data; events on their transitions
+//	status.go    conditions, as data (with parts.go); events on their transitions (events.go)
 //
-// watches.go says what starts a reconcile. The children themselves are built in package children.
+// watches.go says what starts a reconcile, slim.go what the cache keeps of what is watched. The children themselves are built in package children.
 //
 // A reconcile that changes nothing writes nothing, also right after a restart: what the operator owns is read from the
 // live object's managed fields and compared with what it would apply.

@@ -3,13 +3,17 @@ package children_test
 import (
 	"flag"
 	"maps"
+	"net/http"
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -225,21 +229,47 @@ func TestAClaimNeverShrinks(t *testing.T) {
 	}
 }
 
+// The patterns of the CRD, for what is fuzzed below.
+var (
+	hostPattern     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+	realmPattern    = regexp.MustCompile(`^[^"\\\r\n]*$`)
+	endpointPattern = regexp.MustCompile(`^https?://[^/]+/?$`)
+	headerPattern   = regexp.MustCompile(`^[A-Za-z0-9!#$%&*+.^_|~-]+$`)
+)
+
+// Whatever the CRD lets through is rendered to what the server reads back as it was meant; or, where only the server can
+// tell, refused with words that name the field.
 func FuzzConfigIsAccepted(f *testing.F) {
-	f.Add("X-A", "value", "realm", "field")
-	f.Add("x-a", "a: b\n- c", "r: r", "0123")
-	f.Fuzz(func(t *testing.T, header, value, realm, field string) {
-		r := everything()
-		r.Spec.Headers = map[string]v1alpha1.HeaderValues{header: {value}}
-		r.Spec.Auth.Realm = realm
-		r.Spec.Log.Fields = map[string]string{"f": field}
+	f.Add("X-A", "value", "realm", "field", "packs", "eu-west-1", "https://minio:9000", "root", "ops@example.com", "packs.example.com")
+	f.Add("x-a", "a: b - c", "r: r", "0123", "yes", "~", "http://[::1]:9000/", "/a b/", "null", "1e3")
+	f.Add("on", "#", "%", "{{.}}", "0x1", "true", "https://a:b@c", "..", "'", "0.0")
+	f.Fuzz(func(t *testing.T, header, value, realm, field, bucket, region, endpoint, root, email, host string) {
+		if !headerPattern.MatchString(header) || len(header) > 128 || !realmPattern.MatchString(realm) || !endpointPattern.MatchString(endpoint) || !hostPattern.MatchString(host) ||
+			len(bucket) < 3 || len(bucket) > 63 || slices.ContainsFunc([]string{value, realm, field, bucket, region, endpoint, root, email}, unprintable) {
+			return // the CRD, or JSON, lets none of this through
+		}
+		r := registry(v1alpha1.PackRegistrySpec{
+			Hosts:   []string{host},
+			Storage: v1alpha1.StorageSpec{S3: &v1alpha1.S3Spec{Bucket: bucket, Region: region, Endpoint: endpoint, RootDirectory: root}},
+			Auth:    v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}, Realm: realm},
+			TLS:     v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{Email: email}},
+			Headers: map[string]v1alpha1.HeaderValues{header: {value}},
+			Log:     v1alpha1.LogSpec{Fields: map[string]string{"f": field}},
+		})
 		rendered, err := children.RenderConfig(r, children.ConfigInput{})
 		if err != nil {
-			return // what the CRD's rules let through is narrower than what is tried here
+			if !regexp.MustCompile(`storage\.s3|letsencrypt|http\.headers|auth\.htpasswd`).MatchString(err.Error()) {
+				t.Fatalf("refused without a name: %v", err)
+			}
+			return
 		}
 		c, _, err := config.Parse(rendered.Files["config.yml"], config.Options{})
 		if err != nil {
-			t.Fatalf("rendered, and refused: %v", err)
+			t.Fatal(err)
+		}
+		got := []string{c.Storage.S3.Bucket, c.Storage.S3.Region, c.Storage.S3.RegionEndpoint, c.Storage.S3.RootDirectory, c.HTTP.TLS.LetsEncrypt.Email, c.HTTP.TLS.LetsEncrypt.Hosts[0]}
+		if want := []string{bucket, region, endpoint, root, email, host}; !slices.Equal(got, want) {
+			t.Errorf("%q is read as %q", want, got)
 		}
 		if realm != "" && c.Auth.HTPasswd.Realm != realm {
 			t.Errorf("realm %q is read as %q", realm, c.Auth.HTPasswd.Realm)
@@ -247,7 +277,15 @@ func FuzzConfigIsAccepted(f *testing.F) {
 		if c.Log.Fields["f"] != field {
 			t.Errorf("field %q is read as %q", field, c.Log.Fields["f"])
 		}
+		if values := c.HTTP.Headers[http.CanonicalHeaderKey(header)]; !slices.Equal(values, config.StringList{value}) {
+			t.Errorf("header %q: %q is read as %q", header, value, values)
+		}
 	})
+}
+
+// unprintable says what cannot come through JSON into a field, or not into a header.
+func unprintable(s string) bool {
+	return !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return r == utf8.RuneError || unicode.IsControl(r) })
 }
 
 // A credential's name in the cluster says when it changed, and nothing of what it is.

@@ -1,0 +1,233 @@
+package controllers
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+)
+
+// This file judges the parts of a registry, each of which is a condition.
+
+// bucketReady says whether everything is there that it takes to use the bucket. Whether the bucket answers is the
+// registry's to say, by its readiness.
+func bucketReady(spec *v1alpha1.S3Spec, b bucketState) finding {
+	switch {
+	case b.missing != "":
+		return isFalse(v1alpha1.ReasonSecretMissing, "%s", b.missing)
+	case b.invalid != "":
+		return isFalse(v1alpha1.ReasonSecretInvalid, "%s", b.invalid)
+	}
+	at := "AWS"
+	if spec.Endpoint != "" {
+		at = spec.Endpoint
+	}
+	return isTrue(v1alpha1.ReasonBucketConfigured, "packs are kept in bucket %s at %s", spec.Bucket, at)
+}
+
+func storageReady(o *observed, d decision) finding {
+	if s3 := o.registry.Spec.Storage.S3; s3 != nil {
+		return bucketReady(s3, d.bucket)
+	}
+	spec := o.registry.Spec.Storage.PersistentVolumeClaim
+	if spec == nil {
+		return isTrue(v1alpha1.ReasonEphemeral, "packs are kept in memory, and lost when the pod ends")
+	}
+	name := children.ClaimName(o.registry)
+	switch {
+	case o.claim == nil && spec.ClaimName != "":
+		return isFalse(v1alpha1.ReasonClaimMissing, "PersistentVolumeClaim %s does not exist; create it, or let the operator make one (size instead of claimName)", name)
+	case o.claim == nil:
+		return finding{metav1.ConditionUnknown, v1alpha1.ReasonProgressing, fmt.Sprintf("PersistentVolumeClaim %s is being made", name)}
+	case o.claim.DeletionTimestamp != nil:
+		return isFalse(v1alpha1.ReasonClaimLost, "PersistentVolumeClaim %s is being deleted", name)
+	case o.claim.Status.Phase == corev1.ClaimBound && wantsToGrow(o):
+		return growing(o)
+	case o.claim.Status.Phase == corev1.ClaimBound && nearlyFull(o):
+		return isFalse(v1alpha1.ReasonNearlyFull, "PersistentVolumeClaim %s is more than %d%% full, and pushes will soon be refused: let it grow (spec.storage.persistentVolumeClaim.size), or delete packs", name, nearlyFullTill)
+	case o.claim.Status.Phase == corev1.ClaimBound:
+		return isTrue(v1alpha1.ReasonClaimBound, "PersistentVolumeClaim %s is bound", name)
+	case o.claim.Status.Phase == corev1.ClaimLost:
+		return isFalse(v1alpha1.ReasonClaimLost, "PersistentVolumeClaim %s has lost its volume", name)
+	}
+	return finding{metav1.ConditionUnknown, v1alpha1.ReasonClaimPending, fmt.Sprintf("PersistentVolumeClaim %s waits for a volume", name)}
+}
+
+// growing says how the growth of a claim goes. The registry serves meanwhile, so all but a refusal is well.
+func growing(o *observed) finding {
+	name, size := o.claim.Name, o.registry.Spec.Storage.PersistentVolumeClaim.Size
+	if why := cannotGrow(o); why != "" {
+		return isFalse(v1alpha1.ReasonCannotGrow, "PersistentVolumeClaim %s cannot grow to %s: %s", name, size, why)
+	}
+	for _, c := range o.claim.Status.Conditions {
+		if c.Status == corev1.ConditionTrue && (c.Type == corev1.PersistentVolumeClaimControllerResizeError || c.Type == corev1.PersistentVolumeClaimNodeResizeError) {
+			return isFalse(v1alpha1.ReasonCannotGrow, "PersistentVolumeClaim %s did not grow to %s: %s", name, size, clip(c.Message))
+		}
+	}
+	return isTrue(v1alpha1.ReasonResizing, "PersistentVolumeClaim %s is bound, and growing to %s", name, size)
+}
+
+func authReady(o *observed, d decision) finding {
+	if len(o.registry.Spec.Auth.SecretRefs) == 0 {
+		return isTrue(v1alpha1.ReasonAnonymous, "everybody may pull, and nobody push")
+	}
+	if d.users.ok() {
+		message := "the users are known"
+		if len(d.users.duplicates) > 0 {
+			message += "; in several Secrets, of which the first holds: " + strings.Join(d.users.duplicates, ", ")
+		}
+		return isTrue(v1alpha1.ReasonUsersKnown, "%s", message)
+	}
+	wrong := strings.Join(append(append([]string(nil), d.users.missing...), d.users.invalid...), "; ")
+	switch {
+	case o.users != nil:
+		return isFalse(v1alpha1.ReasonLastGoodUsers, "%s; the users known before stay", wrong)
+	case len(d.users.missing) > 0:
+		return isFalse(v1alpha1.ReasonSecretMissing, "%s", wrong)
+	}
+	return isFalse(v1alpha1.ReasonSecretInvalid, "%s", wrong)
+}
+
+func tlsReady(d decision) finding {
+	if d.certificate.ok() {
+		return isTrue(d.certificate.reason, "%s", d.certificate.message)
+	}
+	return isFalse(d.certificate.reason, "%s", d.certificate.message)
+}
+
+func deploymentCondition(live *appsv1.Deployment, kind appsv1.DeploymentConditionType) *appsv1.DeploymentCondition {
+	for i := range live.Status.Conditions {
+		if live.Status.Conditions[i].Type == kind {
+			return &live.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// available reads the Deployment's own judgement.
+func available(o *observed) finding {
+	if o.deployment == nil {
+		return isFalse(v1alpha1.ReasonProgressing, "the registry was not started yet")
+	}
+	if replicas := o.deployment.Spec.Replicas; replicas != nil && *replicas == 0 {
+		return isFalse(v1alpha1.ReasonScaledToZero, "spec.replicas is 0: nothing serves")
+	}
+	if c := deploymentCondition(o.deployment, appsv1.DeploymentReplicaFailure); c != nil && c.Status == corev1.ConditionTrue {
+		return isFalse(v1alpha1.ReasonReplicaFailure, "pods cannot be made: %s", c.Message)
+	}
+	c := deploymentCondition(o.deployment, appsv1.DeploymentAvailable)
+	if c != nil && c.Status == corev1.ConditionTrue && o.deployment.Status.AvailableReplicas > 0 {
+		return isTrue(v1alpha1.ReasonMinimumAvailable, "%d of %d replicas answer", o.deployment.Status.AvailableReplicas, o.deployment.Status.Replicas)
+	}
+	return isFalse(v1alpha1.ReasonRollingOut, "%s", podTrouble(o, rolloutMessage(o.deployment)))
+}
+
+// rollingOut says whether the Deployment has not caught up with its spec.
+func rollingOut(o *observed) bool {
+	if o.deployment == nil {
+		return true
+	}
+	live := o.deployment
+	want := int32(1)
+	if live.Spec.Replicas != nil {
+		want = *live.Spec.Replicas
+	}
+	return live.Status.ObservedGeneration < live.Generation || live.Status.UpdatedReplicas < want ||
+		live.Status.Replicas > live.Status.UpdatedReplicas || live.Status.AvailableReplicas < want
+}
+
+func rolloutMessage(live *appsv1.Deployment) string {
+	return fmt.Sprintf("%d of %d replicas are up to date, %d answer", live.Status.UpdatedReplicas, live.Status.Replicas, live.Status.AvailableReplicas)
+}
+
+// podTrouble adds what keeps a pod from starting, if one says so.
+func podTrouble(o *observed, message string) string {
+	for _, pod := range o.pods {
+		for _, c := range pod.Status.Conditions {
+			if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Message != "" {
+				return fmt.Sprintf("%s; pod %s cannot be scheduled: %s", message, pod.Name, c.Message)
+			}
+		}
+		for _, c := range pod.Status.ContainerStatuses {
+			switch {
+			case c.State.Waiting != nil && c.State.Waiting.Message != "":
+				text := c.State.Waiting.Message
+				if last := c.LastTerminationState.Terminated; last != nil && last.Message != "" {
+					text = last.Message
+				}
+				return fmt.Sprintf("%s; pod %s: %s: %s", message, pod.Name, c.State.Waiting.Reason, clip(text))
+			case c.State.Terminated != nil && c.State.Terminated.ExitCode != 0:
+				return fmt.Sprintf("%s; pod %s ended: %s", message, pod.Name, clip(c.State.Terminated.Message))
+			case !c.Ready && c.LastTerminationState.Terminated != nil && c.LastTerminationState.Terminated.Message != "":
+				return fmt.Sprintf("%s; pod %s tries again, and ended before: %s", message, pod.Name, clip(c.LastTerminationState.Terminated.Message))
+			}
+		}
+	}
+	return message
+}
+
+// clip bounds words that come from elsewhere: conditions are for reading.
+func clip(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > 500 {
+		s = s[:500] + "…"
+	}
+	return s
+}
+
+// url is an address that clients can use now, or "".
+func url(o *observed) string {
+	r := o.registry
+	if o.service == nil {
+		return ""
+	}
+	scheme, port, usual := "https", children.ServicePort(r), int32(443)
+	if !children.ServesTLS(r) {
+		scheme, usual = "http", 80
+	}
+	host := ""
+	if len(r.Spec.Hosts) > 0 {
+		host = r.Spec.Hosts[0]
+	}
+	switch o.service.Spec.Type {
+	case corev1.ServiceTypeLoadBalancer:
+		ingress := o.service.Status.LoadBalancer.Ingress
+		if len(ingress) == 0 {
+			return ""
+		}
+		if host == "" {
+			host = ingress[0].Hostname + ingress[0].IP
+		}
+	case corev1.ServiceTypeNodePort:
+		if host == "" || len(o.service.Spec.Ports) == 0 || o.service.Spec.Ports[0].NodePort == 0 {
+			return ""
+		}
+		port = o.service.Spec.Ports[0].NodePort
+	default:
+		host = fmt.Sprintf("%s.%s.svc", o.service.Name, o.service.Namespace)
+	}
+	if port != usual {
+		host = net.JoinHostPort(host, strconv.Itoa(int(port)))
+	}
+	return scheme + "://" + host
+}
+
+func exposed(o *observed, url string) finding {
+	if url != "" {
+		return isTrue(v1alpha1.ReasonAddressAssigned, "clients reach the registry at %s", url)
+	}
+	if o.service == nil {
+		return finding{metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "the Service is being made"}
+	}
+	if o.service.Spec.Type == corev1.ServiceTypeNodePort {
+		return isTrue(v1alpha1.ReasonAddressAssigned, "every node serves the Service's port; name one in spec.hosts for a URL")
+	}
+	return isFalse(v1alpha1.ReasonAddressPending, "Service %s waits for the address of a load balancer", o.service.Name)
+}
