@@ -28,7 +28,7 @@ func (c *cluster) kubectl(ctx context.Context, args ...string) error {
 }
 
 func (c *cluster) bootstrap(ctx context.Context) error {
-	text := strings.NewReplacer("$NODE_IP", nodeIP, "$DNS", dnsService).Replace(objects)
+	text := strings.NewReplacer("$NODE_IP", nodeIP, "$NODE_NAME", nodeName, "$DNS", dnsService).Replace(objects)
 	// The first moments after readiness some API groups are still being installed.
 	return c.wait(ctx, "the cluster's own objects", 60*time.Second, func(ctx context.Context) error {
 		cmd := c.kubectlCommand(ctx, "apply", "--server-side", "--force-conflicts", "-f", "-")
@@ -42,14 +42,18 @@ func (c *cluster) waitReady(ctx context.Context) error {
 	if err := c.wait(ctx, "the container runtime", 60*time.Second, c.loadPause); err != nil {
 		return err
 	}
-	if err := c.wait(ctx, "the node", 90*time.Second, func(ctx context.Context) error {
-		out, err := c.kubectlCommand(ctx, "get", "node", nodeName, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`).CombinedOutput()
+	if err := c.nodeReady(ctx, c.node1()); err != nil {
+		return err
+	}
+	return c.wait(ctx, "DNS", 60*time.Second, func(ctx context.Context) error { return c.get(ctx, "http://127.0.0.1:8181/ready") })
+}
+
+func (c *cluster) nodeReady(ctx context.Context, n node) error {
+	return c.wait(ctx, n.name, 90*time.Second, func(ctx context.Context) error {
+		out, err := c.kubectlCommand(ctx, "get", "node", n.name, "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`).CombinedOutput()
 		if err == nil && string(out) != "True" {
 			err = fmt.Errorf("the node is not ready: %s", out)
 		}
 		return err
-	}); err != nil {
-		return err
-	}
-	return c.wait(ctx, "DNS", 60*time.Second, func(ctx context.Context) error { return c.get(ctx, "http://127.0.0.1:8181/ready") })
+	})
 }

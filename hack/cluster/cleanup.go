@@ -20,11 +20,32 @@ import (
 // cleanup ends every process of the cluster, unmounts what it mounted and removes its groups and its namespace. Its
 // data stay.
 func (c *cluster) cleanup(ctx context.Context) error {
+	if err := c.killProcesses(ctx, c.processes); err != nil {
+		return err
+	}
+	for _, m := range c.mounts() {
+		if err := unix.Unmount(m, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
+			return fmt.Errorf("unmount %s: %w", m, err)
+		}
+	}
+	for _, dir := range cgroupDirs(cgroupRoot) {
+		removeCgroups(dir)
+	}
+	// Its mount was among those above; without it, and without processes, the namespace is gone.
+	if err := os.Remove(c.netns()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// What pods were run with is void without the processes: the kubelet makes it anew.
+	return errors.Join(os.RemoveAll(c.path("run")), os.RemoveAll(c.path("kubelet")), os.RemoveAll(c.path("fixed")), os.RemoveAll(c.node2().dir))
+}
+
+// killProcesses ends processes, and those that are found afterwards.
+func (c *cluster) killProcesses(ctx context.Context, find func() []int) error {
 	deadline := time.Now().Add(30 * time.Second)
 	for {
-		pids := c.processes()
+		pids := find()
 		if len(pids) == 0 {
-			break
+			return nil
 		}
 		if time.Now().After(deadline) {
 			return fmt.Errorf("processes do not end: %v", pids)
@@ -38,27 +59,39 @@ func (c *cluster) cleanup(ctx context.Context) error {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	for _, m := range c.mounts() {
-		if err := unix.Unmount(m, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil && !errors.Is(err, unix.EINVAL) {
-			return fmt.Errorf("unmount %s: %w", m, err)
+}
+
+// processesOf finds those of one node's pods.
+func (c *cluster) processesOf(n node) []int {
+	var pids []int
+	for _, dir := range cgroupDirs(n.cgroup) {
+		filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error { //nolint:errcheck // groups come and go
+			if err == nil && filepath.Base(path) == "cgroup.procs" {
+				pids = append(pids, readPIDs(path)...)
+			}
+			return nil
+		})
+	}
+	entries, _ := os.ReadDir("/proc") //nolint:errcheck // nothing is found then
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
+		if err == nil && strings.Contains(string(cmdline), "containerd-shim-runc-v2") && strings.Contains(string(cmdline), n.path("run")) {
+			pids = append(pids, pid)
 		}
 	}
-	for _, dir := range cgroupDirs() {
-		removeCgroups(dir)
-	}
-	// Its mount was among those above; without it, and without processes, the namespace is gone.
-	if err := os.Remove(c.netns()); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	// What pods were run with is void without the processes: the kubelet makes it anew.
-	return errors.Join(os.RemoveAll(c.path("run")), os.RemoveAll(c.path("kubelet")), os.RemoveAll(c.path("fixed")))
+	slices.Sort(pids)
+	return slices.DeleteFunc(slices.Compact(pids), isZombie)
 }
 
 // processes finds the cluster's by where they are: in its network namespace, in its control groups, or a shim that
 // answers in its state folder.
 func (c *cluster) processes() []int {
 	found := map[int]bool{}
-	for _, dir := range cgroupDirs() {
+	for _, dir := range cgroupDirs(cgroupRoot) {
 		filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error { //nolint:errcheck // groups come and go
 			if err == nil && filepath.Base(path) == "cgroup.procs" {
 				for _, pid := range readPIDs(path) {
@@ -79,7 +112,7 @@ func (c *cluster) processes() []int {
 			found[pid] = true
 		}
 		cmdline, err := os.ReadFile(filepath.Join("/proc", e.Name(), "cmdline"))
-		if err == nil && strings.Contains(string(cmdline), "containerd-shim-runc-v2") && strings.Contains(string(cmdline), c.path("run")) {
+		if err == nil && strings.Contains(string(cmdline), "containerd-shim-runc-v2") && strings.Contains(string(cmdline), c.state+"/") {
 			found[pid] = true
 		}
 	}
@@ -157,7 +190,7 @@ func (c *cluster) leftovers() []string {
 	for _, m := range c.mounts() {
 		left = append(left, "mount "+m)
 	}
-	for _, path := range append(cgroupDirs(), c.state) {
+	for _, path := range append(cgroupDirs(cgroupRoot), c.state) {
 		if _, err := os.Stat(path); err == nil {
 			left = append(left, path)
 		}

@@ -60,22 +60,35 @@ func (c *cluster) programs() []component {
 			// A demonstration's data need not survive the loss of power; syncing each write costs seconds in all.
 			"--unsafe-no-fsync"}},
 		apiserver,
-		{name: "containerd", args: []string{c.bin("containerd"), "--config", c.path("containerd.toml")}, ready: func(context.Context) error {
-			_, err := os.Stat(c.path("run", "containerd.sock"))
-			return err
-		}},
+		c.containerd(c.node1(), "containerd"),
 		kube("kube-controller-manager", "--kubeconfig="+c.path("controller-manager.kubeconfig"), "--leader-elect=false",
 			"--service-account-private-key-file="+c.path("pki", "service-account.key"), "--root-ca-file="+c.path("pki", "ca.crt"),
 			"--use-service-account-credentials=true", "--bind-address=127.0.0.1", "--flex-volume-plugin-dir="+c.path("volume-plugins"),
 			"--cluster-signing-cert-file="+c.path("pki", "ca.crt"), "--cluster-signing-key-file="+c.path("pki", "ca.key")),
 		kube("kube-scheduler", "--kubeconfig="+c.path("scheduler.kubeconfig"), "--leader-elect=false", "--bind-address=127.0.0.1"),
-		kube("kubelet", "--kubeconfig="+c.path("kubelet.kubeconfig"), "--config="+c.path("kubelet.yaml"),
-			"--root-dir="+c.path("kubelet"), "--cert-dir="+c.path("kubelet", "pki"), "--hostname-override="+nodeName, "--node-ip="+nodeIP),
+		c.kubelet(c.node1(), "kubelet"),
 		kube("kube-proxy", "--config="+c.path("kube-proxy.yaml")),
 		{name: "coredns", args: []string{c.bin("coredns"), "-conf", c.path("Corefile")}},
 		kube("local-provisioner", "--kubeconfig="+c.path("provisioner.kubeconfig"), "--root="+c.path("volumes"), "--node="+nodeName),
 		kube("local-loadbalancer", "--kubeconfig="+c.path("loadbalancer.kubeconfig"), "--address="+nodeIP),
 	}
+}
+
+// nodePrograms are what a further node consists of.
+func (c *cluster) nodePrograms(n node) []component {
+	return []component{c.containerd(n, n.name+"-containerd"), c.kubelet(n, n.name+"-kubelet")}
+}
+
+func (c *cluster) containerd(n node, name string) component {
+	return component{name: name, args: []string{c.bin("containerd"), "--config", n.path("containerd.toml")}, ready: func(context.Context) error {
+		_, err := os.Stat(n.path("run", "containerd.sock"))
+		return err
+	}}
+}
+
+func (c *cluster) kubelet(n node, name string) component {
+	return component{name: name, args: []string{c.bin("kubernetes"), "kubelet", "--kubeconfig=" + c.path(n.identity+".kubeconfig"), "--config=" + n.path("kubelet.yaml"),
+		"--root-dir=" + n.path("kubelet"), "--cert-dir=" + n.path("kubelet", "pki"), "--hostname-override=" + n.name, "--node-ip=" + n.ip}}
 }
 
 // get asks a URL inside the namespace.

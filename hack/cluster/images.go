@@ -6,7 +6,9 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -18,7 +20,28 @@ import (
 )
 
 func (c *cluster) ctr(ctx context.Context, args ...string) error {
-	return run(c.inside(ctx, c.bin("ctr"), append([]string{"--address", c.path("run", "containerd.sock"), "--namespace", "k8s.io"}, args...)...))
+	return run(c.ctrOn(ctx, c.node1(), args...))
+}
+
+func (c *cluster) ctrOn(ctx context.Context, n node, args ...string) *exec.Cmd {
+	return c.inside(ctx, c.bin("ctr"), append([]string{"--address", n.path("run", "containerd.sock"), "--namespace", "k8s.io"}, args...)...)
+}
+
+// copyImages gives one node what the other has.
+func (c *cluster) copyImages(ctx context.Context, from, to node) error {
+	list, err := c.ctrOn(ctx, from, "images", "list", "-q").Output()
+	if err != nil {
+		return fmt.Errorf("list images: %w", err)
+	}
+	archive := to.path("images.tar")
+	defer os.Remove(archive)
+	if err := run(c.ctrOn(ctx, from, append([]string{"images", "export", "--local", archive}, strings.Fields(string(list))...)...)); err != nil {
+		return err
+	}
+	if err := run(c.ctrOn(ctx, to, "images", "import", "--local", "--digests=false", archive)); err != nil {
+		return err
+	}
+	return run(c.ctrOn(ctx, to, "images", "label", pauseImage, "io.cri-containerd.pinned=pinned"))
 }
 
 // load imports images, so that pods can use them with imagePullPolicy Never or IfNotPresent.

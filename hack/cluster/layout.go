@@ -19,7 +19,7 @@ type cluster struct {
 // Names and addresses inside the namespace. Nobody outside sees them.
 const (
 	nodeName    = "node-1"
-	nodeIP      = "10.89.0.2"
+	nodeIP      = "10.89.0.2" // the control plane's too
 	podSubnet   = "10.88.0.0/16"
 	serviceCIDR = "10.96.0.0/16"
 	apiService  = "10.96.0.1"
@@ -28,6 +28,35 @@ const (
 	cgroupRoot  = "packregistry-cluster"
 	pauseImage  = "packregistry.dev/pause:1"
 )
+
+// node is a machine as Kubernetes sees it: a kubelet with a containerd of its own. All nodes are in one network namespace.
+type node struct {
+	name, ip string
+	// dir holds everything of the node alone.
+	dir string
+	// cgroup is where its pods lie, in each hierarchy.
+	cgroup string
+	// firstPod and lastPod bound the addresses that it gives to pods.
+	firstPod, lastPod string
+	// kubeconfig of the kubelet, and its serving certificate, in pki.
+	identity, serving string
+}
+
+// node1 is what a cluster begins with.
+func (c *cluster) node1() node {
+	return node{nodeName, nodeIP, c.state, cgroupRoot, "10.88.0.2", "10.88.127.254", "kubelet", "kubelet-server"}
+}
+
+// node2 is there while it is asked for: for what happens only where pods can go elsewhere.
+func (c *cluster) node2() node {
+	return node{secondName, "10.89.0.3", c.path(secondName), cgroupRoot + "/" + secondName, "10.88.128.1", "10.88.255.254", "kubelet-2", "kubelet-2-server"}
+}
+
+const secondName = "node-2"
+
+func (n node) path(parts ...string) string {
+	return filepath.Join(append([]string{n.dir}, parts...)...)
+}
 
 // path is a path below the state folder.
 func (c *cluster) path(parts ...string) string {

@@ -1,4 +1,4 @@
-// Command cluster runs a one-node Kubernetes on any Linux machine, without a container engine and without pulling an
+// Command cluster runs a Kubernetes of one node (two on request) on any Linux machine, without a container engine and without pulling an
 // image: etcd, the control plane, containerd, a kubelet, kube-proxy and CoreDNS as ordinary processes in a network
 // namespace of their own, from binaries that were built from Go modules (see components/).
 //
@@ -9,6 +9,7 @@
 //	layout.go      where everything lies, and the addresses inside
 //	configure.go   what is written before the start: keys, kubeconfigs, each program's configuration
 //	network.go     the namespace
+//	node.go        a second node, while one is asked for
 //	components.go  the programs with their arguments, in the order of their start
 //	supervise.go   the process that runs them, restarts what dies, and stops them
 //	forward.go     loopback ports into the namespace
@@ -84,6 +85,12 @@ func newCommand() *cobra.Command {
 				fmt.Println(c.path("kubeconfig"))
 				return nil
 			}},
+		&cobra.Command{Use: "join", Short: "Start a second node, which pods can move to", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return c.join(cmd.Context()) }},
+		&cobra.Command{Use: "leave", Short: "Take the second node away", Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return c.leave(cmd.Context()) }},
+		&cobra.Command{Use: "supervise-node", Hidden: true, Args: cobra.NoArgs,
+			RunE: func(cmd *cobra.Command, _ []string) error { return c.superviseNode(cmd.Context()) }},
 		&cobra.Command{Use: "supervise", Hidden: true, Args: cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error { return c.supervise(cmd.Context()) }},
 	)

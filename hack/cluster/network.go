@@ -21,6 +21,7 @@ func (c *cluster) createNetwork(ctx context.Context) error {
 		"ip link set lo up",
 		"ip link add node0 type bridge",
 		"ip addr add " + nodeIP + "/24 dev node0",
+		"ip addr add " + c.node2().ip + "/24 dev node0",
 		"ip link set node0 up",
 		"ip route add " + serviceCIDR + " dev node0",
 		"sysctl -qw net.ipv4.ip_forward=1",

@@ -14,8 +14,10 @@ import (
 )
 
 // running says whether a supervisor holds the lock: that is true exactly as long as its process lives.
-func (c *cluster) running() bool {
-	f, err := os.Open(c.path("lock"))
+func (c *cluster) running() bool { return locked(c.path("lock")) }
+
+func locked(path string) bool {
+	f, err := os.Open(path)
 	if err != nil {
 		return false
 	}
@@ -26,7 +28,11 @@ func (c *cluster) running() bool {
 // startSupervisor starts this program a second time, in a session and a mount namespace of its own: what the kubelet
 // and containerd mount is seen by nobody else, and gone with the last of the cluster's processes.
 func (c *cluster) startSupervisor() error {
-	log, err := os.OpenFile(c.path("logs", "supervisor.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	return c.startApart("supervisor.log", c.running, "supervise", fmt.Sprintf("--api-port=%d", c.apiPort), fmt.Sprintf("--https-port=%d", c.httpsPort))
+}
+
+func (c *cluster) startApart(logName string, running func() bool, args ...string) error {
+	log, err := os.OpenFile(c.path("logs", logName), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
@@ -36,8 +42,7 @@ func (c *cluster) startSupervisor() error {
 		return err
 	}
 	// Without a context: it outlives this process.
-	cmd := exec.Command(self, "supervise", "--state="+c.state, "--components="+c.components, //nolint:noctx // see above
-		fmt.Sprintf("--api-port=%d", c.apiPort), fmt.Sprintf("--https-port=%d", c.httpsPort))
+	cmd := exec.Command(self, append(args, "--state="+c.state, "--components="+c.components)...) //nolint:noctx // see above
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Dir = "/"
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Unshareflags: syscall.CLONE_NEWNS}
@@ -46,7 +51,7 @@ func (c *cluster) startSupervisor() error {
 	}
 	exited := make(chan error, 1)
 	go func() { exited <- cmd.Wait() }()
-	for !c.running() {
+	for !running() {
 		select {
 		case err := <-exited:
 			text, _ := os.ReadFile(log.Name()) //nolint:errcheck // for the message
@@ -76,19 +81,24 @@ func (c *cluster) supervise(ctx context.Context) error {
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return fmt.Errorf("another supervisor runs: %w", err)
 	}
-	if err := c.coverFixedPaths(); err != nil {
-		return err
-	}
-	if err := os.WriteFile(c.path("supervisor.pid"), strconv.AppendInt(nil, int64(os.Getpid()), 10), 0o600); err != nil {
-		return err
-	}
-	return c.runAll(ctx)
+	return c.runNode(ctx, c.node1(), c.programs())
 }
 
-// coverFixedPaths mounts folders of the cluster's own over fixedPaths.
-func (c *cluster) coverFixedPaths() error {
+// runNode covers fixedPaths by the node's own folders and runs programs until it is told to stop.
+func (c *cluster) runNode(ctx context.Context, n node, programs []component) error {
+	if err := coverFixedPaths(n); err != nil {
+		return err
+	}
+	if err := os.WriteFile(n.path("supervisor.pid"), strconv.AppendInt(nil, int64(os.Getpid()), 10), 0o600); err != nil {
+		return err
+	}
+	return c.runAll(ctx, programs)
+}
+
+// coverFixedPaths mounts folders of the node's own over fixedPaths.
+func coverFixedPaths(n node) error {
 	for _, path := range fixedPaths {
-		own := c.path("fixed", path)
+		own := n.path("fixed", path)
 		if err := os.MkdirAll(own, 0o700); err != nil {
 			return err
 		}
@@ -100,13 +110,13 @@ func (c *cluster) coverFixedPaths() error {
 }
 
 // runAll starts every component and stops them in reverse.
-func (c *cluster) runAll(ctx context.Context) error {
+func (c *cluster) runAll(ctx context.Context, programs []component) error {
 	type running struct {
 		cancel context.CancelFunc
 		done   chan struct{}
 	}
 	var started []running
-	for _, p := range c.programs() {
+	for _, p := range programs {
 		if ctx.Err() != nil {
 			break
 		}
@@ -172,31 +182,43 @@ func (c *cluster) runOnce(ctx context.Context, p component) error {
 
 // stop ends the supervisor if there is one, and then whatever is left of the cluster but its data.
 func (c *cluster) stop(ctx context.Context) error {
-	if c.running() {
-		say("stopping")
-		text, err := os.ReadFile(c.path("supervisor.pid"))
-		if err != nil {
-			return err
-		}
-		pid, err := strconv.Atoi(string(text))
-		if err != nil {
-			return fmt.Errorf("supervisor.pid: %w", err)
-		}
-		// Pods first, while nothing starts them again: the kubelet is stopped like everything, but takes no pod along.
-		if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
-			return err
-		}
-		deadline := time.Now().Add(60 * time.Second)
-		for c.running() {
-			if time.Now().After(deadline) {
-				syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // its children die with it
-			}
-			select {
-			case <-ctx.Done():
-				return ctx.Err()
-			case <-time.After(50 * time.Millisecond):
-			}
-		}
+	if err := c.stopSupervisor(ctx, c.node2()); err != nil {
+		return err
+	}
+	if err := c.stopSupervisor(ctx, c.node1()); err != nil {
+		return err
 	}
 	return c.cleanup(ctx)
+}
+
+// stopSupervisor ends the process that runs a node's programs, if there is one.
+func (c *cluster) stopSupervisor(ctx context.Context, n node) error {
+	lock := n.path("lock")
+	if !locked(lock) {
+		return nil
+	}
+	say("stopping %s", n.name)
+	text, err := os.ReadFile(n.path("supervisor.pid"))
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(string(text))
+	if err != nil {
+		return fmt.Errorf("supervisor.pid: %w", err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGTERM); err != nil {
+		return err
+	}
+	deadline := time.Now().Add(60 * time.Second)
+	for locked(lock) {
+		if time.Now().After(deadline) {
+			syscall.Kill(pid, syscall.SIGKILL) //nolint:errcheck // its children die with it
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
 }

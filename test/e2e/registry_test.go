@@ -146,20 +146,10 @@ func change(t *testing.T, r *v1alpha1.PackRegistry, edit func(*v1alpha1.PackRegi
 // Three replicas on one bucket, with a certificate of the operator's own: while clients push and pull, the users change,
 // the certificate changes, the credential changes and the pods are rolled, and no request fails.
 func TestABucketUnderLoad(t *testing.T) {
-	endpoint, keys := startS3Inside(t, "packs")
-	r := newRegistry(t, "bucket")
-	must(t, kube.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "keys"}, Data: keys}))
-	r.Spec.Replicas = ptr.To[int32](3)
-	r.Spec.Storage = v1alpha1.StorageSpec{S3: &v1alpha1.S3Spec{Bucket: "packs", Endpoint: endpoint, SecretRef: &v1alpha1.SecretRef{Name: "keys"}}}
-	r.Spec.TLS = v1alpha1.TLSSpec{SelfSigned: &v1alpha1.SelfSignedSpec{}}
-	must(t, kube.Create(t.Context(), r))
-	waitReady(t, r)
-	rolledOut(t, r, "")
+	r, client, base := onBucket(t, "bucket", 3)
 	must(t, kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), &policyv1.PodDisruptionBudget{}))
 	bundle := &corev1.ConfigMap{}
 	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: r.Namespace, Name: "bucket-registry-ca"}, bundle))
-	base := "https://bucket." + r.Namespace + ".svc"
-	client := clientInside(t, serviceOf(t, r.Namespace, "bucket"), bundle.Data["ca.crt"])
 	l := startLoad(t, client, base)
 
 	// A client of its own, on connections of its own: who asks too early is wrong, and is made to wait.
