@@ -13,7 +13,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -403,23 +402,6 @@ func TestAPIFieldsOfOthersAreLeftAlone(t *testing.T) {
 	if *now.Spec.Replicas != 3 || now.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] != "now" || len(now.Spec.Template.Spec.Containers) != 2 {
 		t.Errorf("replicas %d, annotations %v, %d containers", *now.Spec.Replicas, now.Spec.Template.Annotations, len(now.Spec.Template.Spec.Containers))
 	}
-}
-
-func TestAPIWhatIsNotBuiltIsStalledByName(t *testing.T) {
-	needAPI(t)
-	namespace := newNamespace(t)
-	startOperator(t, namespace)
-	u := registryWith(t, namespace, "packs", "{ingress: {}, monitoring: {serviceMonitor: true}}")
-	must(t, api.Create(t.Context(), u))
-	r := &v1alpha1.PackRegistry{ObjectMeta: metav1.ObjectMeta{Name: "packs", Namespace: namespace}}
-	wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonNotSupported, "spec.monitoring", "spec.ingress")
-	wantKstatus(t, r, status.FailedStatus)
-	if err := api.Get(t.Context(), client.ObjectKeyFromObject(r), &appsv1.Deployment{}); !apierrors.IsNotFound(err) {
-		t.Errorf("something was made all the same: %v", err)
-	}
-	// It goes on once the fields are gone.
-	must(t, api.Patch(t.Context(), u, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"ingress":null,"monitoring":null}}`))))
-	get(t, namespace, "packs", &corev1.Service{})
 }
 
 func TestAPIMissingSecretsAreToldAndWaitedFor(t *testing.T) {

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"reflect"
 
-	"github.com/prometheus/client_golang/prometheus"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
@@ -116,12 +114,6 @@ func foreign(r *v1alpha1.PackRegistry, o client.Object) string {
 	}
 	return ""
 }
-
-var applies = prometheus.NewCounterVec(prometheus.CounterOpts{
-	Name: "packregistry_operator_applies_total", Help: "Children applied, by kind and result.",
-}, []string{"kind", "result"})
-
-func init() { metrics.Registry.MustRegister(applies) } // controller-runtime's registry is the process's one
 
 // apply brings one child in line, unless it is. A child of somebody else is left alone.
 func (r *Reconciler) apply(ctx context.Context, o *observed, c child) error {

@@ -19,17 +19,15 @@ type certificateState struct {
 	leaf    *x509.Certificate
 	reason  string
 	message string
+	// nothing says that there is none that pods could start with: an expired or foreign one can be served, a missing one
+	// cannot.
+	nothing bool
 	// nextLook is when the answer changes by itself.
 	nextLook time.Time
 }
 
 func (c certificateState) ok() bool {
 	return c.reason == v1alpha1.ReasonCertificateValid || c.reason == v1alpha1.ReasonDisabled
-}
-
-// usable says whether pods can start with it: an expired or foreign certificate can be served, a missing one cannot.
-func (c certificateState) usable() bool {
-	return c.reason != v1alpha1.ReasonSecretMissing && c.reason != v1alpha1.ReasonSecretInvalid
 }
 
 // soon is how long before its end a certificate is reported: a tenth of its life, a week at most.
@@ -85,10 +83,10 @@ const askTimeout = 2 * time.Second
 // judgeCertificate looks at a Secret as a client will look at the certificate in it.
 func judgeCertificate(name string, secret *corev1.Secret, hosts []string, now time.Time) certificateState {
 	failed := func(reason, format string, args ...any) certificateState {
-		return certificateState{reason: reason, message: fmt.Sprintf("Secret %s: ", name) + fmt.Sprintf(format, args...)}
+		return certificateState{nothing: true, reason: reason, message: fmt.Sprintf("Secret %s: ", name) + fmt.Sprintf(format, args...)}
 	}
 	if secret == nil {
-		return certificateState{reason: v1alpha1.ReasonSecretMissing, message: fmt.Sprintf("Secret %s does not exist; create it with the type kubernetes.io/tls", name)}
+		return certificateState{nothing: true, reason: v1alpha1.ReasonSecretMissing, message: fmt.Sprintf("Secret %s does not exist; create it with the type kubernetes.io/tls", name)}
 	}
 	for _, key := range []string{corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
 		if len(secret.Data[key]) == 0 {

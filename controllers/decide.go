@@ -13,6 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsv1apply "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
+	networkingv1apply "k8s.io/client-go/applyconfigurations/networking/v1"
 	policyv1apply "k8s.io/client-go/applyconfigurations/policy/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -22,8 +23,7 @@ import (
 
 // decision is what to do about an observation. Making it reads and writes nothing.
 type decision struct {
-	// refused are fields that this version cannot carry out; invalid is why the spec cannot be carried out by any.
-	refused []string
+	// invalid is why the spec cannot be carried out.
 	invalid string
 	// conflict names a child that somebody else owns.
 	conflict string
@@ -38,6 +38,9 @@ type decision struct {
 
 	// children to apply, in this order.
 	children []child
+	// rollout are children to apply when it is the registry's turn to be upgraded; turn says what it waits for.
+	rollout []child
+	turn    string
 	// outdated are configurations of the past.
 	outdated []metav1.PartialObjectMetadata
 	// unwanted are children that the spec asks for no more.
@@ -49,17 +52,14 @@ type decision struct {
 }
 
 // stalled says whether only a person can help.
-func (d *decision) stalled() bool { return len(d.refused) > 0 || d.invalid != "" || d.conflict != "" }
+func (d *decision) stalled() bool { return d.invalid != "" || d.conflict != "" }
 
 // claimPoll is how often to look for a claim that users are to bring.
 const claimPoll = 5 * time.Second
 
 func decide(o *observed) decision {
 	r := o.registry
-	d := decision{refused: notBuilt(&r.Spec)}
-	if len(d.refused) > 0 {
-		return d
-	}
+	d := decision{}
 	d.bucket = judgeBucket(r.Spec.Storage.S3, o.sources)
 	d.decideCertificate(o)
 	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users)
@@ -96,6 +96,8 @@ func (d *decision) decideCertificate(o *observed) {
 		d.certificate = judgeCertificate(spec.SecretRef.Name, o.sources[spec.SecretRef.Name], r.Spec.Hosts, o.now)
 	case spec.SelfSigned != nil:
 		d.decideSelfSigned(o)
+	case spec.IssuerRef != nil:
+		d.certificate = judgeIssued(o)
 	case spec.LetsEncrypt != nil:
 		d.certificate = judgeServed(o)
 		if ref := spec.LetsEncrypt.CARef; ref != nil {
@@ -111,7 +113,7 @@ func (d *decision) decideCertificate(o *observed) {
 		}
 	}
 	if d.waitsFor != "" {
-		d.certificate = certificateState{leaf: d.certificate.leaf, reason: v1alpha1.ReasonSecretMissing, message: d.waitsFor, nextLook: d.certificate.nextLook}
+		d.certificate = certificateState{leaf: d.certificate.leaf, nothing: true, reason: v1alpha1.ReasonSecretMissing, message: d.waitsFor, nextLook: d.certificate.nextLook}
 	}
 	if next := d.certificate.nextLook; !next.IsZero() {
 		d.lookIn(next.Sub(o.now))
@@ -123,13 +125,13 @@ func (d *decision) decideSelfSigned(o *observed) {
 	d.authority, err = keepAuthority(o.registry, o.ca, o.leaf, o.now)
 	switch {
 	case err != nil: // of the system's randomness
-		d.certificate = certificateState{reason: v1alpha1.ReasonReconcileFailed, message: err.Error(), nextLook: o.now.Add(time.Minute)}
+		d.certificate = certificateState{nothing: true, reason: v1alpha1.ReasonReconcileFailed, message: err.Error(), nextLook: o.now.Add(time.Minute)}
 		return
 	case d.authority.invalid != "":
-		d.certificate = certificateState{reason: v1alpha1.ReasonSecretInvalid, message: d.authority.invalid}
+		d.certificate = certificateState{nothing: true, reason: v1alpha1.ReasonSecretInvalid, message: d.authority.invalid}
 		return
 	}
-	name := children.CertificateSecret(o.registry)
+	name := children.TLSSecret(o.registry)
 	d.certificate = judgeCertificate(name, &corev1.Secret{Data: d.authority.leaf}, o.registry.Spec.Hosts, o.now)
 	d.certificate.nextLook = d.authority.renew
 }
@@ -183,6 +185,11 @@ func (d *decision) plan(o *observed) {
 			secretChild(o.leaf, children.SelfSignedSecret(r, d.authority.leaf)))
 	}
 	d.planBudget(o)
+	d.planExposure(o)
+	if err := d.planOptional(o); err != nil {
+		d.invalid = err.Error()
+		return
+	}
 
 	rendered, err := children.RenderConfig(r, children.ConfigInput{S3: d.bucket.credential, S3CA: d.bucket.ca, ACMECA: d.acmeCA})
 	if err != nil {
@@ -190,29 +197,80 @@ func (d *decision) plan(o *observed) {
 		return
 	}
 	usersExist := len(r.Spec.Auth.SecretRefs) == 0 || o.users != nil || d.users.htpasswd != nil
-	if o.deployment == nil && (!usersExist || !d.certificate.usable() || claimMissing(o)) {
+	if o.deployment == nil && (!usersExist || children.ServesTLS(r) && d.certificate.nothing || claimMissing(o)) {
 		return
 	}
 	if !d.bucket.ok() || d.waitsFor != "" {
 		return // what runs goes on with the configuration that it has
 	}
-	// The configuration is immutable, so one that exists needs no second look.
-	exists := slices.ContainsFunc(o.configs, func(m metav1.PartialObjectMetadata) bool { return m.Name == rendered.Name })
-	if !exists {
-		d.children = append(d.children, secretChild(nil, children.ConfigSecret(r, rendered)))
-	}
-	deployment, err := children.Deployment(r, children.DeploymentInput{
-		Image: o.image, Config: rendered, Shared: shared(o), LeaveReplicas: scaledByOthers(o.deployment),
-	})
-	if err != nil {
+	if err := d.planPods(o, rendered); err != nil {
 		d.invalid = err.Error()
-		return
 	}
-	d.children = append(d.children, deploymentChild(o.deployment, deployment))
+}
+
+// planPods lists the configuration and the Deployment that runs with it.
+func (d *decision) planPods(o *observed, rendered children.RenderedConfig) error {
+	r := o.registry
+	wanted := func(release, from string) (child, error) {
+		deployment, err := children.Deployment(r, children.DeploymentInput{
+			Image: o.image, Config: rendered, Shared: shared(o), LeaveReplicas: scaledByOthers(o.deployment), Version: release, UpgradedFrom: from,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return deploymentChild(o.deployment, deployment), nil
+	}
+	before := ""
+	if o.deployment != nil {
+		before = o.deployment.Annotations[children.AnnotationUpgradedFrom]
+	}
+	upgrade, err := isUpgrade(o, func(release string) (child, error) { return wanted(release, before) })
+	if err != nil {
+		return err
+	}
+	if upgrade {
+		if before = o.deployment.Annotations[children.AnnotationVersion]; before == "" {
+			before = "an operator that did not say"
+		}
+	}
+	deployment, err := wanted(o.release, before)
+	if err != nil {
+		return err
+	}
+	pods := []child{deployment}
+	// The configuration is immutable, so one that exists needs no second look.
+	if !slices.ContainsFunc(o.configs, func(m metav1.PartialObjectMetadata) bool { return m.Name == rendered.Name }) {
+		pods = []child{secretChild(nil, children.ConfigSecret(r, rendered)), deployment}
+	}
+	if upgrade {
+		d.rollout = pods
+	} else {
+		d.children = append(d.children, pods...)
+	}
 	for _, c := range o.configs {
 		if c.Name != rendered.Name {
 			d.outdated = append(d.outdated, c)
 		}
+	}
+	return nil
+}
+
+// planExposure keeps or removes what leads clients here, and who may come.
+func (d *decision) planExposure(o *observed) {
+	if ingress := children.Ingress(o.registry); ingress != nil {
+		d.children = append(d.children, newChild("Ingress", o.ingress, ingress, networkingv1apply.ExtractIngress))
+	} else if o.ingress != nil && foreign(o.registry, o.ingress) == "" {
+		d.unwanted = append(d.unwanted, o.ingress)
+	}
+	if policy := children.NetworkPolicy(o.registry); policy != nil {
+		d.children = append(d.children, newChild("NetworkPolicy", o.policy, policy, networkingv1apply.ExtractNetworkPolicy))
+	} else if o.policy != nil && foreign(o.registry, o.policy) == "" {
+		d.unwanted = append(d.unwanted, o.policy)
+	}
+	if metrics := children.MetricsService(o.registry); metrics != nil {
+		d.children = append(d.children, serviceChild(o.metrics, metrics))
+	} else if o.metrics != nil && foreign(o.registry, o.metrics) == "" {
+		d.unwanted = append(d.unwanted, o.metrics)
 	}
 }
 
@@ -264,12 +322,16 @@ func podsToWake(o *observed) map[*corev1.Pod]string {
 	if o.users != nil {
 		versions = append(versions, o.users.ResourceVersion)
 	}
-	for _, ref := range []*v1alpha1.SecretRef{o.registry.Spec.TLS.SecretRef, o.registry.Spec.TLS.ClientCARef} {
-		if ref != nil && o.sources[ref.Name] != nil {
-			versions = append(versions, o.sources[ref.Name].ResourceVersion)
+	served := []string{children.CertificateSecret(o.registry)}
+	if ref := o.registry.Spec.TLS.ClientCARef; ref != nil {
+		served = append(served, ref.Name)
+	}
+	for _, name := range served {
+		if secret := o.sources[name]; secret != nil {
+			versions = append(versions, secret.ResourceVersion)
 		}
 	}
-	if o.leaf != nil {
+	if o.leaf != nil && children.ServesTLS(o.registry) {
 		versions = append(versions, o.leaf.ResourceVersion)
 	}
 	now := strings.Join(versions, ".")

@@ -19,13 +19,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/yaml"
 
 	"packregistry.dev/api/v1alpha1"
 )
-
-type cacheConfig = cache.Config
 
 const zapErrors = zapcore.ErrorLevel
 

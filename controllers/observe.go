@@ -10,10 +10,12 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"packregistry.dev/api/v1alpha1"
@@ -41,12 +43,19 @@ type observed struct {
 	served    *x509.Certificate
 	servedErr error
 
+	// release is what this operator renders by default.
+	release    string
 	deployment *appsv1.Deployment
 	service    *corev1.Service
-	claim      *corev1.PersistentVolumeClaim
-	class      *storagev1.StorageClass
-	budget     *policyv1.PodDisruptionBudget
-	pods       []corev1.Pod
+	metrics    *corev1.Service // names the pods for whoever scrapes them
+	ingress    *networkingv1.Ingress
+	policy     *networkingv1.NetworkPolicy
+	// optional are the objects of kinds that the cluster may lack.
+	optional map[schema.GroupKind]optionalState
+	claim    *corev1.PersistentVolumeClaim
+	class    *storagev1.StorageClass
+	budget   *policyv1.PodDisruptionBudget
+	pods     []corev1.Pod
 	// space is how full the claim's volume is, or nil where nobody says.
 	space *Space
 	// rivals want a host or a claim of this registry.
@@ -54,7 +63,7 @@ type observed struct {
 }
 
 func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistry) (*observed, error) {
-	o := &observed{registry: registry, image: r.Image, now: r.Now(), sources: map[string]*corev1.Secret{}}
+	o := &observed{registry: registry, image: r.Image, release: r.release(), now: r.Now(), sources: map[string]*corev1.Secret{}}
 	for _, name := range secretNames(registry) {
 		secret, err := lookup(ctx, r.Client, registry, name, &corev1.Secret{})
 		if err != nil {
@@ -75,6 +84,18 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 		return nil, err
 	}
 	if o.budget, err = lookup(ctx, r.Client, registry, children.DisruptionBudgetName(registry), &policyv1.PodDisruptionBudget{}); err != nil {
+		return nil, err
+	}
+	if o.metrics, err = lookup(ctx, r.Client, registry, children.MetricsServiceName(registry), &corev1.Service{}); err != nil {
+		return nil, err
+	}
+	if o.ingress, err = lookup(ctx, r.Client, registry, children.IngressName(registry), &networkingv1.Ingress{}); err != nil {
+		return nil, err
+	}
+	if o.policy, err = lookup(ctx, r.Client, registry, children.NetworkPolicyName(registry), &networkingv1.NetworkPolicy{}); err != nil {
+		return nil, err
+	}
+	if err := r.observeOptional(ctx, o); err != nil {
 		return nil, err
 	}
 	if err := r.observeClaim(ctx, o); err != nil {
@@ -114,10 +135,7 @@ func (r *Reconciler) observeAuthority(ctx context.Context, o *observed) (err err
 	if o.bundle, err = lookup(ctx, r.Client, o.registry, name, &corev1.ConfigMap{}); err != nil {
 		return err
 	}
-	if name = children.CertificateSecret(o.registry); name == "" {
-		return nil
-	}
-	o.leaf, err = lookup(ctx, r.Client, o.registry, name, &corev1.Secret{})
+	o.leaf, err = lookup(ctx, r.Client, o.registry, children.TLSSecret(o.registry), &corev1.Secret{})
 	return err
 }
 
@@ -208,6 +226,9 @@ func secretNames(r *v1alpha1.PackRegistry) []string {
 	var names []string
 	for _, ref := range r.Spec.Auth.SecretRefs {
 		names = append(names, ref.Name)
+	}
+	if r.Spec.TLS.IssuerRef != nil {
+		names = append(names, children.TLSSecret(r)) // cert-manager's to make
 	}
 	refs := []*v1alpha1.SecretRef{r.Spec.TLS.SecretRef, r.Spec.TLS.ClientCARef}
 	if s3 := r.Spec.Storage.S3; s3 != nil {

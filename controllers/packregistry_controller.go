@@ -4,7 +4,7 @@
 //
 //	observe.go   read everything once into one value
 //	decide.go    pure functions of that value: which children, which pods to wake, what is wrong
-//	             (with users.go, certificate.go, authority.go, bucket.go, conflict.go, space.go and notbuilt.go)
+//	             (with users.go, certificate.go, authority.go, bucket.go, conflict.go, space.go, issued.go, optional.go and upgrade.go)
 //	apply.go     server-side apply of what differs from what the operator owns already
 //	status.go    conditions, as data (with parts.go); events on their transitions (events.go)
 //
@@ -45,12 +45,19 @@ type Reconciler struct {
 	Recorder events.EventRecorder
 	// Image is the registry's image where a spec names none.
 	Image string
+	// Version of the operator, which children carry.
+	Version string
+	// MaxConcurrentUpgrades is how many registries are rolled at once because the operator became another; at least 1.
+	MaxConcurrentUpgrades int
 	// AskCertificate asks a pod for the certificate it serves.
 	AskCertificate func(ctx context.Context, addr, host string) (*x509.Certificate, error)
 	// AskSpace asks a pod how full its volume is.
 	AskSpace func(ctx context.Context, addr string) (Space, error)
 	// Now is the clock.
 	Now func() time.Time
+
+	kinds *optionalKinds
+	turns upgrades
 
 	// told keeps, by name, the conditions that events have told. The cache may still show a status from before the one
 	// that was written last, and a transition would be told twice.
@@ -62,7 +69,12 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=packregistry.dev,resources=packregistries/finalizers,verbs=update
 // +kubebuilder:rbac:groups=apps,resources=deployments,verbs=get;list;watch;create;patch
 // +kubebuilder:rbac:groups=apps,resources=replicasets,verbs=list
-// +kubebuilder:rbac:groups="",resources=services;persistentvolumeclaims;configmaps,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=persistentvolumeclaims;configmaps,verbs=get;list;watch;create;patch
+// +kubebuilder:rbac:groups="",resources=services,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=ingresses;networkpolicies,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=gateway.networking.k8s.io,resources=httproutes;tlsroutes,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=cert-manager.io,resources=certificates,verbs=get;list;watch;create;patch;delete
+// +kubebuilder:rbac:groups=monitoring.coreos.com,resources=servicemonitors,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
@@ -75,6 +87,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.Get(ctx, request.NamespacedName, registry); err != nil {
 		if apierrors.IsNotFound(err) {
 			r.told.Delete(request.NamespacedName)
+			forgetReady(request.NamespacedName)
 			commons.Delete(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
@@ -93,6 +106,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if err := r.writeStatus(ctx, observed, status); err != nil {
 		return ctrl.Result{}, err
 	}
+	measureReady(request.NamespacedName, status)
 	if applyErr != nil && !decision.stalled() {
 		return ctrl.Result{}, applyErr
 	}
@@ -107,16 +121,18 @@ func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) err
 	if d.stalled() || o.registry.Spec.Suspend {
 		return nil
 	}
-	for _, c := range d.children {
-		err := r.apply(ctx, o, c)
-		var conflict *conflictError
-		if errors.As(err, &conflict) {
-			d.conflict = conflict.Error()
-			d.lookIn(conflictPoll) // the other object is not ours to watch
+	if err := r.applyAll(ctx, o, d, d.children); err != nil {
+		return err
+	}
+	if len(d.rollout) > 0 {
+		var err error
+		if d.turn, err = r.takeTurn(ctx, o); err != nil {
 			return err
 		}
-		if err != nil {
-			return fmt.Errorf("%s %s: %w", c.kind(), c.name(), err)
+		if d.turn != "" {
+			d.lookIn(upgradePoll)
+		} else if err := r.applyAll(ctx, o, d, d.rollout); err != nil {
+			return err
 		}
 	}
 	if err := r.wakePods(ctx, d); err != nil {
@@ -130,6 +146,22 @@ func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) err
 		}
 	}
 	return r.prune(ctx, o, d)
+}
+
+func (r *Reconciler) applyAll(ctx context.Context, o *observed, d *decision, list []child) error {
+	for _, c := range list {
+		err := r.apply(ctx, o, c)
+		var conflict *conflictError
+		if errors.As(err, &conflict) {
+			d.conflict = conflict.Error()
+			d.lookIn(conflictPoll) // the other object is not ours to watch
+			return err
+		}
+		if err != nil {
+			return fmt.Errorf("%s %s: %w", c.kind(), c.name(), err)
+		}
+	}
+	return nil
 }
 
 // prune deletes configurations that nothing runs with any more.

@@ -134,7 +134,10 @@ func rollingOut(o *observed) bool {
 	if o.deployment == nil {
 		return true
 	}
-	live := o.deployment
+	return rolling(o.deployment)
+}
+
+func rolling(live *appsv1.Deployment) bool {
 	want := int32(1)
 	if live.Spec.Replicas != nil {
 		want = *live.Spec.Replicas
@@ -185,12 +188,23 @@ func clip(s string) string {
 // url is an address that clients can use now, or "".
 func url(o *observed) string {
 	r := o.registry
-	if o.service == nil {
+	switch {
+	case r.Spec.Gateway != nil:
+		if routed(o).status != metav1.ConditionTrue {
+			return ""
+		}
+		return routeURL(o)
+	case r.Spec.Ingress != nil:
+		if o.ingress == nil || len(o.ingress.Status.LoadBalancer.Ingress) == 0 {
+			return ""
+		}
+		return "https://" + r.Spec.Hosts[0]
+	case o.service == nil:
 		return ""
 	}
-	scheme, port, usual := "https", children.ServicePort(r), int32(443)
+	scheme, port := "https", children.ServicePort(r)
 	if !children.ServesTLS(r) {
-		scheme, usual = "http", 80
+		scheme = "http"
 	}
 	host := ""
 	if len(r.Spec.Hosts) > 0 {
@@ -213,21 +227,46 @@ func url(o *observed) string {
 	default:
 		host = fmt.Sprintf("%s.%s.svc", o.service.Name, o.service.Namespace)
 	}
-	if port != usual {
+	return address(scheme, host, port)
+}
+
+// address is a URL; the port is left out where it is the usual one.
+func address(scheme, host string, port int32) string {
+	usual := int32(443)
+	if scheme == "http" {
+		usual = 80
+	}
+	switch {
+	case port != 0 && port != usual:
 		host = net.JoinHostPort(host, strconv.Itoa(int(port)))
+	case strings.Contains(host, ":"): // IPv6
+		host = "[" + host + "]"
 	}
 	return scheme + "://" + host
 }
 
 func exposed(o *observed, url string) finding {
-	if url != "" {
+	if lacks(o, children.ServiceMonitorKind) {
+		return isFalse(v1alpha1.ReasonMonitoringMissing, "the cluster does not have ServiceMonitor (%s), which spec.monitoring.serviceMonitor needs: install the Prometheus operator, which is noticed by itself, or turn it off", children.ServiceMonitorKind.Group)
+	}
+	switch {
+	case o.registry.Spec.Gateway != nil:
+		return routed(o)
+	case url != "":
 		return isTrue(v1alpha1.ReasonAddressAssigned, "clients reach the registry at %s", url)
-	}
-	if o.service == nil {
+	case o.service == nil:
 		return finding{metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "the Service is being made"}
-	}
-	if o.service.Spec.Type == corev1.ServiceTypeNodePort {
+	case o.registry.Spec.Ingress != nil:
+		return isFalse(v1alpha1.ReasonAddressPending, "Ingress %s waits for the address of a controller%s", children.IngressName(o.registry), ofClass(o.registry.Spec.Ingress.ClassName))
+	case o.service.Spec.Type == corev1.ServiceTypeNodePort:
 		return isTrue(v1alpha1.ReasonAddressAssigned, "every node serves the Service's port; name one in spec.hosts for a URL")
 	}
 	return isFalse(v1alpha1.ReasonAddressPending, "Service %s waits for the address of a load balancer", o.service.Name)
+}
+
+func ofClass(name *string) string {
+	if name == nil {
+		return ", of the default class"
+	}
+	return " of class " + *name
 }

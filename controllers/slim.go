@@ -10,10 +10,12 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsv1apply "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
+	networkingv1apply "k8s.io/client-go/applyconfigurations/networking/v1"
 	policyv1apply "k8s.io/client-go/applyconfigurations/policy/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -148,6 +150,10 @@ func emptyOf(o client.Object) client.Object {
 		return &corev1.ConfigMap{}
 	case *corev1.PersistentVolumeClaim:
 		return &corev1.PersistentVolumeClaim{}
+	case *networkingv1.Ingress:
+		return &networkingv1.Ingress{}
+	case *networkingv1.NetworkPolicy:
+		return &networkingv1.NetworkPolicy{}
 	case *policyv1.PodDisruptionBudget:
 		return &policyv1.PodDisruptionBudget{}
 	}
@@ -159,6 +165,11 @@ var (
 		to.Spec.Replicas = from.Spec.Replicas
 		if containers := from.Spec.Template.Spec.Containers; len(containers) > 0 {
 			to.Annotations[annotationImage] = unique.Make(containers[0].Image).Value() // a Container is 700 bytes, most registries' images are one
+		}
+		for _, key := range []string{children.AnnotationVersion, children.AnnotationUpgradedFrom} {
+			if value := from.Annotations[key]; value != "" {
+				to.Annotations[key] = unique.Make(value).Value()
+			}
 		}
 		to.Status = from.Status
 		to.Status.Conditions = nil
@@ -181,6 +192,8 @@ var (
 		to.Status = from.Status
 	})
 	slimConfigMap = slimChild(corev1apply.ExtractConfigMap, func(_, _ *corev1.ConfigMap) {})
+	slimIngress   = slimChild(networkingv1apply.ExtractIngress, func(from, to *networkingv1.Ingress) { to.Status = from.Status })
+	slimPolicy    = slimChild(networkingv1apply.ExtractNetworkPolicy, func(_, _ *networkingv1.NetworkPolicy) {})
 	slimBudget    = slimChild(policyv1apply.ExtractPodDisruptionBudget, func(_, _ *policyv1.PodDisruptionBudget) {})
 )
 

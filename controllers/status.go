@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -53,12 +52,6 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 			Type: kind, Status: f.status, Reason: f.reason, Message: f.message, ObservedGeneration: r.Generation,
 		})
 	}
-	if len(d.refused) > 0 {
-		set(v1alpha1.ConditionReady, isFalse(v1alpha1.ReasonNotSupported, "%s", refusal(d.refused)))
-		set(v1alpha1.ConditionStalled, isTrue(v1alpha1.ReasonNotSupported, "%s", refusal(d.refused)))
-		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReconciling)
-		return status
-	}
 	found := map[string]finding{
 		v1alpha1.ConditionStorageReady: storageReady(o, d),
 		v1alpha1.ConditionAuthReady:    authReady(o, d),
@@ -87,10 +80,6 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReconciling)
 	}
 	return status
-}
-
-func refusal(fields []string) string {
-	return "this version of the operator cannot do yet: " + strings.Join(fields, ", ") + "; remove the field, or use a newer operator"
 }
 
 // describe fills in what is no condition.
@@ -148,6 +137,9 @@ func summarize(o *observed, d decision, found map[string]finding, applyErr error
 	}
 	if o.registry.Spec.Suspend {
 		return isTrue(v1alpha1.ReasonSuspended, "the registry goes on as it is; the operator changes nothing until spec.suspend is false")
+	}
+	if d.turn != "" {
+		return isTrue(v1alpha1.ReasonReady, "the registry serves packs; %s", d.turn)
 	}
 	return isTrue(v1alpha1.ReasonReady, "the registry serves packs")
 }

@@ -128,9 +128,25 @@ func startOperator(t *testing.T, namespace string) *operator {
 // startOperatorWith is startOperator with something in the way of what it writes.
 func startOperatorWith(t *testing.T, namespace string, inTheWay interceptor.Funcs) *operator {
 	t.Helper()
+	return startRelease(t, "1.0.0", namespace, inTheWay)
+}
+
+// startUpgrade runs an operator that renders another image.
+func startUpgrade(t *testing.T, version, image, namespace string) *operator {
+	t.Helper()
+	return startAs(t, version, image, namespace, interceptor.Funcs{})
+}
+
+// startRelease is startOperatorWith for an operator of some version.
+func startRelease(t *testing.T, version, namespace string, inTheWay interceptor.Funcs) *operator {
+	t.Helper()
+	return startAs(t, version, "registry:test", namespace, inTheWay)
+}
+
+func startAs(t *testing.T, version, image, namespace string, inTheWay interceptor.Funcs) *operator {
+	t.Helper()
 	o := &operator{}
-	options := CacheOptions()
-	options.DefaultNamespaces = map[string]cacheConfig{namespace: {}}
+	options := CacheOptions(namespace)
 	skip := true
 	mgr, err := ctrl.NewManager(apiConfig, ctrl.Options{Scheme: scheme, Cache: options, Client: ClientOptions(),
 		Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0"})
@@ -166,7 +182,7 @@ func startOperatorWith(t *testing.T, namespace string, inTheWay interceptor.Func
 		},
 	})
 	r := &Reconciler{Client: counting, APIReader: mgr.GetAPIReader(), Metadata: mgr.GetCache(), Recorder: mgr.GetEventRecorder("test"),
-		Image: "registry:test", Now: func() time.Time { o.reconciles.Add(1); return time.Now() }}
+		Image: image, Version: version, Now: func() time.Time { o.reconciles.Add(1); return time.Now() }}
 	must(t, r.SetupWithManager(mgr, controller.Options{SkipNameValidation: &skip}))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -7,10 +7,12 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -32,26 +34,42 @@ const secretIndex = "spec.secrets"
 // CacheOptions limit what the operator holds in memory to its own objects, and of Secrets, which may be many and large,
 // to names and versions. Options hold for a kind however it is read, so Secrets must never be read through the cache
 // in full: ClientOptions see to that.
-func CacheOptions() cache.Options {
+//
+// Without namespaces, it is about all of them.
+func CacheOptions(namespaces ...string) cache.Options {
+	var only map[string]cache.Config
+	for _, namespace := range namespaces {
+		if only == nil {
+			only = map[string]cache.Config{}
+		}
+		only[namespace] = cache.Config{}
+	}
 	selector := labels.SelectorFromSet(labels.Set{children.LabelManagedBy: children.ManagedBy})
 	ours := func(slim func(any) (any, error)) cache.ByObject {
 		return cache.ByObject{Label: selector, Transform: slim}
 	}
 	return cache.Options{
+		DefaultNamespaces: only,
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.PackRegistry{}:        {Transform: slimRegistry},
+			&v1alpha1.PackRegistry{}:        {Transform: slimRegistry, Label: labels.Everything()},
 			&appsv1.Deployment{}:            ours(slimDeployment),
 			&corev1.Service{}:               ours(slimService),
 			&corev1.PersistentVolumeClaim{}: ours(slimClaim),
 			&corev1.ConfigMap{}:             ours(slimConfigMap),
 			&policyv1.PodDisruptionBudget{}: ours(slimBudget),
+			&networkingv1.Ingress{}:         ours(slimIngress),
+			&networkingv1.NetworkPolicy{}:   ours(slimPolicy),
 			&corev1.Pod{}:                   ours(slimPod),
 			secretMetadata(): {
+				Label: labels.Everything(),
 				// Helm keeps each release's whole manifest in Secrets of this type.
 				Field:     fields.OneTermNotEqualSelector("type", "helm.sh/release.v1"),
 				Transform: slimSecret,
 			},
 		},
+		// Kinds that a cluster may lack cannot be named here.
+		DefaultLabelSelector: selector,
+		DefaultTransform:     cache.TransformStripManagedFields(),
 		// An informer that somebody forgot to declare is a watch of everything.
 		ReaderFailOnMissingInformer: true,
 	}
@@ -81,7 +99,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		}
 	}
 	child := func() handler.EventHandler { return calm(handler.EnqueueRequestsFromMapFunc(byLabel)) }
-	return ctrl.NewControllerManagedBy(mgr).
+	built, err := ctrl.NewControllerManagedBy(mgr).
 		Named("packregistry").
 		// Its own status changes are no news.
 		For(&v1alpha1.PackRegistry{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -90,13 +108,20 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		Watches(&corev1.Service{}, child()).
 		Watches(&corev1.ConfigMap{}, child()).
 		Watches(&policyv1.PodDisruptionBudget{}, child()).
+		Watches(&networkingv1.Ingress{}, child()).
+		Watches(&networkingv1.NetworkPolicy{}, child()).
 		Watches(&corev1.PersistentVolumeClaim{}, child()).
 		Watches(&corev1.Pod{}, child()).
 		// Where an older one gives up a host or a claim, a younger one may have it.
 		Watches(&v1alpha1.PackRegistry{}, handler.EnqueueRequestsFromMapFunc(r.byRivalry), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesMetadata(&corev1.Secret{}, calm(handler.EnqueueRequestsFromMapFunc(r.bySecret))).
 		WithOptions(options).
-		Complete(r)
+		Build(r)
+	if err != nil {
+		return err
+	}
+	r.kinds = &optionalKinds{mapper: mgr.GetRESTMapper(), cache: mgr.GetCache(), controller: built, watched: map[schema.GroupKind]schema.GroupVersionKind{}}
+	return nil
 }
 
 // calmTime is how long news of a child waits for more of the same registry: what one reconcile makes comes back as an

@@ -27,7 +27,6 @@ const (
 	ReasonReady            = "Ready"
 	ReasonProgressing      = "Progressing"
 	ReasonSuspended        = "Suspended"
-	ReasonNotSupported     = "NotSupported"
 	ReasonInvalid          = "Invalid"
 	ReasonConflict         = "Conflict"
 	ReasonSecretMissing    = "SecretMissing"
@@ -58,4 +57,10 @@ const (
 	ReasonAddressAssigned  = "AddressAssigned"
 	ReasonAddressPending   = "AddressPending"
 	ReasonReconcileFailed  = "ReconcileFailed"
+
+	ReasonGatewayAPINotInstalled = "GatewayAPINotInstalled"
+	ReasonCertManagerMissing     = "CertManagerNotInstalled"
+	ReasonMonitoringMissing      = "ServiceMonitorNotInstalled"
+	ReasonRouteRefused           = "RouteRefused"
+	ReasonIssuanceFailed         = "IssuanceFailed"
 )

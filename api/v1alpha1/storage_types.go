@@ -38,6 +38,8 @@ const (
 // +kubebuilder:validation:XValidation:rule="has(self.claimName) == has(oldSelf.claimName) && (!has(self.claimName) || self.claimName == oldSelf.claimName)",message="claimName cannot be changed: the packs are on the other claim"
 // +kubebuilder:validation:XValidation:rule="has(self.storageClassName) == has(oldSelf.storageClassName) && (!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)",message="storageClassName cannot be changed"
 // +kubebuilder:validation:XValidation:rule="has(self.accessModes) == has(oldSelf.accessModes) && (!has(self.accessModes) || self.accessModes == oldSelf.accessModes)",message="accessModes cannot be changed"
+// +kubebuilder:validation:XValidation:rule="!has(self.dataSource) || !has(self.claimName)",message="dataSource fills a claim that the operator makes: not with claimName"
+// +kubebuilder:validation:XValidation:rule="has(self.dataSource) == has(oldSelf.dataSource) && (!has(self.dataSource) || self.dataSource == oldSelf.dataSource)",message="dataSource cannot be changed: a volume is filled once"
 // +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",message="a claim can grow, but not shrink"
 // +kubebuilder:validation:XValidation:rule="!has(self.claimName) || !has(self.deletionPolicy) || self.deletionPolicy == 'Retain'",message="a claim that was not made by the operator is not deleted by it: deletionPolicy: Delete excludes claimName"
 type PersistentVolumeClaimSpec struct {
@@ -60,10 +62,31 @@ type PersistentVolumeClaimSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	ClaimName string `json:"claimName,omitempty"`
+	// DataSource is what the claim's volume begins with: a VolumeSnapshot, or another claim to be cloned.
+	// +optional
+	DataSource *DataSource `json:"dataSource,omitempty"`
 	// DeletionPolicy says what becomes of the claim when the PackRegistry is deleted: Retain (the default) or Delete.
 	// +optional
 	// +kubebuilder:default=Retain
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+}
+
+// DataSource names what a volume is restored from.
+type DataSource struct {
+	// APIGroup of the kind: snapshot.storage.k8s.io for a VolumeSnapshot, nothing for a PersistentVolumeClaim.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	APIGroup string `json:"apiGroup,omitempty"`
+	// Kind is VolumeSnapshot or PersistentVolumeClaim.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	Kind string `json:"kind"`
+	// Name of the object, which is in the namespace of the PackRegistry.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
 }
 
 // S3Spec is a bucket.

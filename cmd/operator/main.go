@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -48,6 +50,8 @@ type settings struct {
 	pprofAddr              string
 	workers                int
 	image                  string
+	upgrades               int
+	namespaces             string
 }
 
 func parse() settings {
@@ -60,6 +64,8 @@ func parse() settings {
 	flag.StringVar(&s.pprofAddr, "pprof-bind-address", "", "where Go's profiles are served, to anybody who can connect; empty for nowhere")
 	flag.IntVar(&s.workers, "workers", 4, "how many PackRegistries are reconciled at once")
 	flag.StringVar(&s.image, "registry-image", os.Getenv("RELATED_IMAGE_REGISTRY"), "the registry's image where a spec names none (default $RELATED_IMAGE_REGISTRY)")
+	flag.IntVar(&s.upgrades, "max-concurrent-upgrades", 1, "how many registries are rolled at once because this operator renders them otherwise than the one before")
+	flag.StringVar(&s.namespaces, "namespaces", os.Getenv("WATCH_NAMESPACE"), "the namespaces to look after, separated by commas; all of them if empty (default $WATCH_NAMESPACE)")
 	showVersion := flag.Bool("version", false, "print the version and end")
 	options := zap.Options{}
 	options.BindFlags(flag.CommandLine)
@@ -72,11 +78,16 @@ func parse() settings {
 	return s
 }
 
+// namespaces splits a list; none means all.
+func namespaces(list string) []string {
+	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
 func run() error {
 	s := parse()
 	scheme := runtime.NewScheme()
 	// Only the groups that are used: the whole of Kubernetes costs megabytes.
-	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, policyv1.AddToScheme, storagev1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme, storagev1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return err
 		}
@@ -95,7 +106,7 @@ func run() error {
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(),
+		Cache:                         controllers.CacheOptions(namespaces(s.namespaces)...),
 		Client:                        controllers.ClientOptions(),
 		Metrics:                       metrics,
 		HealthProbeBindAddress:        s.probeAddr,
@@ -115,6 +126,9 @@ func run() error {
 		Recorder:  mgr.GetEventRecorder("packregistry-operator"),
 		Image:     s.image,
 		Now:       time.Now,
+		Version:   version,
+
+		MaxConcurrentUpgrades: s.upgrades,
 
 		AskCertificate: controllers.AskCertificate,
 		AskSpace:       controllers.AskSpace,

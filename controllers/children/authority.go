@@ -26,7 +26,7 @@ func AuthorityBundle(r *v1alpha1.PackRegistry, bundle []byte) *corev1apply.Confi
 
 // SelfSignedSecret holds the certificate that the CA signed.
 func SelfSignedSecret(r *v1alpha1.PackRegistry, data map[string][]byte) *corev1apply.SecretApplyConfiguration {
-	return corev1apply.Secret(CertificateSecret(r), r.Namespace).
+	return corev1apply.Secret(TLSSecret(r), r.Namespace).
 		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
 		WithType(corev1.SecretTypeTLS).WithData(data)
 }

@@ -32,6 +32,12 @@ const (
 	// AnnotationSources is on the Secret of merged users: which versions of other Secrets its lines were made from.
 	AnnotationSources = "packregistry.dev/sources"
 
+	// AnnotationVersion is on the Deployment: which version of the operator rendered it.
+	AnnotationVersion = "packregistry.dev/version"
+
+	// AnnotationUpgradedFrom is on a Deployment that was rolled because the operator became another.
+	AnnotationUpgradedFrom = "packregistry.dev/upgraded-from"
+
 	// ManagedBy is the value of LabelManagedBy.
 	ManagedBy = "packregistry-operator"
 	appName   = "packregistry"
@@ -93,17 +99,24 @@ func ServiceName(r *v1alpha1.PackRegistry) string { return r.Name }
 // UsersName is the name of the Secret that the users are merged into. It is none that people would give their own.
 func UsersName(r *v1alpha1.PackRegistry) string { return r.Name + "-registry-users" }
 
-// CertificateSecret is the Secret with the certificate that pods serve; empty where they obtain it themselves, or serve none.
-func CertificateSecret(r *v1alpha1.PackRegistry) string {
-	switch {
-	case !ServesTLS(r):
-		return ""
-	case r.Spec.TLS.SecretRef != nil:
-		return r.Spec.TLS.SecretRef.Name
-	case r.Spec.TLS.SelfSigned != nil:
+// TLSSecret is the Secret with the certificate that clients see, whoever shows it to them; empty where pods obtain it
+// themselves, or there is none.
+func TLSSecret(r *v1alpha1.PackRegistry) string {
+	switch tls := r.Spec.TLS; {
+	case tls.SecretRef != nil:
+		return tls.SecretRef.Name
+	case tls.SelfSigned != nil, tls.IssuerRef != nil:
 		return r.Name + "-registry-tls"
 	}
 	return ""
+}
+
+// CertificateSecret is the Secret with the certificate that pods serve; empty where they obtain it themselves, or serve none.
+func CertificateSecret(r *v1alpha1.PackRegistry) string {
+	if !ServesTLS(r) {
+		return ""
+	}
+	return TLSSecret(r)
 }
 
 // AuthorityName is the name of the Secret with the CA of tls.selfSigned, and of the ConfigMap that publishes its certificate.

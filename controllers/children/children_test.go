@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
@@ -58,6 +59,34 @@ var registries = map[string]func() *v1alpha1.PackRegistry{
 			TLS:               v1alpha1.TLSSpec{SelfSigned: &v1alpha1.SelfSignedSpec{}, ClientCARef: &v1alpha1.SecretRef{Name: "clients"}},
 			GarbageCollection: &v1alpha1.GarbageCollectionSpec{Interval: &metav1.Duration{Duration: 12 * time.Hour}, KeepUntagged: &metav1.Duration{Duration: 1000 * time.Hour}},
 			Config:            &runtime.RawExtension{Raw: []byte(`{"http":{"limits":{"uploads":7},"trustedproxies":["10.0.0.0/8"]},"auth":{"access":{"rules":[{"users":["*"],"repositories":["**"],"actions":["pull"]}]}},"storage":{"delete":{"enabled":false}}}`)},
+		})
+	},
+	"ingress": func() *v1alpha1.PackRegistry {
+		return registry(v1alpha1.PackRegistrySpec{
+			Hosts: []string{"packs.example.com", "packs.example.org"}, Storage: claim("10Gi"),
+			Auth:          v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}},
+			TLS:           v1alpha1.TLSSpec{IssuerRef: &v1alpha1.IssuerRef{Name: "letsencrypt", Kind: "ClusterIssuer"}},
+			Ingress:       &v1alpha1.IngressSpec{ClassName: ptr.To("traefik"), Annotations: map[string]string{"a": "b"}},
+			NetworkPolicy: &v1alpha1.NetworkPolicySpec{Enabled: true}, Monitoring: &v1alpha1.MonitoringSpec{ServiceMonitor: true},
+		})
+	},
+	"tlsroute": func() *v1alpha1.PackRegistry {
+		return registry(v1alpha1.PackRegistrySpec{
+			Hosts: []string{"packs.example.com"}, Storage: claim("10Gi"),
+			Auth:          v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}},
+			TLS:           v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{}},
+			Gateway:       &v1alpha1.GatewaySpec{ParentRefs: []v1alpha1.ParentRef{{Name: "gateway", Namespace: "edge", SectionName: "passthrough", Port: 443}}},
+			NetworkPolicy: &v1alpha1.NetworkPolicySpec{Enabled: true},
+		})
+	},
+	"httproute": func() *v1alpha1.PackRegistry {
+		restored := claim("10Gi")
+		restored.PersistentVolumeClaim.DataSource = &v1alpha1.DataSource{APIGroup: "snapshot.storage.k8s.io", Kind: "VolumeSnapshot", Name: "yesterday"}
+		return registry(v1alpha1.PackRegistrySpec{
+			Hosts: []string{"packs.example.com"}, Storage: restored,
+			Auth:    v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}},
+			TLS:     v1alpha1.TLSSpec{Disabled: &v1alpha1.DisabledSpec{}},
+			Gateway: &v1alpha1.GatewaySpec{ParentRefs: []v1alpha1.ParentRef{{Name: "gateway"}}},
 		})
 	},
 	"letsencrypt": func() *v1alpha1.PackRegistry {
@@ -128,7 +157,7 @@ func TestGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			deployment, err := children.Deployment(r, children.DeploymentInput{Image: "registry:1", Config: rendered, Shared: name == "everything" || name == "bucket"})
+			deployment, err := children.Deployment(r, children.DeploymentInput{Image: "registry:1", Version: "1.2.3 registry:1", Config: rendered, Shared: name == "everything" || name == "bucket"})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -145,6 +174,19 @@ func TestGolden(t *testing.T) {
 			}
 			if c := children.Claim(r, nil); c != nil {
 				objects = append(objects, c)
+			}
+			if i := children.Ingress(r); i != nil {
+				objects = append(objects, i)
+			}
+			if p := children.NetworkPolicy(r); p != nil {
+				objects = append(objects, p)
+			}
+			if s := children.MetricsService(r); s != nil {
+				objects = append(objects, s)
+			}
+			optional := children.Optional(r)
+			for _, kind := range slices.SortedFunc(maps.Keys(optional), func(a, b schema.GroupKind) int { return strings.Compare(a.Kind, b.Kind) }) {
+				objects = append(objects, optional[kind].Object)
 			}
 			var text strings.Builder
 			for _, o := range objects {

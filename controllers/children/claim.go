@@ -28,6 +28,13 @@ func Claim(r *v1alpha1.PackRegistry, live *resource.Quantity) *corev1apply.Persi
 	if spec.StorageClassName != nil {
 		claim.Spec.WithStorageClassName(*spec.StorageClassName)
 	}
+	if source := spec.DataSource; source != nil {
+		ref := corev1apply.TypedLocalObjectReference().WithKind(source.Kind).WithName(source.Name)
+		if source.APIGroup != "" {
+			ref.WithAPIGroup(source.APIGroup)
+		}
+		claim.Spec.WithDataSource(ref)
+	}
 	if spec.DeletionPolicy == v1alpha1.DeletionDelete {
 		claim.WithOwnerReferences(owner(r))
 	}

@@ -117,7 +117,10 @@ func tls(r *v1alpha1.PackRegistry) *config.TLS {
 		// Certificates lie where the packs do, so that replicas share them and restarts order none.
 		c.LetsEncrypt = &config.LetsEncrypt{
 			// The Service leads here only when it has seen that the pod is ready.
-			Delay: config.Duration(acmeDelay), CacheStorage: true, Email: acme.Email, Hosts: r.Spec.Hosts, DirectoryURL: acme.DirectoryURL, HTTPAddr: fmt.Sprintf(":%d", PortACME),
+			Delay: config.Duration(acmeDelay), CacheStorage: true, Email: acme.Email, Hosts: r.Spec.Hosts, DirectoryURL: acme.DirectoryURL,
+		}
+		if answersHTTP01(r) {
+			c.LetsEncrypt.HTTPAddr = fmt.Sprintf(":%d", PortACME)
 		}
 		if acme.CARef != nil {
 			c.LetsEncrypt.CAFile = configDir + "/" + acmeCAKey

@@ -24,6 +24,11 @@ type DeploymentInput struct {
 	Config RenderedConfig
 	// Shared says whether several pods can mount the claim at once.
 	Shared bool
+	// Version is that of the operator that renders it. It is no part of the pods' template: another version is no reason to
+	// restart them.
+	Version string
+	// UpgradedFrom is the version before, where pods were rolled because of this one.
+	UpgradedFrom string
 	// LeaveReplicas leaves the number of replicas to somebody else, who has set it.
 	LeaveReplicas bool
 }
@@ -61,8 +66,14 @@ func Deployment(r *v1alpha1.PackRegistry, in DeploymentInput) (*appsv1apply.Depl
 	if !in.LeaveReplicas {
 		spec.WithReplicas(Replicas(r))
 	}
-	return appsv1apply.Deployment(DeploymentName(r), r.Namespace).
-		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).WithSpec(spec), nil
+	deployment := appsv1apply.Deployment(DeploymentName(r), r.Namespace).
+		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).WithSpec(spec)
+	for key, value := range map[string]string{AnnotationVersion: in.Version, AnnotationUpgradedFrom: in.UpgradedFrom} {
+		if value != "" {
+			deployment.WithAnnotations(map[string]string{key: value})
+		}
+	}
+	return deployment, nil
 }
 
 // Replicas is how many pods the spec asks for.
@@ -149,7 +160,7 @@ func container(r *v1alpha1.PackRegistry, in DeploymentInput) (*corev1apply.Conta
 			WithAllowPrivilegeEscalation(false).WithReadOnlyRootFilesystem(true).WithRunAsNonRoot(true).
 			WithCapabilities(corev1apply.Capabilities().WithDrop("ALL"))).
 		WithVolumeMounts(mounts(r)...)
-	if r.Spec.TLS.LetsEncrypt != nil {
+	if answersHTTP01(r) {
 		c.WithPorts(corev1apply.ContainerPort().WithName(acmePortName).WithContainerPort(PortACME).WithProtocol(corev1.ProtocolTCP))
 	}
 	if _, ok := in.Config.Files[credentialsKey]; ok {

@@ -28,7 +28,7 @@ func Service(r *v1alpha1.PackRegistry) *corev1apply.ServiceApplyConfiguration {
 	service := corev1apply.Service(ServiceName(r), r.Namespace).
 		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
 		WithSpec(corev1apply.ServiceSpec().WithType(kind).WithSelector(Selector(r)).WithPorts(port))
-	if r.Spec.TLS.LetsEncrypt != nil && ServicePort(r) != 80 {
+	if answersHTTP01(r) && ServicePort(r) != 80 {
 		service.Spec.WithPorts(corev1apply.ServicePort().
 			WithName("http-01").WithProtocol(corev1.ProtocolTCP).
 			WithPort(80).WithTargetPort(intstr.FromString(acmePortName)))
@@ -46,4 +46,25 @@ func Service(r *v1alpha1.PackRegistry) *corev1apply.ServiceApplyConfiguration {
 		service.Spec.WithExternalTrafficPolicy(spec.ExternalTrafficPolicy)
 	}
 	return service
+}
+
+// answersHTTP01 says whether an ACME server may come by port 80; behind a Gateway it comes by the route, which is TLS.
+func answersHTTP01(r *v1alpha1.PackRegistry) bool {
+	return r.Spec.TLS.LetsEncrypt != nil && r.Spec.Gateway == nil
+}
+
+// MetricsServiceName is the name of the Service of metrics.
+func MetricsServiceName(r *v1alpha1.PackRegistry) string { return r.Name + "-registry-metrics" }
+
+// MetricsService names the pods' debug ports for whoever scrapes them, or nil where nobody is to. It has no address: the
+// Service that clients use must not lead there.
+func MetricsService(r *v1alpha1.PackRegistry) *corev1apply.ServiceApplyConfiguration {
+	if !monitored(r) {
+		return nil
+	}
+	return corev1apply.Service(MetricsServiceName(r), r.Namespace).
+		WithLabels(metricsLabels(r)).WithOwnerReferences(owner(r)).
+		WithSpec(corev1apply.ServiceSpec().WithType(corev1.ServiceTypeClusterIP).WithClusterIP(corev1.ClusterIPNone).WithSelector(Selector(r)).
+			WithPorts(corev1apply.ServicePort().WithName(debugPortName).WithProtocol(corev1.ProtocolTCP).
+				WithPort(PortDebug).WithTargetPort(intstr.FromString(debugPortName))))
 }

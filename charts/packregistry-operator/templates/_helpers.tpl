@@ -14,3 +14,8 @@ app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version }}
 {{- end }}
+
+{{/* Whether metrics are served: asking who may read them takes a ClusterRole, which a namespaced install does not have. */}}
+{{- define "operator.metrics" -}}
+{{- if and .Values.metrics.enabled (not (and .Values.watchNamespaces .Values.metrics.secure)) }}true{{ else }}false{{ end }}
+{{- end }}

@@ -1,0 +1,40 @@
+package children
+
+import (
+	networkingv1 "k8s.io/api/networking/v1"
+	networkingv1apply "k8s.io/client-go/applyconfigurations/networking/v1"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+// IngressName is the name of the Ingress.
+func IngressName(r *v1alpha1.PackRegistry) string { return r.Name }
+
+// Ingress ends TLS on 443 and leads to the Service, or nil where none is asked for. It does not wait for the certificate:
+// who issues it may have to reach the host first.
+func Ingress(r *v1alpha1.PackRegistry) *networkingv1apply.IngressApplyConfiguration {
+	if r.Spec.Ingress == nil {
+		return nil
+	}
+	backend := networkingv1apply.IngressBackend().WithService(networkingv1apply.IngressServiceBackend().
+		WithName(ServiceName(r)).WithPort(networkingv1apply.ServiceBackendPort().WithNumber(ServicePort(r))))
+	// Without a secret the controller shows a certificate of its own.
+	tls := networkingv1apply.IngressTLS().WithHosts(r.Spec.Hosts...)
+	if name := TLSSecret(r); name != "" {
+		tls.WithSecretName(name)
+	}
+	spec := networkingv1apply.IngressSpec().WithTLS(tls)
+	for _, host := range r.Spec.Hosts {
+		spec.WithRules(networkingv1apply.IngressRule().WithHost(host).WithHTTP(networkingv1apply.HTTPIngressRuleValue().
+			WithPaths(networkingv1apply.HTTPIngressPath().WithPath("/").WithPathType(networkingv1.PathTypePrefix).WithBackend(backend))))
+	}
+	if class := r.Spec.Ingress.ClassName; class != nil {
+		spec.WithIngressClassName(*class)
+	}
+	ingress := networkingv1apply.Ingress(IngressName(r), r.Namespace).
+		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).WithSpec(spec)
+	if annotations := r.Spec.Ingress.Annotations; len(annotations) > 0 {
+		ingress.WithAnnotations(annotations)
+	}
+	return ingress
+}

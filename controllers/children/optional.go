@@ -1,0 +1,152 @@
+package children
+
+import (
+	"maps"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+// This file is about kinds that a cluster may lack, because somebody else brings them. Their objects are built as the JSON
+// that they are: their Go types would bring the libraries of whole other projects.
+
+// Kinds that a cluster may lack.
+var (
+	HTTPRouteKind      = schema.GroupKind{Group: "gateway.networking.k8s.io", Kind: "HTTPRoute"}
+	TLSRouteKind       = schema.GroupKind{Group: "gateway.networking.k8s.io", Kind: "TLSRoute"}
+	CertificateKind    = schema.GroupKind{Group: "cert-manager.io", Kind: "Certificate"}
+	ServiceMonitorKind = schema.GroupKind{Group: "monitoring.coreos.com", Kind: "ServiceMonitor"}
+)
+
+// OptionalVersions are the versions of each of them that the operator can write, the best first. What it writes is the same
+// in all.
+var OptionalVersions = map[schema.GroupKind][]string{
+	HTTPRouteKind:      {"v1", "v1beta1"},
+	TLSRouteKind:       {"v1", "v1alpha3", "v1alpha2"},
+	CertificateKind:    {"v1"},
+	ServiceMonitorKind: {"v1"},
+}
+
+// RouteKind is the kind of route that leads a Gateway's clients here: one that passes TLS on where the pods serve it.
+func RouteKind(r *v1alpha1.PackRegistry) schema.GroupKind {
+	if ServesTLS(r) {
+		return TLSRouteKind
+	}
+	return HTTPRouteKind
+}
+
+// OptionalName is the name of a registry's object of such a kind.
+func OptionalName(r *v1alpha1.PackRegistry) string { return r.Name }
+
+// Optional are the objects of such kinds that a registry asks for, without their versions.
+func Optional(r *v1alpha1.PackRegistry) map[schema.GroupKind]*unstructured.Unstructured {
+	wanted := map[schema.GroupKind]*unstructured.Unstructured{}
+	add := func(kind schema.GroupKind, spec map[string]any) {
+		labels := map[string]any{}
+		for key, value := range Labels(r) {
+			labels[key] = value
+		}
+		wanted[kind] = &unstructured.Unstructured{Object: map[string]any{
+			"kind": kind.Kind,
+			"metadata": map[string]any{
+				"name": OptionalName(r), "namespace": r.Namespace, "labels": labels,
+				"ownerReferences": []any{map[string]any{
+					"apiVersion": v1alpha1.GroupVersion.String(), "kind": "PackRegistry", "name": r.Name, "uid": string(r.UID),
+					"controller": true, "blockOwnerDeletion": true,
+				}},
+			},
+			"spec": spec,
+		}}
+	}
+	if r.Spec.Gateway != nil {
+		add(RouteKind(r), routeSpec(r))
+	}
+	if r.Spec.TLS.IssuerRef != nil {
+		add(CertificateKind, certificateSpec(r))
+	}
+	if monitored(r) {
+		add(ServiceMonitorKind, serviceMonitorSpec(r))
+	}
+	return wanted
+}
+
+func texts(list []string) []any {
+	values := make([]any, len(list))
+	for i, s := range list {
+		values[i] = s
+	}
+	return values
+}
+
+// routeSpec leads all of the hosts' requests to the Service. What the API would add by default is said, so that it can be
+// compared with what is there.
+func routeSpec(r *v1alpha1.PackRegistry) map[string]any {
+	var parents []any
+	for _, ref := range r.Spec.Gateway.ParentRefs {
+		parent := map[string]any{"group": HTTPRouteKind.Group, "kind": "Gateway", "name": ref.Name}
+		if ref.Namespace != "" {
+			parent["namespace"] = ref.Namespace
+		}
+		if ref.SectionName != "" {
+			parent["sectionName"] = ref.SectionName
+		}
+		if ref.Port != 0 {
+			parent["port"] = int64(ref.Port)
+		}
+		parents = append(parents, parent)
+	}
+	rule := map[string]any{"backendRefs": []any{map[string]any{
+		"group": "", "kind": "Service", "name": ServiceName(r), "port": int64(ServicePort(r)), "weight": int64(1)}}}
+	if !ServesTLS(r) {
+		rule["matches"] = []any{map[string]any{"path": map[string]any{"type": "PathPrefix", "value": "/"}}}
+	}
+	return map[string]any{"parentRefs": parents, "hostnames": texts(r.Spec.Hosts), "rules": []any{rule}}
+}
+
+// IssuedNames are the names that cert-manager is asked for. The cluster's own name of the Service is among them only where
+// there are no hosts: a public issuer would refuse all for its sake.
+func IssuedNames(r *v1alpha1.PackRegistry) []string {
+	if len(r.Spec.Hosts) > 0 {
+		return r.Spec.Hosts
+	}
+	return ServiceNames(r)
+}
+
+func certificateSpec(r *v1alpha1.PackRegistry) map[string]any {
+	ref := map[string]any{"name": r.Spec.TLS.IssuerRef.Name, "kind": "Issuer", "group": CertificateKind.Group}
+	if kind := r.Spec.TLS.IssuerRef.Kind; kind != "" {
+		ref["kind"] = kind
+	}
+	if group := r.Spec.TLS.IssuerRef.Group; group != "" {
+		ref["group"] = group
+	}
+	return map[string]any{
+		"secretName": TLSSecret(r), "dnsNames": texts(IssuedNames(r)), "issuerRef": ref,
+		"privateKey": map[string]any{"algorithm": "ECDSA", "size": int64(256), "rotationPolicy": "Always"},
+		"usages":     []any{"digital signature", "server auth"},
+	}
+}
+
+// MonitorLabel tells the Service of metrics from the one that clients use.
+const MonitorLabel = "packregistry.dev/metrics"
+
+func monitored(r *v1alpha1.PackRegistry) bool {
+	return r.Spec.Monitoring != nil && r.Spec.Monitoring.ServiceMonitor
+}
+
+func serviceMonitorSpec(r *v1alpha1.PackRegistry) map[string]any {
+	match := map[string]any{MonitorLabel: r.Name}
+	return map[string]any{
+		"selector":  map[string]any{"matchLabels": match},
+		"endpoints": []any{map[string]any{"port": debugPortName, "path": "/metrics", "scheme": "http"}},
+	}
+}
+
+// metricsLabels are the labels of the Service of metrics.
+func metricsLabels(r *v1alpha1.PackRegistry) map[string]string {
+	labels := Labels(r)
+	maps.Copy(labels, map[string]string{MonitorLabel: r.Name})
+	return labels
+}

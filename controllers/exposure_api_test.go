@@ -1,0 +1,397 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/yaml"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+	"packregistry.dev/internal/testserver"
+)
+
+// installKinds adds custom resources for the time of a test.
+func installKinds(t *testing.T, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		crd := &unstructured.Unstructured{}
+		must(t, yaml.Unmarshal([]byte(text), crd))
+		must(t, api.Create(t.Context(), crd))
+		t.Cleanup(func() { deleteKind(t, crd) })
+		eventually(t, crd.GetName()+" is served", func() error {
+			if err := api.Get(t.Context(), client.ObjectKeyFromObject(crd), crd); err != nil {
+				return err
+			}
+			conditions, _, err := unstructured.NestedSlice(crd.Object, "status", "conditions")
+			if value, _, _ := conditionOf(conditions, "Established"); value != "True" {
+				return fmt.Errorf("not established: %w", err)
+			}
+			return nil
+		})
+	}
+}
+
+func deleteKind(t *testing.T, crd client.Object) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	eventually(t, crd.GetName()+" is gone", func() error {
+		if err := api.Delete(ctx, crd); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("%w", err)
+		}
+		return nil
+	})
+}
+
+// kindsOf reads custom resources that come with a Go module; what Helm would fill in is left out.
+func kindsOf(t *testing.T, tool, module string, patterns ...string) []string {
+	t.Helper()
+	var texts []string
+	for _, file := range testserver.ModuleFiles(t, tool, module, patterns...) {
+		data, err := os.ReadFile(file)
+		must(t, err)
+		texts = append(texts, regexp.MustCompile(`(?m)^.*\{\{.*$`).ReplaceAllString(string(data), ""))
+	}
+	return texts
+}
+
+const serviceMonitorCRD = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {name: servicemonitors.monitoring.coreos.com}
+spec:
+  group: monitoring.coreos.com
+  names: {kind: ServiceMonitor, plural: servicemonitors, singular: servicemonitor}
+  scope: Namespaced
+  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, x-kubernetes-preserve-unknown-fields: true}}}}}]
+`
+
+// started makes a registry of the tests' spec and of changes to it, with its Secrets.
+func started(t *testing.T, namespace, changes string) *v1alpha1.PackRegistry {
+	t.Helper()
+	now := time.Now()
+	must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "secret"))))
+	must(t, api.Create(t.Context(), certificateSecret(t, namespace, "packs.example.com", now.Add(-time.Hour), now.AddDate(1, 0, 0))))
+	r := newRegistry(namespace)
+	must(t, api.Create(t.Context(), r))
+	patchSpec(t, r, changes)
+	return r
+}
+
+func wantURL(t *testing.T, r *v1alpha1.PackRegistry, want string) {
+	t.Helper()
+	eventually(t, "status.url is "+want, func() error {
+		if err := api.Get(t.Context(), client.ObjectKeyFromObject(r), r); err != nil {
+			return err
+		}
+		if r.Status.URL != want {
+			return fmt.Errorf("%q", r.Status.URL)
+		}
+		return nil
+	})
+}
+
+func gone(t *testing.T, o client.Object, namespace, name string) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("%T %s is gone", o, name), func() error {
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, o); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("%w", err)
+		}
+		return nil
+	})
+}
+
+func TestAPIIngressAndNetworkPolicy(t *testing.T) {
+	needAPI(t)
+	namespace := newNamespace(t)
+	o := startOperator(t, namespace)
+	r := started(t, namespace, `{"ingress":{"className":"traefik"},"networkPolicy":{"enabled":true}}`)
+	bind(t, namespace, "packs-data")
+	ingress := get(t, namespace, "packs", &networkingv1.Ingress{})
+	if got := ingress.Spec.TLS[0]; got.SecretName != r.Spec.TLS.SecretRef.Name || got.Hosts[0] != "packs.example.com" {
+		t.Errorf("%+v", got)
+	}
+	eventually(t, "the pods speak HTTP", func() error {
+		for _, v := range get(t, namespace, "packs", &appsv1.Deployment{}).Spec.Template.Spec.Volumes {
+			if v.Name == "certificate" {
+				return fmt.Errorf("they have a certificate")
+			}
+		}
+		return nil
+	})
+	rollOut(t, namespace, "packs")
+	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonAddressPending, "class traefik")
+	wantURL(t, r, "")
+	ingress = get(t, namespace, "packs", &networkingv1.Ingress{})
+	ingress.Status.LoadBalancer.Ingress = []networkingv1.IngressLoadBalancerIngress{{IP: "192.0.2.1"}}
+	must(t, api.Status().Update(t.Context(), ingress))
+	wantURL(t, r, "https://packs.example.com")
+	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	policy := get(t, namespace, "packs", &networkingv1.NetworkPolicy{})
+	if len(policy.Spec.Ingress) != 2 || policy.Spec.Ingress[1].From[0].PodSelector.MatchLabels[children.LabelName] != children.ManagedBy {
+		t.Errorf("%+v", policy.Spec)
+	}
+	o.settle(t)
+	o.writes.Store(0)
+	patchSpec(t, r, `{"suspend":true}`)
+	patchSpec(t, r, `{"suspend":false}`)
+	o.settle(t)
+	if n := o.writes.Load(); n > 4 { // the status of two generations
+		t.Errorf("%d writes for nothing", n)
+	}
+	patchSpec(t, r, `{"ingress":null,"networkPolicy":null}`)
+	gone(t, ingress, namespace, "packs")
+	gone(t, policy, namespace, "packs")
+	rollOut(t, namespace, "packs")
+	wantURL(t, r, "https://packs."+namespace+".svc")
+}
+
+// The Gateway API is installed after the registry has asked for it; then a Gateway refuses, and takes, its route.
+func TestAPIGatewayIsNoticed(t *testing.T) {
+	needAPI(t)
+	namespace := newNamespace(t)
+	o := startOperator(t, namespace)
+	r := started(t, namespace, `{"gateway":{"parentRefs":[{"name":"edge","namespace":"infra","sectionName":"tls"}]}}`)
+	bind(t, namespace, "packs-data")
+	rollOut(t, namespace, "packs")
+	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonGatewayAPINotInstalled, "TLSRoute", "install the Gateway API")
+	wantKstatus(t, r, status.InProgressStatus)
+
+	installKinds(t, kindsOf(t, "traefik", "sigs.k8s.io/gateway-api", "config/crd/experimental/*_tlsroutes.yaml", "config/crd/experimental/*_httproutes.yaml")...)
+	route := emptyOfKind(schema.GroupVersionKind{Group: children.TLSRouteKind.Group, Version: "v1alpha2", Kind: "TLSRoute"})
+	get(t, namespace, "packs", route)
+	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonAddressPending, "Gateway edge")
+	answer := func(value, reason string) {
+		t.Helper()
+		condition := func(kind string) any {
+			return map[string]any{"type": kind, "status": value, "reason": reason, "message": "says the test", "lastTransitionTime": "2026-01-01T00:00:00Z"}
+		}
+		eventually(t, "the route has a status", func() error {
+			must(t, api.Get(t.Context(), client.ObjectKeyFromObject(route), route))
+			route.Object["status"] = map[string]any{"parents": []any{map[string]any{"controllerName": "example.com/x",
+				"parentRef": map[string]any{"name": "edge", "namespace": "infra", "sectionName": "tls"}, "conditions": []any{condition("Accepted"), condition("ResolvedRefs")}}}}
+			return api.Status().Update(t.Context(), route)
+		})
+	}
+	answer("False", "NotAllowedByListeners")
+	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonRouteRefused, "NotAllowedByListeners", "says the test")
+	answer("True", "Accepted")
+	wantURL(t, r, "https://packs.example.com")
+	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+
+	// Nothing more is written, also by an operator that was started anew; drift is corrected; what is unwanted goes.
+	o.settle(t)
+	o.stop()
+	o = startOperator(t, namespace)
+	o.settle(t)
+	if n := o.writes.Load(); n != 0 {
+		t.Errorf("%d writes after a restart", n)
+	}
+	must(t, api.Patch(t.Context(), route, client.RawPatch(types.MergePatchType, []byte(`{"spec":{"hostnames":["other.example.com"]}}`))))
+	eventually(t, "drift is corrected", func() error {
+		must(t, api.Get(t.Context(), client.ObjectKeyFromObject(route), route))
+		if hosts, _, _ := unstructured.NestedStringSlice(route.Object, "spec", "hostnames"); !slices.Equal(hosts, []string{"packs.example.com"}) {
+			return fmt.Errorf("%v", hosts)
+		}
+		return nil
+	})
+	must(t, api.Delete(t.Context(), route))
+	get(t, namespace, "packs", route)
+	patchSpec(t, r, `{"tls":{"secretRef":null,"disabled":{}}}`)
+	gone(t, route, namespace, "packs")
+	get(t, namespace, "packs", emptyOfKind(schema.GroupVersionKind{Group: children.HTTPRouteKind.Group, Version: "v1", Kind: "HTTPRoute"}))
+	patchSpec(t, r, `{"gateway":null}`)
+	gone(t, emptyOfKind(schema.GroupVersionKind{Group: children.HTTPRouteKind.Group, Version: "v1", Kind: "HTTPRoute"}), namespace, "packs")
+}
+
+func TestAPIIssuer(t *testing.T) {
+	needAPI(t)
+	namespace := newNamespace(t)
+	startOperator(t, namespace)
+	r := started(t, namespace, `{"tls":{"secretRef":null,"issuerRef":{"name":"ca"}}}`)
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, v1alpha1.ReasonCertManagerMissing, "cert-manager")
+	installKinds(t, kindsOf(t, "certmanager", "github.com/cert-manager/cert-manager", "deploy/crds/crd-certificates.yaml")...)
+	issued := emptyOfKind(children.CertificateKind.WithVersion("v1"))
+	get(t, namespace, "packs", issued)
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, v1alpha1.ReasonNotIssued)
+	say := func(conditions ...map[string]any) {
+		t.Helper()
+		var list []any
+		for _, c := range conditions {
+			list = append(list, c)
+		}
+		eventually(t, "the Certificate has a status", func() error {
+			must(t, api.Get(t.Context(), client.ObjectKeyFromObject(issued), issued))
+			issued.Object["status"] = map[string]any{"conditions": list}
+			return api.Status().Update(t.Context(), issued)
+		})
+	}
+	notReady := map[string]any{"type": "Ready", "status": "False", "reason": "DoesNotExist", "message": "Issuing certificate as Secret does not exist"}
+	say(notReady)
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, "DoesNotExist", "Secret does not exist")
+	failed := map[string]any{"type": "Issuing", "status": "False", "reason": "Failed", "message": "the order was refused"}
+	say(notReady, failed)
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, "Failed", "the order was refused")
+	if err := api.Get(t.Context(), client.ObjectKeyFromObject(r), &appsv1.Deployment{}); !apierrors.IsNotFound(err) {
+		t.Errorf("pods without a certificate were made: %v", err)
+	}
+	secret := certificateSecret(t, namespace, "packs.example.com", time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))
+	secret.Name = "packs-registry-tls"
+	must(t, api.Create(t.Context(), secret))
+	say(map[string]any{"type": "Ready", "status": "True", "reason": "Ready", "message": "up to date"})
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionTrue, v1alpha1.ReasonCertificateValid)
+	get(t, namespace, "packs", &appsv1.Deployment{})
+	say(map[string]any{"type": "Ready", "status": "True", "reason": "Ready", "message": "up to date"}, failed)
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, "Failed", "the order was refused", "valid until")
+}
+
+func TestAPIServiceMonitor(t *testing.T) {
+	needAPI(t)
+	namespace := newNamespace(t)
+	startOperator(t, namespace)
+	r := started(t, namespace, `{"monitoring":{"serviceMonitor":true}}`)
+	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonMonitoringMissing, "Prometheus operator")
+	installKinds(t, serviceMonitorCRD)
+	monitor := emptyOfKind(children.ServiceMonitorKind.WithVersion("v1"))
+	get(t, namespace, "packs", monitor)
+	service := get(t, namespace, "packs-registry-metrics", &corev1.Service{})
+	match, _, _ := unstructured.NestedStringMap(monitor.Object, "spec", "selector", "matchLabels")
+	for key, value := range match {
+		if service.Labels[key] != value {
+			t.Errorf("the ServiceMonitor does not find the Service: %v, %v", match, service.Labels)
+		}
+	}
+	if client := get(t, namespace, "packs", &corev1.Service{}); client.Labels[children.MonitorLabel] != "" || len(client.Spec.Ports) != 1 {
+		t.Errorf("the clients' Service leads to the metrics: %+v", client)
+	}
+	wantURL(t, r, "https://packs."+namespace+".svc")
+	patchSpec(t, r, `{"monitoring":null}`)
+	gone(t, service, namespace, service.Name)
+	gone(t, monitor, namespace, "packs")
+}
+
+// A new release rolls one registry at a time, and stops where one fails; one that renders the same rolls none.
+func TestAPIUpgradesTakeTurns(t *testing.T) {
+	needAPI(t)
+	namespace := newNamespace(t)
+	o := startOperator(t, namespace)
+	now := time.Now()
+	must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "secret"))))
+	must(t, api.Create(t.Context(), certificateSecret(t, namespace, "packs.example.com", now.Add(-time.Hour), now.AddDate(1, 0, 0))))
+	names := []string{"a", "b", "c"}
+	registries := map[string]*v1alpha1.PackRegistry{}
+	for _, name := range names {
+		r := newRegistry(namespace)
+		r.Name = name
+		if name != "a" {
+			r.Spec.Hosts = []string{name + ".example.com"}
+		}
+		must(t, api.Create(t.Context(), r))
+		bind(t, namespace, name+"-data")
+		rollOut(t, namespace, name)
+		registries[name] = r
+	}
+	// Certificates are for one of them; that is told, and stops no pods.
+	deployments := func() (templates map[string]corev1.PodTemplateSpec, releases map[string]string) {
+		templates, releases = map[string]corev1.PodTemplateSpec{}, map[string]string{}
+		for _, name := range names {
+			d := get(t, namespace, name, &appsv1.Deployment{})
+			templates[name], releases[name] = d.Spec.Template, d.Annotations[children.AnnotationVersion]
+		}
+		return templates, releases
+	}
+	o.settle(t)
+	o.stop()
+	before, _ := deployments()
+
+	// The same image and configuration: only who rendered them is noted.
+	o = startRelease(t, "1.1.0", namespace, interceptor.Funcs{})
+	o.settle(t)
+	after, releases := deployments()
+	for _, name := range names {
+		if !equality.Semantic.DeepEqual(after[name], before[name]) || releases[name] != "1.1.0 registry:test" {
+			t.Errorf("%s: pods changed, or release %s", name, releases[name])
+		}
+		rollOut(t, namespace, name) // its generation is another all the same
+	}
+	o.stop()
+
+	// Another image.
+	startUpgrade(t, "2.0.0", "registry:new", namespace)
+	upgraded := func() []string {
+		var list []string
+		for _, name := range names {
+			if d := get(t, namespace, name, &appsv1.Deployment{}); strings.HasPrefix(d.Annotations[children.AnnotationVersion], "2.0.0") {
+				list = append(list, name)
+			}
+		}
+		return list
+	}
+	oneMore := func(n int) []string {
+		eventually(t, fmt.Sprintf("%d are upgraded", n), func() error {
+			if list := upgraded(); len(list) != n {
+				return fmt.Errorf("%v", list)
+			}
+			return nil
+		})
+		// Each asks for its turn several times meanwhile.
+		for until := time.Now().Add(upgradePoll + time.Second); time.Now().Before(until); {
+			if list := upgraded(); len(list) != n {
+				t.Fatalf("%d at once: %v", len(list), list)
+			}
+		}
+		return upgraded()
+	}
+	first := oneMore(1)
+	for _, name := range names {
+		if name != first[0] {
+			eventually(t, name+" says that it waits", func() error {
+				must(t, api.Get(t.Context(), client.ObjectKeyFromObject(registries[name]), registries[name]))
+				for _, c := range registries[name].Status.Conditions {
+					if c.Type == v1alpha1.ConditionAvailable && c.Status == metav1.ConditionTrue && imageRun(t, namespace, name) == "registry:test" {
+						return nil
+					}
+				}
+				return fmt.Errorf("%+v", registries[name].Status.Conditions)
+			})
+		}
+	}
+	rollOut(t, namespace, first[0])
+	second := oneMore(2)
+	failing := second[0]
+	if failing == first[0] {
+		failing = second[1]
+	}
+	d := get(t, namespace, failing, &appsv1.Deployment{})
+	d.Status.ObservedGeneration = d.Generation
+	d.Status.Conditions = append(d.Status.Conditions, appsv1.DeploymentCondition{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded"})
+	must(t, api.Status().Update(t.Context(), d))
+	wantCondition(t, registries[failing], v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded)
+	oneMore(2)
+	rollOut(t, namespace, failing)
+	oneMore(3)
+}
+
+// imageRun is the image that a registry's pods run.
+func imageRun(t *testing.T, namespace, name string) string {
+	t.Helper()
+	return get(t, namespace, name, &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Image
+}

@@ -1,0 +1,71 @@
+package controllers
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+)
+
+// optionalPoll is how often to look whether a kind that the cluster lacks was installed.
+const optionalPoll = 10 * time.Second
+
+// reasonPattern is what a condition's reason may be.
+var reasonPattern = regexp.MustCompile(`^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`)
+
+// judgeIssued looks at what cert-manager has issued, and at what it says of the next.
+func judgeIssued(o *observed) certificateState {
+	r := o.registry
+	if lacks(o, children.CertificateKind) {
+		return certificateState{nothing: true, reason: v1alpha1.ReasonCertManagerMissing,
+			message: "the cluster does not have cert-manager, which spec.tls.issuerRef needs: install it, which is noticed by itself, or use another kind of tls"}
+	}
+	name := children.TLSSecret(r)
+	secret := o.sources[name]
+	said, failed := certManagerSays(o)
+	if secret == nil || len(secret.Data["tls.crt"]) == 0 {
+		said.nothing = true
+		if said.message == "" {
+			said.reason, said.message = v1alpha1.ReasonNotIssued, "cert-manager was asked for a certificate"
+		}
+		return said
+	}
+	state := judgeCertificate(name, secret, children.IssuedNames(r), o.now)
+	switch {
+	case state.nothing:
+		return state
+	case failed:
+		// What is there goes on being served; that no other will follow is for somebody to mend before it expires.
+		said.leaf, said.nextLook = state.leaf, state.nextLook
+		said.message = fmt.Sprintf("%s; %s", said.message, state.message)
+		return said
+	case !state.ok() && said.message != "":
+		state.message = fmt.Sprintf("%s; %s", state.message, said.message)
+	}
+	return state
+}
+
+// certManagerSays is what the Certificate tells of its issuance: cert-manager's own reason and words. failed says whether
+// the last attempt did.
+func certManagerSays(o *observed) (said certificateState, failed bool) {
+	live := o.optional[children.CertificateKind].live
+	if live == nil {
+		return said, false
+	}
+	conditions := nested(live, "status", "conditions")
+	tell := func(reason, message string) certificateState {
+		if !reasonPattern.MatchString(reason) {
+			reason = v1alpha1.ReasonIssuanceFailed
+		}
+		return certificateState{reason: reason, message: fmt.Sprintf("cert-manager: %s: %s", reason, clip(message))}
+	}
+	if status, reason, message := conditionOf(conditions, "Issuing"); status == "False" && reason != "" && reason != "Issued" {
+		return tell(reason, message), true
+	}
+	if status, reason, message := conditionOf(conditions, "Ready"); status != "True" && reason != "" {
+		return tell(reason, message), false
+	}
+	return said, false
+}

@@ -1,0 +1,32 @@
+package controllers
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+var (
+	applies = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "packregistry_operator_applies_total", Help: "Children applied, by kind and result.",
+	}, []string{"kind", "result"})
+	// The only series that each registry has one of: alerts need to know which.
+	readyGauge = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "packregistry_ready", Help: "1 where a PackRegistry's condition Ready is true, else 0.",
+	}, []string{"namespace", "name"})
+)
+
+func init() { metrics.Registry.MustRegister(applies, readyGauge) } // controller-runtime's registry is the process's one
+
+func measureReady(name types.NamespacedName, status v1alpha1.PackRegistryStatus) {
+	value := 0.0
+	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
+		value = 1
+	}
+	readyGauge.WithLabelValues(name.Namespace, name.Name).Set(value)
+}
+
+func forgetReady(name types.NamespacedName) { readyGauge.DeleteLabelValues(name.Namespace, name.Name) }

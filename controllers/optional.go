@@ -1,0 +1,324 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/source"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+)
+
+// optionalKinds watches kinds that a cluster may lack, from when they are there. A nil one knows of none.
+type optionalKinds struct {
+	mapper     meta.RESTMapper
+	cache      cache.Cache
+	controller controller.Controller
+
+	mu      sync.Mutex
+	looked  bool
+	watched map[schema.GroupKind]schema.GroupVersionKind
+}
+
+// optionalState is what there is of a registry's object of such a kind.
+type optionalState struct {
+	// kind with its version; empty where the cluster lacks it.
+	kind schema.GroupVersionKind
+	live *unstructured.Unstructured
+}
+
+// find returns a kind with the version to use, and begins to watch it; empty where the cluster lacks the kind.
+func (k *optionalKinds) find(ctx context.Context, kind schema.GroupKind) (schema.GroupVersionKind, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.findLocked(ctx, kind)
+}
+
+func (k *optionalKinds) findLocked(ctx context.Context, kind schema.GroupKind) (schema.GroupVersionKind, error) {
+	if gvk, ok := k.watched[kind]; ok {
+		return gvk, nil
+	}
+	// The mapper asks the API server anew about what it does not know.
+	mappings, err := k.mapper.RESTMappings(kind)
+	if meta.IsNoMatchError(err) {
+		return schema.GroupVersionKind{}, nil
+	}
+	if err != nil {
+		return schema.GroupVersionKind{}, fmt.Errorf("find out whether the cluster has %s: %w", kind, err)
+	}
+	for _, version := range children.OptionalVersions[kind] {
+		if !slices.ContainsFunc(mappings, func(m *meta.RESTMapping) bool { return m.GroupVersionKind.Version == version }) {
+			continue
+		}
+		gvk := kind.WithVersion(version)
+		if err := k.controller.Watch(source.Kind[client.Object](k.cache, emptyOfKind(gvk), calm(handler.EnqueueRequestsFromMapFunc(byLabel)))); err != nil {
+			return gvk, err
+		}
+		log.FromContext(ctx).Info("the cluster has an optional kind", "kind", gvk.String())
+		k.watched[kind] = gvk
+		return gvk, nil
+	}
+	return schema.GroupVersionKind{}, nil
+}
+
+// known are the kinds that are watched. At first all are looked for: what an earlier operator made must be found, whether or
+// not a registry asks for it now. That is done by a controller that runs, so that a kind that cannot be listed keeps nothing
+// else from starting.
+func (k *optionalKinds) known(ctx context.Context) []schema.GroupKind {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if !k.looked {
+		k.looked = true
+		for kind := range children.OptionalVersions {
+			if _, err := k.findLocked(ctx, kind); err != nil {
+				log.FromContext(ctx).Info("cannot find out about an optional kind", "kind", kind.String(), "error", err.Error())
+				k.looked = false
+			}
+		}
+	}
+	var kinds []schema.GroupKind
+	for kind := range k.watched {
+		kinds = append(kinds, kind)
+	}
+	return kinds
+}
+
+// observeOptional reads a registry's objects of kinds that a cluster may lack: those that it asks for, and those that it
+// may have asked for before.
+func (r *Reconciler) observeOptional(ctx context.Context, o *observed) error {
+	if r.kinds == nil {
+		return nil
+	}
+	kinds := r.kinds.known(ctx)
+	for kind := range children.Optional(o.registry) {
+		if !slices.Contains(kinds, kind) {
+			kinds = append(kinds, kind)
+		}
+	}
+	o.optional = map[schema.GroupKind]optionalState{}
+	for _, kind := range kinds {
+		gvk, err := r.kinds.find(ctx, kind)
+		if err != nil {
+			return err
+		}
+		state := optionalState{kind: gvk}
+		if !gvk.Empty() {
+			informer, err := r.kinds.cache.GetInformer(ctx, emptyOfKind(gvk), cache.BlockUntilSynced(false))
+			if err != nil {
+				return err
+			}
+			reader := r.Metadata
+			if !informer.HasSynced() { // a watch that began just now, or a kind that is going away
+				reader = r.APIReader
+			}
+			if state.live, err = lookup(ctx, reader, o.registry, children.OptionalName(o.registry), emptyOfKind(gvk)); err != nil {
+				return err
+			}
+		}
+		o.optional[kind] = state
+	}
+	return nil
+}
+
+func emptyOfKind(gvk schema.GroupVersionKind) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{}
+	u.SetGroupVersionKind(gvk)
+	return u
+}
+
+// planOptional lists the children of such kinds, as far as the cluster has them.
+func (d *decision) planOptional(o *observed) error {
+	wanted := children.Optional(o.registry)
+	for kind, state := range o.optional {
+		want := wanted[kind]
+		switch {
+		case want == nil && state.live != nil && foreign(o.registry, state.live) == "":
+			d.unwanted = append(d.unwanted, state.live)
+		case want != nil && state.kind.Empty():
+			d.lookIn(optionalPoll)
+		case want != nil:
+			want.SetGroupVersionKind(state.kind)
+			sum, err := digest(want)
+			if err != nil {
+				return err
+			}
+			want.SetAnnotations(map[string]string{annotationIntent: sum})
+			d.children = append(d.children, optionalChild{live: state.live, wanted: want})
+		}
+	}
+	return nil
+}
+
+// annotationIntent is on objects of such kinds: a digest of what the operator applied. Which fields it owns of them could
+// only be read with their schemas.
+const annotationIntent = "packregistry.dev/intent"
+
+// optionalChild is an object of a kind that a cluster may lack.
+type optionalChild struct {
+	live, wanted *unstructured.Unstructured
+}
+
+func (c optionalChild) kind() string { return c.wanted.GetKind() }
+func (c optionalChild) name() string { return c.wanted.GetName() }
+
+func (c optionalChild) object() client.Object {
+	if c.live == nil {
+		return nil
+	}
+	return c.live
+}
+
+func (c optionalChild) want() runtime.ApplyConfiguration {
+	return client.ApplyConfigurationFromUnstructured(c.wanted)
+}
+
+func (c optionalChild) empty() client.Object { return emptyOfKind(c.wanted.GroupVersionKind()) }
+
+func (c optionalChild) withLive(o client.Object) child {
+	c.live = o.(*unstructured.Unstructured) //nolint:forcetypeassert // of empty
+	return c
+}
+
+// upToDate: the same was applied before, and all of it is still there.
+func (c optionalChild) upToDate() (bool, error) {
+	return contains(c.live.Object, c.wanted.Object), nil
+}
+
+// contains says whether everything of a value is in another. Lists are compared as wholes, but for what each of their
+// elements holds besides.
+func contains(live, want any) bool {
+	switch want := want.(type) {
+	case map[string]any:
+		live, ok := live.(map[string]any)
+		if !ok {
+			return false
+		}
+		for key, value := range want {
+			if there, ok := live[key]; !ok || !contains(there, value) {
+				return false
+			}
+		}
+		return true
+	case []any:
+		live, ok := live.([]any)
+		if !ok || len(live) != len(want) {
+			return false
+		}
+		for i := range want {
+			if !contains(live[i], want[i]) {
+				return false
+			}
+		}
+		return true
+	}
+	return reflect.DeepEqual(live, want)
+}
+
+// lacks says whether a registry asks for a kind that the cluster does not have.
+func lacks(o *observed, kind schema.GroupKind) bool {
+	if _, wanted := children.Optional(o.registry)[kind]; !wanted {
+		return false
+	}
+	state, ok := o.optional[kind]
+	return !ok || state.kind.Empty()
+}
+
+// conditionOf reads a condition of an object of such a kind.
+func conditionOf(conditions []any, kind string) (status, reason, message string) {
+	for _, c := range conditions {
+		m, ok := c.(map[string]any)
+		if !ok || m["type"] != kind {
+			continue
+		}
+		status, _ = m["status"].(string)
+		reason, _ = m["reason"].(string)
+		message, _ = m["message"].(string)
+		return status, reason, message
+	}
+	return "", "", ""
+}
+
+// nested is a list at a path, or nil.
+func nested(u *unstructured.Unstructured, path ...string) []any {
+	list, _, err := unstructured.NestedSlice(u.Object, path...)
+	if err != nil {
+		return nil
+	}
+	return list
+}
+
+// routeOf is the registry's route, with its kind.
+func routeOf(o *observed) (optionalState, schema.GroupKind) {
+	kind := children.RouteKind(o.registry)
+	return o.optional[kind], kind
+}
+
+// routed says whether every Gateway that the spec names has taken the route.
+func routed(o *observed) finding {
+	route, kind := routeOf(o)
+	if lacks(o, kind) {
+		return isFalse(v1alpha1.ReasonGatewayAPINotInstalled, "the cluster does not have %s (%s), which spec.gateway needs: install the Gateway API; this is noticed by itself", kind.Kind, kind.Group)
+	}
+	if route.live == nil {
+		return finding{"Unknown", v1alpha1.ReasonProgressing, fmt.Sprintf("the %s is being made", kind.Kind)}
+	}
+	parents := nested(route.live, "status", "parents")
+	for _, ref := range o.registry.Spec.Gateway.ParentRefs {
+		status := parentStatus(parents, ref, o.registry.Namespace)
+		for _, condition := range []string{"Accepted", "ResolvedRefs"} {
+			switch value, reason, message := conditionOf(status, condition); value {
+			case "True":
+			case "False":
+				return isFalse(v1alpha1.ReasonRouteRefused, "Gateway %s refuses the %s: %s: %s", ref.Name, kind.Kind, reason, clip(message))
+			default:
+				return isFalse(v1alpha1.ReasonAddressPending, "the %s waits for Gateway %s", kind.Kind, ref.Name)
+			}
+		}
+	}
+	return isTrue(v1alpha1.ReasonAddressAssigned, "clients reach the registry at %s", routeURL(o))
+}
+
+// parentStatus are the conditions that a route has for one of its parents.
+func parentStatus(parents []any, ref v1alpha1.ParentRef, namespace string) []any {
+	if ref.Namespace != "" {
+		namespace = ref.Namespace
+	}
+	for _, p := range parents {
+		parent, ok := p.(map[string]any)
+		if !ok {
+			continue
+		}
+		of, _ := parent["parentRef"].(map[string]any)
+		ns, _ := of["namespace"].(string)
+		section, _ := of["sectionName"].(string)
+		port, _ := of["port"].(int64)
+		if of["name"] == ref.Name && (ns == "" || ns == namespace) && section == ref.SectionName && port == int64(ref.Port) {
+			conditions, _ := parent["conditions"].([]any)
+			return conditions
+		}
+	}
+	return nil
+}
+
+// routeURL is the address behind a Gateway. Its listeners are not ours to read; the port is that of the spec, or 443.
+func routeURL(o *observed) string {
+	port := o.registry.Spec.Gateway.ParentRefs[0].Port
+	scheme := "https"
+	if port == 80 && !children.ServesTLS(o.registry) {
+		scheme, port = "http", 0
+	}
+	return address(scheme, o.registry.Spec.Hosts[0], port)
+}
