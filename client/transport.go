@@ -1,11 +1,13 @@
 package client
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -27,6 +29,8 @@ type Server struct {
 	PlainHTTP bool
 	// CAFile holds certificates of authorities to trust besides the system's.
 	CAFile string
+	// Dial connects, where it is not the network's usual way: through a tunnel, or another network.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 }
 
 // certificateDirs are searched for <dir>/<host>/ca.crt.
@@ -98,6 +102,7 @@ func newDoor(s Server) (*door, error) {
 	}
 	return &door{next: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           s.Dial,
 		TLSClientConfig:       c,
 		ForceAttemptHTTP2:     true,
 		TLSHandshakeTimeout:   15 * time.Second,
