@@ -216,8 +216,13 @@ func TestADeletedDeploymentComesBack(t *testing.T) {
 
 func wantDemoPack(t *testing.T) {
 	t.Helper()
-	target := t.TempDir()
-	pulled, err := connect(t, demoPassword).Pull(t.Context(), "hello", "1.0.0", target)
+	wantPack(t, connect(t, demoPassword))
+}
+
+// wantPack pulls the demo's pack and compares it with what was pushed.
+func wantPack(t *testing.T, c *client.Client) {
+	t.Helper()
+	pulled, err := c.Pull(t.Context(), "hello", "1.0.0", t.TempDir())
 	must(t, err)
 	want, err1 := os.ReadFile(filepath.Join(demoPack, "charts/hello-1.0.0.tgz"))
 	got, err2 := os.ReadFile(filepath.Join(pulled.Directory, "charts/hello-1.0.0.tgz"))

@@ -30,7 +30,6 @@ import (
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/client"
 	"packregistry.dev/internal/testserver"
-	"packregistry.dev/pack"
 )
 
 // This file is about what stands before a registry: Traefik as Ingress and Gateway controller, and cert-manager, each the
@@ -98,26 +97,29 @@ func startTraefik(t *testing.T, gateway bool) {
 	answersInside(t, "Traefik answers", edgeAddress+":443")
 }
 
-// pushAndPull pushes a pack by an address, and pulls it back.
-func pushAndPull(t *testing.T, host, dial string, ca []byte) {
+// connectTo is a client of a registry that is reached by an address inside the cluster's network.
+func connectTo(t *testing.T, host, dial string, ca []byte) *client.Client {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "ca.crt")
 	must(t, os.WriteFile(file, ca, 0o600))
 	c, err := client.Connect(client.Server{Host: host, Username: "ann", Password: "secret", CAFile: file,
 		Dial: func(ctx context.Context, network, _ string) (net.Conn, error) { return dialInside(ctx, network, dial) }})
 	must(t, err)
-	eventually(t, time.Minute, host+" is routed", func() error { return c.Ping(t.Context()) })
-	d, err := pack.OpenDirectory(demoPack)
-	must(t, err)
-	_, err = c.Push(t.Context(), d, client.Push{})
-	must(t, err)
-	pulled, err := c.Pull(t.Context(), "hello", "1.0.0", t.TempDir())
-	must(t, err)
-	want, err1 := os.ReadFile(filepath.Join(demoPack, "charts/hello-1.0.0.tgz"))
-	got, err2 := os.ReadFile(filepath.Join(pulled.Directory, "charts/hello-1.0.0.tgz"))
-	if err := errors.Join(err1, err2); err != nil || string(got) != string(want) {
-		t.Errorf("the pack is not what it was: %d bytes, %v", len(got), err)
-	}
+	eventually(t, time.Minute, host+" answers", func() error { return c.Ping(t.Context()) })
+	return c
+}
+
+// pushAndPull pushes a pack by an address, and pulls it back.
+func pushAndPull(t *testing.T, host, dial string, ca []byte) {
+	t.Helper()
+	pushed(t, connectTo(t, host, dial, ca))
+	wantHello(t, host, dial, ca)
+}
+
+// wantHello pulls the pack that pushed pushes.
+func wantHello(t *testing.T, host, dial string, ca []byte) {
+	t.Helper()
+	wantPack(t, connectTo(t, host, dial, ca))
 }
 
 func wantURL(t *testing.T, r *v1alpha1.PackRegistry, want string) {

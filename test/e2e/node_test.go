@@ -24,16 +24,22 @@ import (
 	"packregistry.dev/controllers/children"
 )
 
-// onBucket makes a registry of replicas on an S3 server, with a certificate of the operator's own, and returns it with a
-// client that trusts it.
-func onBucket(t *testing.T, name string, replicas int32) (*v1alpha1.PackRegistry, *http.Client, string) {
+// unmade is a registry of replicas on an S3 server, with a certificate of the operator's own, that is still to be applied.
+func unmade(t *testing.T, name string, replicas int32) (r *v1alpha1.PackRegistry, keys map[string][]byte, endpoint string) {
 	t.Helper()
-	endpoint, keys := startS3Inside(t, "packs")
-	r := newRegistry(t, name)
+	endpoint, keys = startS3Inside(t, "packs")
+	r = newRegistry(t, name)
 	must(t, kube.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "keys"}, Data: keys}))
 	r.Spec.Replicas = ptr.To(replicas)
 	r.Spec.Storage = v1alpha1.StorageSpec{S3: &v1alpha1.S3Spec{Bucket: "packs", Endpoint: endpoint, SecretRef: &v1alpha1.SecretRef{Name: "keys"}}}
 	r.Spec.TLS = v1alpha1.TLSSpec{SelfSigned: &v1alpha1.SelfSignedSpec{}}
+	return r, keys, endpoint
+}
+
+// onBucket makes such a registry, and returns it with a client that trusts it.
+func onBucket(t *testing.T, name string, replicas int32) (*v1alpha1.PackRegistry, *http.Client, string) {
+	t.Helper()
+	r, _, _ := unmade(t, name, replicas)
 	must(t, kube.Create(t.Context(), r))
 	waitReady(t, r)
 	rolledOut(t, r, "")
