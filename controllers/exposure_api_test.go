@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/yaml"
 
 	"packregistry.dev/api/v1alpha1"
@@ -268,7 +269,7 @@ func TestAPIServiceMonitor(t *testing.T) {
 	namespace := newNamespace(t)
 	startOperator(t, namespace)
 	r := started(t, namespace, `{"monitoring":{"serviceMonitor":true}}`)
-	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonMonitoringMissing, "Prometheus operator")
+	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionTrue, v1alpha1.ReasonAddressAssigned, "does not have ServiceMonitor")
 	installKinds(t, serviceMonitorCRD)
 	monitor := emptyOfKind(children.ServiceMonitorKind.WithVersion("v1"))
 	get(t, namespace, "packs", monitor)
@@ -283,9 +284,39 @@ func TestAPIServiceMonitor(t *testing.T) {
 		t.Errorf("the clients' Service leads to the metrics: %+v", client)
 	}
 	wantURL(t, r, "https://packs."+namespace+".svc")
+	if !measured(t, namespace) {
+		t.Error("the registry has no packregistry_ready")
+	}
 	patchSpec(t, r, `{"monitoring":null}`)
 	gone(t, service, namespace, service.Name)
 	gone(t, monitor, namespace, "packs")
+	must(t, api.Delete(t.Context(), r))
+	eventually(t, "its packregistry_ready goes with it", func() error {
+		if measured(t, namespace) {
+			return fmt.Errorf("it is still there")
+		}
+		return nil
+	})
+}
+
+// measured says whether a namespace's registry has a metric.
+func measured(t *testing.T, namespace string) bool {
+	t.Helper()
+	families, err := metrics.Registry.Gather()
+	must(t, err)
+	for _, family := range families {
+		if family.GetName() != "packregistry_ready" {
+			continue
+		}
+		for _, m := range family.GetMetric() {
+			for _, label := range m.GetLabel() {
+				if label.GetName() == "namespace" && label.GetValue() == namespace {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // A new release rolls one registry at a time, and stops where one fails; one that renders the same rolls none.

@@ -245,10 +245,16 @@ func address(scheme, host string, port int32) string {
 	return scheme + "://" + host
 }
 
+// exposed says whether clients can reach the registry. That nobody scrapes it is no harm to them, and told beside.
 func exposed(o *observed, url string) finding {
+	f := reachable(o, url)
 	if lacks(o, children.ServiceMonitorKind) {
-		return isFalse(v1alpha1.ReasonMonitoringMissing, "the cluster does not have ServiceMonitor (%s), which spec.monitoring.serviceMonitor needs: install the Prometheus operator, which is noticed by itself, or turn it off", children.ServiceMonitorKind.Group)
+		f.message += fmt.Sprintf("; the cluster does not have ServiceMonitor (%s), which spec.monitoring.serviceMonitor asks for: one is made when it is installed", children.ServiceMonitorKind.Group)
 	}
+	return f
+}
+
+func reachable(o *observed, url string) finding {
 	switch {
 	case o.registry.Spec.Gateway != nil:
 		return routed(o)

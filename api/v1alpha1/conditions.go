@@ -60,7 +60,6 @@ const (
 
 	ReasonGatewayAPINotInstalled = "GatewayAPINotInstalled"
 	ReasonCertManagerMissing     = "CertManagerNotInstalled"
-	ReasonMonitoringMissing      = "ServiceMonitorNotInstalled"
 	ReasonRouteRefused           = "RouteRefused"
 	ReasonIssuanceFailed         = "IssuanceFailed"
 )

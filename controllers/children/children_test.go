@@ -376,3 +376,33 @@ func TestConfigOfTheSpec(t *testing.T) {
 		}
 	}
 }
+
+// Behind an Ingress the pods speak HTTP, and the certificate is the Ingress's, whoever makes it.
+func TestWhoEndsTLS(t *testing.T) {
+	for name, tt := range map[string]struct {
+		tls    v1alpha1.TLSSpec
+		secret string
+	}{
+		"secret":     {v1alpha1.TLSSpec{SecretRef: &v1alpha1.SecretRef{Name: "mine"}}, "mine"},
+		"issued":     {v1alpha1.TLSSpec{IssuerRef: &v1alpha1.IssuerRef{Name: "i"}}, "packs-registry-tls"},
+		"selfSigned": {v1alpha1.TLSSpec{SelfSigned: &v1alpha1.SelfSignedSpec{}}, "packs-registry-tls"},
+		"disabled":   {v1alpha1.TLSSpec{Disabled: &v1alpha1.DisabledSpec{}}, ""},
+	} {
+		r := registry(v1alpha1.PackRegistrySpec{Hosts: []string{"a.example.com"}, Storage: claim("1Gi"), TLS: tt.tls, Ingress: &v1alpha1.IngressSpec{}})
+		ingress := children.Ingress(r)
+		if got := ptr.Deref(ingress.Spec.TLS[0].SecretName, ""); got != tt.secret || ingress.Spec.TLS[0].Hosts[0] != "a.example.com" {
+			t.Errorf("%s: %q", name, got)
+		}
+		if children.CertificateSecret(r) != "" || children.Config(r).HTTP.TLS != nil || children.ServicePort(r) != 80 {
+			t.Errorf("%s: the pods serve TLS behind the Ingress", name)
+		}
+		r.Spec.Ingress, r.Spec.Gateway = nil, &v1alpha1.GatewaySpec{ParentRefs: []v1alpha1.ParentRef{{Name: "g"}}}
+		want := children.TLSRouteKind
+		if tt.secret == "" {
+			want = children.HTTPRouteKind
+		}
+		if children.RouteKind(r) != want || children.CertificateSecret(r) != tt.secret {
+			t.Errorf("%s: %s, %q", name, children.RouteKind(r), children.CertificateSecret(r))
+		}
+	}
+}

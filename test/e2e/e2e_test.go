@@ -340,6 +340,9 @@ func TestMetricsOfTheOperatorAskForPermission(t *testing.T) {
 	}
 	text, err := os.ReadFile("bin/test/metrics")
 	must(t, err)
+	if ready := `packregistry_ready{name="packs",namespace="` + demoNamespace + `"} 1`; !strings.Contains(string(text), ready) {
+		t.Errorf("the metrics lack %s", ready)
+	}
 	if !strings.Contains(string(text), "controller_runtime_reconcile_total") {
 		t.Error("the metrics lack the reconciles")
 	}
