@@ -95,9 +95,10 @@ conformance: bin/registry ## The official OCI distribution conformance program a
 
 .PHONY: e2e
 e2e: prepare build image bin/cluster ## The demo's path and more, on the local cluster
+	@for tool in versitygw pebble traefik certmanager; do $(TOOL) $$tool >/dev/null; done
 	@mkdir -p bin/test
 	@export PACKREGISTRY_E2E=1; \
-	$$($(TOOL) gotestsum)/gotestsum --format testname --jsonfile bin/test/e2e.json -- -count=1 -timeout 30m ./test/e2e
+	$$($(TOOL) gotestsum)/gotestsum --format testname --jsonfile bin/test/e2e.json -- -count=1 -timeout 40m ./test/e2e
 
 .PHONY: lint
 lint: check-generated ## Formatting, vet, golangci-lint, chart, and generated files that are stale
