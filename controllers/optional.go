@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -273,7 +274,7 @@ func routed(o *observed) finding {
 		return isFalse(v1alpha1.ReasonGatewayAPINotInstalled, "the cluster does not have %s (%s), which spec.gateway needs: install the Gateway API; this is noticed by itself", kind.Kind, kind.Group)
 	}
 	if route.live == nil {
-		return finding{"Unknown", v1alpha1.ReasonProgressing, fmt.Sprintf("the %s is being made", kind.Kind)}
+		return finding{metav1.ConditionUnknown, v1alpha1.ReasonProgressing, fmt.Sprintf("the %s is being made", kind.Kind)}
 	}
 	parents := nested(route.live, "status", "parents")
 	for _, ref := range o.registry.Spec.Gateway.ParentRefs {

@@ -88,6 +88,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		if apierrors.IsNotFound(err) {
 			r.told.Delete(request.NamespacedName)
 			forgetReady(request.NamespacedName)
+			r.turns.forget(request.NamespacedName)
 			commons.Delete(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
@@ -125,12 +126,12 @@ func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) err
 		return err
 	}
 	if len(d.rollout) > 0 {
-		var err error
-		if d.turn, err = r.takeTurn(ctx, o); err != nil {
+		wait, again, err := r.takeTurn(ctx, o)
+		if err != nil {
 			return err
 		}
-		if d.turn != "" {
-			d.lookIn(upgradePoll)
+		if d.turn = wait; wait != "" {
+			d.lookIn(again)
 		} else if err := r.applyAll(ctx, o, d, d.rollout); err != nil {
 			return err
 		}

@@ -16,7 +16,8 @@ import (
 // This file lets a new version of the operator, which would render other pods, roll registries by turns: a version that
 // does not work then stops one of them, not all.
 
-// upgradePoll is how often a registry asks for its turn.
+// upgradePoll is how often a registry asks for its turn; with many that wait, each asks so much more seldom that all of them
+// ask ten times a second.
 const upgradePoll = 3 * time.Second
 
 // upgrades grants turns. What is under way is read from the Deployments, so that it survives the operator.
@@ -24,16 +25,26 @@ type upgrades struct {
 	mu sync.Mutex
 	// granted are turns whose Deployments the cache does not show yet.
 	granted map[types.NamespacedName]bool
+	waiting map[types.NamespacedName]bool
+}
+
+// forget drops a registry that is no more.
+func (u *upgrades) forget(name types.NamespacedName) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	delete(u.granted, name)
+	delete(u.waiting, name)
 }
 
 // release tells what an operator renders by default: its version and the registry's image.
 func (r *Reconciler) release() string { return r.Version + " " + r.Image }
 
-// isUpgrade says whether the pods would be rolled for the operator's sake alone: another release rendered them, and the spec
-// is that of the last look.
+// isUpgrade says whether pods that serve would be rolled for the operator's sake alone: another release rendered them, and the
+// spec is that of the last look. Where none serves there is nothing to be careful with, and one that was broken before must
+// not hold up the others.
 func isUpgrade(o *observed, want func(release string) (child, error)) (bool, error) {
 	live := o.deployment
-	if live == nil || live.Annotations[children.AnnotationVersion] == o.release || o.registry.Status.ObservedGeneration != o.registry.Generation {
+	if live == nil || live.Status.AvailableReplicas == 0 || live.Annotations[children.AnnotationVersion] == o.release || o.registry.Status.ObservedGeneration != o.registry.Generation {
 		return false, nil
 	}
 	asBefore, err := want(live.Annotations[children.AnnotationVersion])
@@ -44,27 +55,39 @@ func isUpgrade(o *observed, want func(release string) (child, error)) (bool, err
 	return !same, err
 }
 
-// takeTurn lets a registry be upgraded now, or says why not.
-func (r *Reconciler) takeTurn(ctx context.Context, o *observed) (wait string, err error) {
+// takeTurn lets a registry be upgraded now, or says why not, and when to ask again.
+func (r *Reconciler) takeTurn(ctx context.Context, o *observed) (wait string, again time.Duration, err error) {
 	u := &r.turns
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.granted == nil {
-		u.granted = map[types.NamespacedName]bool{}
+		u.granted, u.waiting = map[types.NamespacedName]bool{}, map[types.NamespacedName]bool{}
 	}
 	me := client.ObjectKeyFromObject(o.registry)
 	if u.granted[me] {
-		return "", nil
+		return "", 0, nil
 	}
 	list := &appsv1.DeploymentList{}
-	if err := r.List(ctx, list, client.MatchingLabels{children.LabelManagedBy: children.ManagedBy}); err != nil {
-		return "", err
+	// They are only looked at.
+	if err := r.List(ctx, list, client.MatchingLabels{children.LabelManagedBy: children.ManagedBy}, client.UnsafeDisableDeepCopy); err != nil {
+		return "", 0, err
 	}
+	if wait = u.refusal(list.Items, o.release, max(r.MaxConcurrentUpgrades, 1)); wait != "" {
+		u.waiting[me] = true
+		return wait, max(upgradePoll, time.Duration(len(u.waiting))*100*time.Millisecond), nil
+	}
+	u.granted[me] = true
+	delete(u.waiting, me)
+	return "", 0, nil
+}
+
+// refusal says why no other registry can be upgraded now, or "".
+func (u *upgrades) refusal(deployments []appsv1.Deployment, release string, limit int) string {
 	busy := 0
-	for i := range list.Items {
-		d := &list.Items[i]
+	for i := range deployments {
+		d := &deployments[i]
 		key := types.NamespacedName{Namespace: d.Namespace, Name: d.Labels[children.LabelRegistry]}
-		if d.Annotations[children.AnnotationVersion] != o.release || d.Annotations[children.AnnotationUpgradedFrom] == "" {
+		if d.Annotations[children.AnnotationVersion] != release || d.Annotations[children.AnnotationUpgradedFrom] == "" {
 			if u.granted[key] {
 				busy++
 			}
@@ -72,15 +95,14 @@ func (r *Reconciler) takeTurn(ctx context.Context, o *observed) (wait string, er
 		}
 		delete(u.granted, key)
 		if c := deploymentCondition(d, appsv1.DeploymentProgressing); c != nil && c.Status == corev1.ConditionFalse {
-			return "its upgrade waits until the upgrade of another registry, which failed, is mended", nil
+			return "its upgrade waits until the upgrade of another registry, which failed, is mended"
 		}
 		if rolling(d) {
 			busy++
 		}
 	}
-	if busy >= max(r.MaxConcurrentUpgrades, 1) {
-		return "its upgrade waits for its turn (--max-concurrent-upgrades)", nil
+	if busy >= limit {
+		return "its upgrade waits for its turn (--max-concurrent-upgrades)"
 	}
-	u.granted[me] = true
-	return "", nil
+	return ""
 }

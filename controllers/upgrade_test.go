@@ -1,0 +1,51 @@
+package controllers
+
+import (
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"packregistry.dev/controllers/children"
+)
+
+func TestRefusalOfUpgrades(t *testing.T) {
+	const release = "2 image"
+	deployment := func(name, version, from string, rolling bool, failed bool) appsv1.Deployment {
+		updated := int32(1)
+		if rolling {
+			updated = 0
+		}
+		d := deploymentWith(1, 1, 1, updated, 1)
+		d.Name, d.Namespace = name, "team"
+		d.Labels = map[string]string{children.LabelRegistry: name}
+		d.Annotations = map[string]string{children.AnnotationVersion: version, children.AnnotationUpgradedFrom: from}
+		d.Status.Conditions = nil
+		if failed {
+			d.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded"}}
+		}
+		return *d
+	}
+	for name, tt := range map[string]struct {
+		deployments []appsv1.Deployment
+		granted     string
+		limit       int
+		refused     bool
+	}{
+		"nobody moves":                           {[]appsv1.Deployment{deployment("a", "1 image", "", false, false)}, "", 1, false},
+		"one moves":                              {[]appsv1.Deployment{deployment("a", release, "1 image", true, false)}, "", 1, true},
+		"one of two moves":                       {[]appsv1.Deployment{deployment("a", release, "1 image", true, false)}, "", 2, false},
+		"one has moved":                          {[]appsv1.Deployment{deployment("a", release, "1 image", false, false)}, "", 1, false},
+		"one that was made anew":                 {[]appsv1.Deployment{deployment("a", release, "", true, false)}, "", 1, false},
+		"one that is rolled by an older release": {[]appsv1.Deployment{deployment("a", "1 image", "0 image", true, false)}, "", 1, false},
+		"a turn that the cache does not show":    {[]appsv1.Deployment{deployment("a", "1 image", "", false, false)}, "a", 1, true},
+		"one has failed":                         {[]appsv1.Deployment{deployment("a", release, "1 image", true, true)}, "", 9, true},
+		"a turn of one that is gone":             {nil, "a", 1, false},
+	} {
+		u := &upgrades{granted: map[types.NamespacedName]bool{{Namespace: "team", Name: tt.granted}: tt.granted != ""}}
+		if got := u.refusal(tt.deployments, release, tt.limit); (got != "") != tt.refused {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+}
