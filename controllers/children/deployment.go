@@ -253,12 +253,15 @@ func schedule(spec *corev1apply.PodSpecApplyConfiguration, r *v1alpha1.PackRegis
 		}
 		spec.WithTolerations(toleration)
 	}
-	if pod.Affinity != nil {
+	switch {
+	case pod.Affinity != nil:
 		affinity, err := convert[corev1apply.AffinityApplyConfiguration](pod.Affinity)
 		if err != nil {
 			return err
 		}
 		spec.WithAffinity(affinity)
+	case spreadByDefault(r):
+		spec.WithAffinity(otherZones(r))
 	}
 	constraints, err := spread(r)
 	if err != nil {
@@ -277,7 +280,21 @@ func schedule(spec *corev1apply.PodSpecApplyConfiguration, r *v1alpha1.PackRegis
 	return nil
 }
 
-// spread keeps replicas apart: on several nodes and zones where that can be had.
+// spreadByDefault says whether replicas are kept apart without having been asked for.
+func spreadByDefault(r *v1alpha1.PackRegistry) bool {
+	return Replicas(r) > 1 && len(r.Spec.Pod.TopologySpreadConstraints) == 0
+}
+
+// otherZones prefers zones without a replica. It is no spread constraint: where nodes have no zones, the scheduler would
+// leave all of them out of its reckoning, and the constraint on nodes with it.
+func otherZones(r *v1alpha1.PackRegistry) *corev1apply.AffinityApplyConfiguration {
+	return corev1apply.Affinity().WithPodAntiAffinity(corev1apply.PodAntiAffinity().
+		WithPreferredDuringSchedulingIgnoredDuringExecution(corev1apply.WeightedPodAffinityTerm().WithWeight(100).
+			WithPodAffinityTerm(corev1apply.PodAffinityTerm().WithTopologyKey(corev1.LabelTopologyZone).
+				WithLabelSelector(metav1apply.LabelSelector().WithMatchLabels(Selector(r))))))
+}
+
+// spread keeps replicas on different nodes where that can be had.
 func spread(r *v1alpha1.PackRegistry) ([]*corev1apply.TopologySpreadConstraintApplyConfiguration, error) {
 	selector := metav1apply.LabelSelector().WithMatchLabels(Selector(r))
 	var list []*corev1apply.TopologySpreadConstraintApplyConfiguration
@@ -291,14 +308,11 @@ func spread(r *v1alpha1.PackRegistry) ([]*corev1apply.TopologySpreadConstraintAp
 		}
 		list = append(list, c)
 	}
-	if list != nil || Replicas(r) < 2 {
+	if !spreadByDefault(r) {
 		return list, nil
 	}
-	for _, key := range []string{corev1.LabelTopologyZone, corev1.LabelHostname} {
-		list = append(list, corev1apply.TopologySpreadConstraint().
-			WithMaxSkew(1).WithTopologyKey(key).WithWhenUnsatisfiable(corev1.ScheduleAnyway).WithLabelSelector(selector))
-	}
-	return list, nil
+	return append(list, corev1apply.TopologySpreadConstraint().
+		WithMaxSkew(1).WithTopologyKey(corev1.LabelHostname).WithWhenUnsatisfiable(corev1.ScheduleAnyway).WithLabelSelector(selector)), nil
 }
 
 // convert turns a value of the API into the apply configuration of the same JSON. What the user left out stays out.
