@@ -234,18 +234,10 @@ func wantPack(t *testing.T, c *client.Client) {
 func TestPacksOutliveTheirPod(t *testing.T) {
 	c := connect(t, demoPassword)
 	p := pushed(t, c)
-	pod := pods(t, demoNamespace)[0]
 	for pid := range residentMiB(t, "/registry serve /etc/packregistry/config.yml") {
 		sh(t, "kill", "-9", fmt.Sprint(pid)) // every registry of the cluster, with no warning
 	}
-	must(t, kube.Delete(t.Context(), &pod, ctrlclient.GracePeriodSeconds(0)))
-	eventually(t, time.Minute, "another pod is there", func() error {
-		now := pods(t, demoNamespace)
-		if len(now) != 1 || now[0].UID == pod.UID {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	replacePod(t, demoNamespace)
 	waitReady(t, demoRegistry())
 	eventually(t, time.Minute, "it serves", func() error { return connect(t, demoPassword).Ping(t.Context()) })
 	wantDemoPack(t)

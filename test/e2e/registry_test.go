@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -43,10 +44,12 @@ type load struct {
 	group    sync.WaitGroup
 }
 
+// startLoad begins when the Service leads to a pod: kube-proxy hears of it when the operator does, and may act a moment later.
 func startLoad(t *testing.T, client *http.Client, base string) *load {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
 	l := &load{client: client, base: base, stop: stop}
+	eventually(t, 10*time.Second, "the Service answers", func() error { return l.once(ctx, "load/first", 0) })
 	for i := range 4 {
 		l.group.Go(func() {
 			for n := 0; ctx.Err() == nil; n++ {
@@ -101,10 +104,22 @@ func (l *load) once(ctx context.Context, repository string, n int) error {
 	return nil
 }
 
-func (l *load) end() (requests int64, failures []string) {
+func (l *load) end() {
 	l.stop()
 	l.group.Wait()
-	return l.done.Load(), l.failures
+}
+
+// noneFailed ends the load and tells how much of it there was; of failures it shows the first and the last ones, whose
+// times tell how long nothing was served.
+func (l *load) noneFailed(t *testing.T, meanwhile string) {
+	t.Helper()
+	l.end()
+	n := len(l.failures)
+	if n > 0 {
+		shown := slices.Concat(l.failures[:min(n, 5)], l.failures[max(n-5, min(n, 5)):])
+		t.Errorf("%d of %d requests failed, the first and the last:\n%s", n, l.done.Load(), strings.Join(shown, "\n"))
+	}
+	t.Logf("%d requests while %s; %d failed", l.done.Load(), meanwhile, n)
 }
 
 // rolledOut waits until all pods are those of the Deployment as it is now.
@@ -201,11 +216,27 @@ func TestABucketUnderLoad(t *testing.T) {
 	change(t, r, func(s *v1alpha1.PackRegistrySpec) { s.Replicas = ptr.To[int32](2); s.Log.Level = "debug" })
 	rolledOut(t, r, config)
 	waitReady(t, r)
-	requests, failures := l.end()
-	if len(failures) > 0 {
-		t.Errorf("%d of %d requests failed:\n%s", len(failures), requests, strings.Join(failures[:min(len(failures), 10)], "\n"))
-	}
-	t.Logf("%d requests while users, certificate, credential, number of pods and configuration changed; %d failed", requests, len(failures))
+	l.noneFailed(t, "users, certificate, credential, number of pods and configuration changed")
+}
+
+// replacePod deletes a registry's only pod, without a warning, and waits until another one is ready: what the status says
+// may for a moment be what was true of the one before.
+func replacePod(t *testing.T, namespace string) {
+	t.Helper()
+	pod := pods(t, namespace)[0]
+	must(t, kube.Delete(t.Context(), &pod, ctrlclient.GracePeriodSeconds(0)))
+	eventually(t, time.Minute, "another pod serves", func() error {
+		now := pods(t, namespace)
+		if len(now) != 1 || now[0].UID == pod.UID {
+			return fmt.Errorf("the pods are %s", podNames(t, namespace))
+		}
+		for _, c := range now[0].Status.Conditions {
+			if c.Type == corev1.PodReady && c.Status == corev1.ConditionTrue {
+				return nil
+			}
+		}
+		return fmt.Errorf("pod %s is not ready", now[0].Name)
+	})
 }
 
 func podNames(t *testing.T, namespace string) string {
@@ -232,15 +263,7 @@ func TestACertificateFromAnACMEServer(t *testing.T) {
 		t.Fatalf("%+v", c)
 	}
 	expiry := r.Status.Certificate.NotAfter
-	pod := pods(t, r.Namespace)[0]
-	must(t, kube.Delete(t.Context(), &pod, ctrlclient.GracePeriodSeconds(0)))
-	eventually(t, time.Minute, "another pod serves", func() error {
-		now := pods(t, r.Namespace)
-		if len(now) != 1 || now[0].UID == pod.UID || now[0].Status.Phase != corev1.PodRunning {
-			return errors.New("not yet")
-		}
-		return nil
-	})
+	replacePod(t, r.Namespace)
 	waitReady(t, r)
 	must(t, kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), r))
 	if now := r.Status.Certificate.NotAfter; !now.Equal(expiry) {
