@@ -5,6 +5,7 @@
 //
 //	config.go     servers that a user has logged in to, and their credentials
 //	transport.go  TLS, and the choice of the door
+//	retry.go      going on after a moment in which the registry was away
 //	client.go     what can be done with packs
 package client
 
@@ -52,7 +53,7 @@ func Connect(s Server) (*Client, error) {
 	}
 	r.PlainHTTP = s.PlainHTTP
 	r.Client = &auth.Client{
-		Client: &http.Client{Transport: d},
+		Client: &http.Client{Transport: newResender(d)},
 		Header: http.Header{"User-Agent": {"packctl"}},
 		Cache:  auth.NewCache(),
 		Credential: auth.StaticCredential(s.Host, auth.Credential{
@@ -143,10 +144,10 @@ func (c *Client) Push(ctx context.Context, d *pack.Directory, p Push) (*Pushed, 
 			return nil, fmt.Errorf("%s:%s is %s: %w", d.Name, result.Tag, existing.archive, ErrExists)
 		}
 	}
-	if err := pushBlob(ctx, repo, configDescriptor, strings.NewReader(emptyConfig)); err != nil {
+	if err := pushBlob(ctx, repo, configDescriptor, newUpload(strings.NewReader(emptyConfig), configDescriptor, nil)); err != nil {
 		return nil, err
 	}
-	if err := pushBlob(ctx, repo, layer, &progressReader{r: archive, total: layer.Size, tell: p.Progress}); err != nil {
+	if err := pushBlob(ctx, repo, layer, newUpload(archive, layer, p.Progress)); err != nil {
 		return nil, err
 	}
 	if p.Force {
@@ -220,7 +221,7 @@ func manifestOf(layer ocispec.Descriptor, message string) ([]byte, ocispec.Descr
 	return text, content.NewDescriptorFromBytes(m.MediaType, text), nil
 }
 
-func pushBlob(ctx context.Context, repo *remote.Repository, d ocispec.Descriptor, r io.Reader) error {
+func pushBlob(ctx context.Context, repo *remote.Repository, d ocispec.Descriptor, u *upload) error {
 	exists, err := repo.Blobs().Exists(ctx, d)
 	if err != nil {
 		return explain(err)
@@ -228,7 +229,15 @@ func pushBlob(ctx context.Context, repo *remote.Repository, d ocispec.Descriptor
 	if exists {
 		return nil
 	}
-	return explain(repo.Blobs().Push(ctx, d, r))
+	err = repo.Blobs().Push(ctx, d, u)
+	if err == nil || ctx.Err() != nil {
+		return explain(err)
+	}
+	// The answer may be all that was lost.
+	if exists, existsErr := repo.Blobs().Exists(ctx, d); existsErr == nil && exists {
+		return nil
+	}
+	return explain(err)
 }
 
 // version is a version that the registry has.
@@ -356,11 +365,7 @@ func fetch(ctx context.Context, repo *remote.Repository, d ocispec.Descriptor) (
 		return nil, err
 	}
 	os.Remove(f.Name())
-	verifier := content.NewVerifyReader(r, d)
-	if _, err = io.Copy(f, verifier); err == nil {
-		err = verifier.Verify()
-	}
-	if err == nil {
+	if err = download(ctx, f, d, r); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
@@ -368,20 +373,4 @@ func fetch(ctx context.Context, repo *remote.Repository, d ocispec.Descriptor) (
 		return nil, fmt.Errorf("download %s: %w", d.Digest, err)
 	}
 	return f, nil
-}
-
-// progressReader tells how far a reader was read.
-type progressReader struct {
-	r           io.Reader
-	sent, total int64
-	tell        func(sent, total int64)
-}
-
-func (p *progressReader) Read(b []byte) (int, error) {
-	n, err := p.r.Read(b)
-	p.sent += int64(n)
-	if p.tell != nil && n > 0 {
-		p.tell(p.sent, p.total)
-	}
-	return n, err
 }

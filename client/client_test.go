@@ -23,7 +23,7 @@ import (
 )
 
 // newRegistry serves a registry with the user ann, password secret, over TLS.
-func newRegistry(t *testing.T) (h *httptest.Server, s client.Server) {
+func newRegistry(t *testing.T, edits ...func(*httptest.Server)) (h *httptest.Server, s client.Server) {
 	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), 4)
 	if err != nil {
@@ -46,7 +46,11 @@ func newRegistry(t *testing.T) (h *httptest.Server, s client.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h = httptest.NewTLSServer(server.New(c, content, users, log))
+	h = httptest.NewUnstartedServer(server.New(c, content, users, log))
+	for _, edit := range edits {
+		edit(h)
+	}
+	h.StartTLS()
 	t.Cleanup(h.Close)
 	ca := filepath.Join(t.TempDir(), "ca.crt")
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw}), 0o600); err != nil {
