@@ -223,6 +223,63 @@ func TestAPIGatewayIsNoticed(t *testing.T) {
 	gone(t, emptyOfKind(schema.GroupVersionKind{Group: children.HTTPRouteKind.Group, Version: "v1", Kind: "HTTPRoute"}), namespace, "packs")
 }
 
+const tlsRouteCRD = `
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata:
+  name: tlsroutes.gateway.networking.k8s.io
+  annotations: {api-approved.kubernetes.io: unapproved}
+spec:
+  group: gateway.networking.k8s.io
+  names: {kind: TLSRoute, plural: tlsroutes, singular: tlsroute}
+  scope: Namespaced
+  versions:
+  - {name: v1alpha2, served: true, storage: true, schema: {openAPIV3Schema: &any {type: object, x-kubernetes-preserve-unknown-fields: true}}}
+  - {name: v1, served: false, storage: false, schema: {openAPIV3Schema: *any}}
+`
+
+// An optional kind is taken away while registries use it, comes back, and then in another version only.
+func TestAPIAKindGoesAndComesBack(t *testing.T) {
+	needAPI(t)
+	namespace := newNamespace(t)
+	installKinds(t, tlsRouteCRD)
+	startOperator(t, namespace)
+	r := started(t, namespace, `{"gateway":{"parentRefs":[{"name":"edge"}]}}`)
+	route := func(version string) *unstructured.Unstructured {
+		return emptyOfKind(children.TLSRouteKind.WithVersion(version))
+	}
+	get(t, namespace, "packs", route("v1alpha2"))
+	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonAddressPending, "Gateway edge")
+
+	crd := &unstructured.Unstructured{}
+	must(t, yaml.Unmarshal([]byte(tlsRouteCRD), crd))
+	deleteKind(t, crd)
+	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonGatewayAPINotInstalled, "TLSRoute")
+
+	installKinds(t, tlsRouteCRD)
+	get(t, namespace, "packs", route("v1alpha2"))
+	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonAddressPending, "Gateway edge")
+
+	must(t, api.Patch(t.Context(), crd, client.RawPatch(types.JSONPatchType, []byte(
+		`[{"op":"replace","path":"/spec/versions/0/served","value":false},{"op":"replace","path":"/spec/versions/1/served","value":true}]`))))
+	eventually(t, "the route's new version is watched", func() error {
+		now := route("v1")
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: "packs"}, now); err != nil {
+			return err
+		}
+		now.Object["status"] = map[string]any{"parents": []any{map[string]any{"parentRef": map[string]any{"name": "edge"}, "conditions": []any{
+			map[string]any{"type": "Accepted", "status": "True"}, map[string]any{"type": "ResolvedRefs", "status": "True"}}}}}
+		if err := api.Update(t.Context(), now); err != nil {
+			return err
+		}
+		must(t, api.Get(t.Context(), client.ObjectKeyFromObject(r), r))
+		if r.Status.URL != "https://packs.example.com" {
+			return fmt.Errorf("status.url is %q", r.Status.URL)
+		}
+		return nil
+	})
+}
+
 func TestAPIIssuer(t *testing.T) {
 	needAPI(t)
 	namespace := newNamespace(t)

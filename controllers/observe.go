@@ -52,10 +52,12 @@ type observed struct {
 	policy     *networkingv1.NetworkPolicy
 	// optional are the objects of kinds that the cluster may lack.
 	optional map[schema.GroupKind]optionalState
-	claim    *corev1.PersistentVolumeClaim
-	class    *storagev1.StorageClass
-	budget   *policyv1.PodDisruptionBudget
-	pods     []corev1.Pod
+	// kindAge is after how long they are looked for again.
+	kindAge time.Duration
+	claim   *corev1.PersistentVolumeClaim
+	class   *storagev1.StorageClass
+	budget  *policyv1.PodDisruptionBudget
+	pods    []corev1.Pod
 	// space is how full the claim's volume is, or nil where nobody says.
 	space *Space
 	// rivals want a host or a claim of this registry.

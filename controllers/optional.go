@@ -5,34 +5,17 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"sync"
 
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
-	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
 )
-
-// optionalKinds watches kinds that a cluster may lack, from when they are there. A nil one knows of none.
-type optionalKinds struct {
-	mapper     meta.RESTMapper
-	cache      cache.Cache
-	controller controller.Controller
-
-	mu      sync.Mutex
-	looked  bool
-	watched map[schema.GroupKind]schema.GroupVersionKind
-}
 
 // optionalState is what there is of a registry's object of such a kind.
 type optionalState struct {
@@ -41,75 +24,19 @@ type optionalState struct {
 	live *unstructured.Unstructured
 }
 
-// find returns a kind with the version to use, and begins to watch it; empty where the cluster lacks the kind.
-func (k *optionalKinds) find(ctx context.Context, kind schema.GroupKind) (schema.GroupVersionKind, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.findLocked(ctx, kind)
-}
-
-func (k *optionalKinds) findLocked(ctx context.Context, kind schema.GroupKind) (schema.GroupVersionKind, error) {
-	if gvk, ok := k.watched[kind]; ok {
-		return gvk, nil
-	}
-	// The mapper asks the API server anew about what it does not know.
-	mappings, err := k.mapper.RESTMappings(kind)
-	if meta.IsNoMatchError(err) {
-		return schema.GroupVersionKind{}, nil
-	}
-	if err != nil {
-		return schema.GroupVersionKind{}, fmt.Errorf("find out whether the cluster has %s: %w", kind, err)
-	}
-	for _, version := range children.OptionalVersions[kind] {
-		if !slices.ContainsFunc(mappings, func(m *meta.RESTMapping) bool { return m.GroupVersionKind.Version == version }) {
-			continue
-		}
-		gvk := kind.WithVersion(version)
-		if err := k.controller.Watch(source.Kind[client.Object](k.cache, emptyOfKind(gvk), calm(handler.EnqueueRequestsFromMapFunc(byLabel)))); err != nil {
-			return gvk, err
-		}
-		log.FromContext(ctx).Info("the cluster has an optional kind", "kind", gvk.String())
-		k.watched[kind] = gvk
-		return gvk, nil
-	}
-	return schema.GroupVersionKind{}, nil
-}
-
-// known are the kinds that are watched. At first all are looked for: what an earlier operator made must be found, whether or
-// not a registry asks for it now. That is done by a controller that runs, so that a kind that cannot be listed keeps nothing
-// else from starting.
-func (k *optionalKinds) known(ctx context.Context) []schema.GroupKind {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if !k.looked {
-		k.looked = true
-		for kind := range children.OptionalVersions {
-			if _, err := k.findLocked(ctx, kind); err != nil {
-				log.FromContext(ctx).Info("cannot find out about an optional kind", "kind", kind.String(), "error", err.Error())
-				k.looked = false
-			}
-		}
-	}
-	var kinds []schema.GroupKind
-	for kind := range k.watched {
-		kinds = append(kinds, kind)
-	}
-	return kinds
-}
-
 // observeOptional reads a registry's objects of kinds that a cluster may lack: those that it asks for, and those that it
 // may have asked for before.
 func (r *Reconciler) observeOptional(ctx context.Context, o *observed) error {
 	if r.kinds == nil {
 		return nil
 	}
-	kinds := r.kinds.known(ctx)
-	for kind := range children.Optional(o.registry) {
+	kinds, wants := r.kinds.known(ctx), children.Optional(o.registry)
+	for kind := range wants {
 		if !slices.Contains(kinds, kind) {
 			kinds = append(kinds, kind)
 		}
 	}
-	o.optional = map[schema.GroupKind]optionalState{}
+	o.optional, o.kindAge = map[schema.GroupKind]optionalState{}, r.kinds.age
 	for _, kind := range kinds {
 		gvk, err := r.kinds.find(ctx, kind)
 		if err != nil {
@@ -127,6 +54,11 @@ func (r *Reconciler) observeOptional(ctx context.Context, o *observed) error {
 			}
 			if state.live, err = lookup(ctx, reader, o.registry, children.OptionalName(o.registry), emptyOfKind(gvk)); err != nil {
 				return err
+			}
+			if _, wanted := wants[kind]; wanted && state.live == nil { // it goes with its kind, too
+				if state.kind, err = r.kinds.confirm(ctx, kind); err != nil {
+					return err
+				}
 			}
 		}
 		o.optional[kind] = state
@@ -156,6 +88,7 @@ func (d *decision) planOptional(o *observed) error {
 			if err != nil {
 				return err
 			}
+			d.lookIn(o.kindAge) // that a kind or a version of it has gone is no event
 			want.SetAnnotations(map[string]string{annotationIntent: sum})
 			d.children = append(d.children, optionalChild{live: state.live, wanted: want})
 		}

@@ -8,7 +8,8 @@
 //	apply.go     server-side apply of what differs from what the operator owns already
 //	status.go    conditions, as data (with parts.go); events on their transitions (events.go)
 //
-// watches.go says what starts a reconcile, slim.go what the cache keeps of what is watched. The children themselves are built in package children.
+// watches.go says what starts a reconcile, kinds.go which kinds the cluster has, slim.go what the cache keeps of what is
+// watched. The children themselves are built in package children.
 //
 // A reconcile that changes nothing writes nothing, also right after a restart: what the operator owns is read from the
 // live object's managed fields and compared with what it would apply.
@@ -57,7 +58,9 @@ type Reconciler struct {
 	Now func() time.Time
 
 	kinds *optionalKinds
-	turns upgrades
+	// kindAge overrides the package's.
+	kindAge time.Duration
+	turns   upgrades
 
 	// told keeps, by name, the conditions that events have told. The cache may still show a status from before the one
 	// that was written last, and a transition would be told twice.

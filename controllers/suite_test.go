@@ -181,7 +181,7 @@ func startAs(t *testing.T, version, image, namespace string, inTheWay intercepto
 			return count(c.SubResource(sub).Apply(ctx, intent, opts...))
 		},
 	})
-	r := &Reconciler{Client: counting, APIReader: mgr.GetAPIReader(), Metadata: mgr.GetCache(), Recorder: mgr.GetEventRecorder("test"),
+	r := &Reconciler{Client: counting, APIReader: mgr.GetAPIReader(), Metadata: mgr.GetCache(), Recorder: mgr.GetEventRecorder("test"), kindAge: 2 * time.Second,
 		Image: image, Version: version, Now: func() time.Time { o.reconciles.Add(1); return time.Now() }}
 	must(t, r.SetupWithManager(mgr, controller.Options{SkipNameValidation: &skip}))
 	ctx, cancel := context.WithCancel(context.Background())

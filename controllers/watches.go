@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"time"
@@ -13,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -120,7 +122,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 	if err != nil {
 		return err
 	}
-	r.kinds = &optionalKinds{mapper: mgr.GetRESTMapper(), cache: mgr.GetCache(), controller: built, watched: map[schema.GroupKind]schema.GroupVersionKind{}}
+	asks, err := discovery.NewDiscoveryClientForConfigAndClient(mgr.GetConfig(), mgr.GetHTTPClient())
+	if err != nil {
+		return err
+	}
+	r.kinds = &optionalKinds{discovery: asks, cache: mgr.GetCache(), controller: built, age: cmp.Or(r.kindAge, kindAge), watched: map[schema.GroupKind]watchedKind{}}
 	return nil
 }
 
