@@ -6,7 +6,8 @@
 //	config.go     servers that a user has logged in to, and their credentials
 //	transport.go  TLS, and the choice of the door
 //	retry.go      going on after a moment in which the registry was away
-//	client.go     what can be done with packs
+//	client.go     pushing, listing and pulling packs
+//	change.go     deleting them, and their tags
 package client
 
 import (
@@ -339,7 +340,7 @@ func (c *Client) Pull(ctx context.Context, name, reference, target string) (*Pul
 		return nil, err
 	}
 	if v == nil {
-		return nil, fmt.Errorf("there is no %s %s", name, reference)
+		return nil, noSuch(name, reference)
 	}
 	archive, err := fetch(ctx, repo, v.layer)
 	if err != nil {

@@ -85,6 +85,16 @@ func (c *Config) Login(s Server) {
 	}
 }
 
+// Logout forgets the credentials for a server, and says whether there were any.
+func (c *Config) Logout(host string) bool {
+	_, known := c.Auths[host]
+	delete(c.Auths, host)
+	if c.DefaultRegistry == host {
+		c.DefaultRegistry = ""
+	}
+	return known
+}
+
 // Server returns what is known of a server; with no name, of the default one.
 func (c *Config) Server(name string) (Server, error) {
 	if name == "" {

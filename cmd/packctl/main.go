@@ -1,4 +1,4 @@
-// Command packctl pushes packs to a registry, lists them and pulls them.
+// Command packctl pushes packs to a registry, lists, pulls, tags and deletes them.
 package main
 
 import (
@@ -38,7 +38,7 @@ func newCommand() *cobra.Command {
 	o := &options{}
 	root := &cobra.Command{
 		Use:           "packctl",
-		Short:         "Push packs to a registry, list them, pull them",
+		Short:         "Push packs to a registry, list, pull, tag and delete them",
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Version:       version,
@@ -52,11 +52,11 @@ func newCommand() *cobra.Command {
 	flags.BoolVarP(&o.insecure, "insecure", "i", false, "accept any certificate; with http://SERVER, speak no TLS")
 	flags.StringVar(&o.caFile, "ca-file", "", "trust the authorities in this file too (besides /etc/packctl/certs.d/SERVER/ca.crt)")
 
-	registry := &cobra.Command{Use: "registry", Short: "Log in to registries"}
-	registry.AddCommand(loginCommand(o))
+	registry := &cobra.Command{Use: "registry", Short: "Log in to registries, and out"}
+	registry.AddCommand(loginCommand(o), logoutCommand(o))
 	packs := &cobra.Command{Use: "pack", Short: "Work with packs"}
 	packs.PersistentFlags().StringVarP(&o.server, "registry-server", "r", "", "the server (the default is the one logged in to with --default, or first)")
-	packs.AddCommand(validateCommand(), pushCommand(o), listCommand(o), pullCommand(o))
+	packs.AddCommand(validateCommand(), pushCommand(o), listCommand(o), pullCommand(o), deleteCommand(o), tagCommand(o))
 	root.AddCommand(registry, packs, versionCommand())
 	return root
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"os"
 	"strings"
 	"testing"
 
@@ -35,11 +36,18 @@ func TestValidate(t *testing.T) {
 
 func TestErrorsOfTheCommandLine(t *testing.T) {
 	for args, words := range map[string]string{
-		"pack push %s":         "packctl registry login",
-		"pack push --force %s": "--force needs --message",
-		"pack ls":              "there is no default",
-		"pack pull demo x":     "NAME:TAG or NAME@DIGEST",
-		"pack validate /none":  "no such file",
+		"pack push %s":                      "packctl registry login",
+		"pack push --force %s":              "--force needs --message",
+		"pack ls":                           "there is no default",
+		"pack pull demo x":                  "NAME:TAG or NAME@DIGEST",
+		"pack delete demo":                  "NAME:TAG or NAME@DIGEST",
+		"pack delete demo:1":                "--force",
+		"pack delete -f demo:1":             "there is no default",
+		"pack tag add demo:1 stable":        "there is no default",
+		"pack tag delete demo@sha256:1":     "name a tag as NAME:TAG",
+		"registry logout packs.example.com": "nobody is logged in",
+		"registry logout a/b":               "host or host:port",
+		"pack validate /none":               "no such file",
 		"registry login http://x --username a --password-stdin": "--insecure",
 		"registry login x --password-stdin":                     "--username",
 		"registry login a/b":                                    "host or host:port",
@@ -53,6 +61,28 @@ func TestErrorsOfTheCommandLine(t *testing.T) {
 		if strings.Contains(out, "secret") || err != nil && strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s shows the password", args)
 		}
+	}
+}
+
+func TestLogout(t *testing.T) {
+	home := t.TempDir()
+	c, err := client.LoadConfig(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Login(client.Server{Host: "packs.example.com", Username: "ann", Password: "secret"})
+	c.Login(client.Server{Host: "other.example.com", Username: "ann", Password: "secret"})
+	path, err := c.Save(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := packctl(t, "--home", home, "registry", "logout", "https://packs.example.com")
+	if err != nil || out != "Removed the credentials for packs.example.com\n" {
+		t.Errorf("%q, %v", out, err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil || strings.Contains(string(text), "packs.example.com") || !strings.Contains(string(text), "other.example.com") {
+		t.Errorf("%s, %v", text, err)
 	}
 }
 

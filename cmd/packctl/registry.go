@@ -77,6 +77,30 @@ func login(ctx context.Context, out io.Writer, o *options, s client.Server, make
 	return nil
 }
 
+func logoutCommand(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use: "logout SERVER", Short: "Forget the credentials for a server", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			host, _, err := client.ParseServer(args[0])
+			if err != nil {
+				return err
+			}
+			config, err := client.LoadConfig(o.home)
+			if err != nil {
+				return err
+			}
+			if !config.Logout(host) {
+				return fmt.Errorf("nobody is logged in to %s", host)
+			}
+			if _, err := config.Save(o.home); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "Removed the credentials for %s\n", host)
+			return nil
+		},
+	}
+}
+
 func askCredentials(cmd *cobra.Command, s *client.Server, fromStdin bool) error {
 	if fromStdin {
 		if s.Username == "" {
