@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"archive/tar"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
@@ -43,9 +44,13 @@ func TestAPodRunsAnImageOfTheRegistry(t *testing.T) {
 	crane("push", "bin/images/registry.tar", server()+"/team/base:v1")
 	crane("append", "--base", server()+"/team/base:v1", "--new_layer", layer, "--new_tag", server()+"/team/app:v1")
 
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "e2e-image"}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "e2e-image-"}}
 	must(t, kube.Create(t.Context(), namespace))
-	t.Cleanup(func() { kube.Delete(t.Context(), namespace) }) //nolint:errcheck // gone with the cluster
+	t.Cleanup(func() {
+		if err := kube.Delete(context.WithoutCancel(t.Context()), namespace); err != nil {
+			t.Error(err)
+		}
+	})
 	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "pull", Namespace: namespace.Name}, Type: corev1.SecretTypeDockerConfigJson,
 		Data: map[string][]byte{corev1.DockerConfigJsonKey: dockerConfig(host)}}
 	must(t, kube.Create(t.Context(), secret))
