@@ -22,13 +22,22 @@ import (
 // one log line.
 func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	started := time.Now()
-	r := &request{Request: hr, id: requestID(hr), route: "none", origin: findOrigin(hr, s.proxies)}
-	end := s.trace(r)
-	control := http.NewResponseController(w)
 	timeout := time.Duration(s.config.HTTP.Limits.StallTimeout)
-	recorder := &recorder{ResponseWriter: w, progress: progress{timeout: timeout, set: control.SetWriteDeadline}}
-	body := &incoming{ReadCloser: hr.Body, progress: progress{timeout: timeout, set: control.SetReadDeadline}}
-	r.Body = body
+	// All that a request needs, allocated at once.
+	parts := &struct {
+		request  request
+		recorder recorder
+		body     incoming
+	}{
+		request:  request{Request: hr, id: requestID(hr), route: "none", origin: findOrigin(hr, s.proxies)},
+		recorder: recorder{ResponseWriter: w, progress: progress{timeout: timeout, w: w, set: setWriteDeadline}},
+		body:     incoming{ReadCloser: hr.Body, progress: progress{timeout: timeout, w: w, set: setReadDeadline}},
+	}
+	r, recorder, body := &parts.request, &parts.recorder, &parts.body
+	end := s.trace(r)
+	if hr.Body != http.NoBody {
+		r.Body = body
+	}
 	if hr.ContentLength != 0 {
 		body.progress.move() // a body that nobody reads is waited for too
 	}

@@ -134,11 +134,14 @@ func (row *route) matchPath(path string) (door, name, param string, ok bool) {
 const filesPattern = "/v1/{name}/files/{reference}/{path}"
 
 func matchFiles(path string) (door, name, param string, ok bool) {
-	parts := strings.SplitN(strings.TrimPrefix(path, "/"), "/", 5)
-	if len(parts) != 5 || parts[0] != "v1" || parts[1] == "" || parts[2] != "files" || parts[3] == "" {
+	name, rest, ok := strings.Cut(strings.TrimPrefix(path, "/v1/"), "/files/")
+	if !ok || !strings.HasPrefix(path, "/v1/") || name == "" || strings.Contains(name, "/") {
 		return "", "", "", false
 	}
-	return "v1", parts[1], parts[3] + "/" + parts[4], true
+	if slash := strings.IndexByte(rest, '/'); slash < 1 {
+		return "", "", "", false
+	}
+	return "v1", name, rest, true
 }
 
 // repositoryName maps a name at a door to the store's.

@@ -15,15 +15,25 @@ import (
 // progress moves a deadline. It does so seldom, since each move is a call into the runtime's timers.
 type progress struct {
 	timeout time.Duration
-	set     func(time.Time) error
+	w       http.ResponseWriter
+	set     func(w http.ResponseWriter, by time.Time) error
 	last    time.Time
+}
+
+// The two deadlines of a connection.
+func setReadDeadline(w http.ResponseWriter, by time.Time) error {
+	return http.NewResponseController(w).SetReadDeadline(by)
+}
+
+func setWriteDeadline(w http.ResponseWriter, by time.Time) error {
+	return http.NewResponseController(w).SetWriteDeadline(by)
 }
 
 // move gives the transfer its whole time again.
 func (p *progress) move() {
 	if now := time.Now(); p.timeout > 0 && now.Sub(p.last) > p.timeout/16 {
 		p.last = now
-		p.set(now.Add(p.timeout)) //nolint:errcheck // a connection that has no deadlines works without
+		p.set(p.w, now.Add(p.timeout)) //nolint:errcheck // a connection that has no deadlines works without
 	}
 }
 
@@ -31,11 +41,11 @@ func (p *progress) move() {
 func (p *progress) stop() {
 	if !p.last.IsZero() {
 		p.last = time.Time{}
-		p.set(time.Time{}) //nolint:errcheck // see above
+		p.set(p.w, time.Time{}) //nolint:errcheck // see above
 	}
 }
 
-// incoming is what a client sends: counted, and with a deadline for each part of it.
+// incoming is what a client sends, if anything: counted, and with a deadline for each part of it.
 type incoming struct {
 	io.ReadCloser
 	n        int64

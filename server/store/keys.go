@@ -43,12 +43,27 @@ const formatKey = "format"
 var (
 	idGrammar = regexp.MustCompile(`^[0-9a-f]{10}[st][0-9a-f]{48}$`)
 
-	escaper   = strings.NewReplacer("-", "!", ".", "-", "/", ".")
 	unescaper = strings.NewReplacer("!", "-", "-", ".", ".", "/")
 )
 
-func escape(name string) string   { return escaper.Replace(name) }
+func escape(name string) string   { return string(appendEscaped(nil, name)) }
 func unescape(name string) string { return unescaper.Replace(name) }
+
+func appendEscaped(key []byte, name string) []byte {
+	for i := range len(name) {
+		c := name[i]
+		switch c {
+		case '-':
+			c = '!'
+		case '.':
+			c = '-'
+		case '/':
+			c = '.'
+		}
+		key = append(key, c)
+	}
+	return key
+}
 
 func digestName(d digest.Digest) string {
 	return string(d.Algorithm()) + "-" + d.Encoded()
@@ -70,30 +85,39 @@ const catalogPrefix = "c/"
 
 func catalogKey(name string) string { return catalogPrefix + escape(name) }
 
-func repositoryPrefix(name string) string { return "r/" + escape(name) + "/" }
-
-func manifestPrefix(name string) string { return repositoryPrefix(name) + "m/" }
-func manifestKey(name string, d digest.Digest) string {
-	return manifestPrefix(name) + digestName(d)
+// repositoryKey is a key of a repository's own. It is built for every request, with one allocation.
+func repositoryKey(name string, rest ...string) string {
+	key := append(make([]byte, 0, 512), repositoriesPrefix...)
+	key = append(appendEscaped(key, name), '/')
+	for _, part := range rest {
+		key = append(key, part...)
+	}
+	return string(key)
 }
 
-func tagPrefix(name string) string   { return repositoryPrefix(name) + "t/" }
-func tagKey(name, tag string) string { return tagPrefix(name) + tag }
+func manifestPrefix(name string) string { return repositoryKey(name, "m/") }
+func manifestKey(name string, d digest.Digest) string {
+	return repositoryKey(name, "m/", string(d.Algorithm()), "-", d.Encoded())
+}
+
+func tagPrefix(name string) string   { return repositoryKey(name, "t/") }
+func tagKey(name, tag string) string { return repositoryKey(name, "t/", tag) }
 
 func taggedPrefix(name string, d digest.Digest) string {
-	return repositoryPrefix(name) + "g/" + digestName(d) + "/"
+	return repositoryKey(name, "g/", digestName(d), "/")
 }
 func taggedKey(name string, d digest.Digest, tag string) string { return taggedPrefix(name, d) + tag }
 
 func referrerPrefix(name string, subject digest.Digest) string {
-	return repositoryPrefix(name) + "s/" + digestName(subject) + "/"
+	return repositoryKey(name, "s/", digestName(subject), "/")
 }
 func referrerKey(name string, subject, d digest.Digest) string {
 	return referrerPrefix(name, subject) + digestName(d)
 }
 
+func linkPrefix(name string) string { return repositoryKey(name, "l/") }
 func linkKey(name string, d digest.Digest) string {
-	return linkPrefix(name) + digestName(d)
+	return repositoryKey(name, "l/", string(d.Algorithm()), "-", d.Encoded())
 }
 
 func bytesKey(d digest.Digest, incarnation int) string {
@@ -113,8 +137,6 @@ func quarantineKey(name string) string { return "q/" + name }
 
 // uploadOver comes after every number.
 const uploadOver = "over"
-
-func linkPrefix(name string) string { return repositoryPrefix(name) + "l/" }
 
 func privateKey(name string) string { return "a/" + url.QueryEscape(name) }
 

@@ -39,7 +39,7 @@ type File struct {
 	Size   int64         `json:"size"`
 }
 
-// Manifest is a manifest with what the store knows of it.
+// Manifest is a manifest with what the store knows of it. It is shared with others who read it: nobody changes it.
 type Manifest struct {
 	Digest    digest.Digest
 	MediaType string
@@ -84,23 +84,22 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest) (*Manife
 	if err != nil {
 		return nil, notFound(err, "manifest", d)
 	}
-	m, err := r.s.manifests.read(key, version, data, parseManifest)
+	m, err := r.s.manifests.read(key, version, data, func(data []byte) (*Manifest, error) { return parseManifest(d, version, data) })
 	if err != nil {
 		return nil, fmt.Errorf("manifest %s in %s: %w: %w", d, r.name, ErrDamaged, err)
 	}
-	m.Digest, m.version = d, version
-	return &m, nil
+	return m, nil
 }
 
 // parseManifest takes a manifest's object apart.
-func parseManifest(data []byte) (Manifest, error) {
+func parseManifest(d digest.Digest, version driver.Version, data []byte) (*Manifest, error) {
 	line, content, ok := bytes.Cut(data, []byte("\n"))
 	if !ok {
-		return Manifest{}, errors.New("no header")
+		return nil, errors.New("no header")
 	}
-	m := Manifest{Content: content}
+	m := &Manifest{Digest: d, Content: content, version: version}
 	if err := json.Unmarshal(line, &m.header); err != nil {
-		return Manifest{}, fmt.Errorf("its header: %w", err)
+		return nil, fmt.Errorf("its header: %w", err)
 	}
 	m.MediaType, m.Pushed, m.By, m.Files = m.header.MediaType, m.header.Time, m.header.By, m.header.Files
 	return m, nil

@@ -48,13 +48,13 @@ type Store struct {
 	// settled are nonces of links whose bytes stay.
 	settled words
 	// manifests, tags and links are records that were taken apart before.
-	manifests records[Manifest]
+	manifests records[*Manifest]
 	tags      records[tagRecord]
 	links     records[link]
 }
 
 func newStore(d driver.Driver) *Store {
-	return &Store{d: d, now: time.Now, manifests: newRecords[Manifest](), tags: newRecords[tagRecord](), links: newRecords[link]()}
+	return &Store{d: d, now: time.Now, manifests: newRecords[*Manifest](), tags: newRecords[tagRecord](), links: newRecords[link]()}
 }
 
 const formatVersion = "packregistry/1\n"

@@ -69,8 +69,8 @@ func fstat(number int) (stat unix.Stat_t, err error) {
 }
 
 // get returns the object if it is remembered and still is what its path stands for.
-func (c *cache) get(path string) *cached {
-	entry, ok := c.entries.Get(path)
+func (c *cache) get(key string) *cached {
+	entry, ok := c.entries.Get(key)
 	if !ok || !entry.current() {
 		return nil
 	}
@@ -78,7 +78,7 @@ func (c *cache) get(path string) *cached {
 }
 
 // put remembers an object, and takes its open file over. It says whether it did.
-func (c *cache) put(path string, file *os.File, data []byte, version driver.Version) bool {
+func (c *cache) put(key, path string, file *os.File, data []byte, version driver.Version) bool {
 	if len(data) > maxCachedSize {
 		return false
 	}
@@ -92,7 +92,7 @@ func (c *cache) put(path string, file *os.File, data []byte, version driver.Vers
 	if err := unix.Stat(path, &named); err != nil || named.Ino != stat.Ino || named.Dev != stat.Dev || named.Ctim != stat.Ctim {
 		return false
 	}
-	c.entries.Remove(path) // closes what was there under that name
-	c.entries.Add(path, &cached{file: file, number: number, changed: stat.Ctim, data: data, version: version})
+	c.entries.Remove(key) // closes what was there under that name
+	c.entries.Add(key, &cached{file: file, number: number, changed: stat.Ctim, data: data, version: version})
 	return true
 }

@@ -174,12 +174,12 @@ func (d *Driver) Open(_ context.Context, key string) (driver.Object, error) {
 
 // Read implements driver.Driver.
 func (d *Driver) Read(_ context.Context, key string) ([]byte, driver.Version, error) {
+	if known := d.cache.get(key); known != nil {
+		return known.data, known.version, nil
+	}
 	path, err := d.object(key)
 	if err != nil {
 		return nil, "", err
-	}
-	if known := d.cache.get(path); known != nil {
-		return known.data, known.version, nil
 	}
 	return d.readFile(path, key)
 }
@@ -200,7 +200,7 @@ func (d *Driver) readFile(path, key string) ([]byte, driver.Version, error) {
 		return nil, "", translate(key, err)
 	}
 	v := version(data)
-	if !d.cache.put(path, f, data, v) {
+	if !d.cache.put(key, path, f, data, v) {
 		f.Close()
 	}
 	return data, v, nil
