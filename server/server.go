@@ -35,6 +35,7 @@ import (
 
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/internal/http1"
 	"packregistry.dev/server/internal/watch"
 	"packregistry.dev/server/store"
 )
@@ -174,24 +175,39 @@ func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
 	s.startBackground(background, &group)
 
 	failed := make(chan error, 1)
-	group.Go(func() {
-		if s.config.HTTP.TLS != nil {
-			failed <- server.ServeTLS(listener, "", "")
-			return
-		}
-		failed <- server.Serve(listener)
-	})
+	door := s.doorFor(server)
+	group.Go(func() { failed <- door.Serve(listener) })
 	listening(listener.Addr())
 	select {
 	case err := <-failed:
 		return errors.Join(err, debug.Close())
 	case <-ctx.Done():
 	}
-	return errors.Join(s.drain(background, server), debug.Close())
+	return errors.Join(s.drain(background, door), debug.Close())
+}
+
+// door takes connections.
+type door interface {
+	Serve(l net.Listener) error
+	Shutdown(ctx context.Context) error
+	Close() error
+}
+
+// withTLS is a server whose connections are encrypted.
+type withTLS struct{ *http.Server }
+
+func (s withTLS) Serve(l net.Listener) error { return s.ServeTLS(l, "", "") }
+
+// doorFor returns what is before the server: without TLS, small requests are answered without its cost.
+func (s *Server) doorFor(server *http.Server) door {
+	if server.TLSConfig != nil {
+		return withTLS{server}
+	}
+	return http1.New(server, time.Duration(s.config.HTTP.Limits.StallTimeout))
 }
 
 // drain ends the server: probes fail first, then no more connections are taken, then what is in flight finishes.
-func (s *Server) drain(ctx context.Context, server *http.Server) error {
+func (s *Server) drain(ctx context.Context, server door) error {
 	timeout := time.Duration(s.config.HTTP.DrainTimeout)
 	s.log.Info("draining", "timeout", timeout.String())
 	s.draining.Store(true)
