@@ -15,6 +15,7 @@
 //	tracing.go accesslog.go
 //	               traces and the access log, where they are asked for
 //	server.go      putting it together; starting, and stopping without dropping what is in flight
+//	internal/http1 plain HTTP/1.1, for less than net/http takes where a request is as simple as most are
 package server
 
 import (
@@ -175,39 +176,40 @@ func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
 	s.startBackground(background, &group)
 
 	failed := make(chan error, 1)
-	door := s.doorFor(server)
-	group.Go(func() { failed <- door.Serve(listener) })
+	front := s.frontend(server)
+	group.Go(func() { failed <- front.Serve(listener) })
 	listening(listener.Addr())
 	select {
 	case err := <-failed:
 		return errors.Join(err, debug.Close())
 	case <-ctx.Done():
 	}
-	return errors.Join(s.drain(background, door), debug.Close())
+	return errors.Join(s.drain(background, front), debug.Close())
 }
 
-// door takes connections.
-type door interface {
+// frontend takes connections, and ends in order.
+type frontend interface {
 	Serve(l net.Listener) error
 	Shutdown(ctx context.Context) error
 	Close() error
 }
 
-// withTLS is a server whose connections are encrypted.
-type withTLS struct{ *http.Server }
+// encrypted is a server whose connections have TLS.
+type encrypted struct{ *http.Server }
 
-func (s withTLS) Serve(l net.Listener) error { return s.ServeTLS(l, "", "") }
+func (s encrypted) Serve(l net.Listener) error { return s.ServeTLS(l, "", "") }
 
-// doorFor returns what is before the server: without TLS, small requests are answered without its cost.
-func (s *Server) doorFor(server *http.Server) door {
+// frontend returns what takes a server's connections: with TLS the server itself, without it http1, which gives the server
+// what it does not answer for less.
+func (s *Server) frontend(server *http.Server) frontend {
 	if server.TLSConfig != nil {
-		return withTLS{server}
+		return encrypted{server}
 	}
 	return http1.New(server, time.Duration(s.config.HTTP.Limits.StallTimeout))
 }
 
 // drain ends the server: probes fail first, then no more connections are taken, then what is in flight finishes.
-func (s *Server) drain(ctx context.Context, server door) error {
+func (s *Server) drain(ctx context.Context, server frontend) error {
 	timeout := time.Duration(s.config.HTTP.DrainTimeout)
 	s.log.Info("draining", "timeout", timeout.String())
 	s.draining.Store(true)
