@@ -36,8 +36,7 @@ type conn struct {
 
 	in [headBytes]byte
 	n  int // how much of in has been read and not used
-	// readBy and writeBy are the deadlines as they are set. They are moved seldom: each move is a call into the runtime's
-	// timers.
+	// readBy and writeBy are the deadlines as they are set.
 	readBy, writeBy time.Time
 	answer          response
 }
@@ -84,7 +83,7 @@ func (c *conn) await() bool {
 	}
 	c.state.Store(idle)
 	if timeout > 0 {
-		if by := time.Now().Add(timeout); c.readBy.After(by) || by.Sub(c.readBy) > timeout/16 {
+		if by := time.Now().Add(timeout); moves(c.readBy, by) {
 			c.readBy = by
 			if c.net.SetReadDeadline(by) != nil {
 				return false
@@ -99,6 +98,12 @@ func (c *conn) await() bool {
 		}
 	}
 	return c.state.CompareAndSwap(idle, busy)
+}
+
+// moves says whether a deadline that stands at set is to be moved to by. Each move is a call into the runtime's timers, so
+// it is left out where the deadline would come early by no more than a sixteenth of the time until it.
+func moves(set, by time.Time) bool {
+	return !set.Equal(by) && (set.After(by) || by.Sub(set) > time.Until(by)/16)
 }
 
 // handOver gives the connection to net/http, with the deadlines of a new one.

@@ -439,6 +439,29 @@ func TestTheHandlersDeadlineCounts(t *testing.T) {
 	}
 }
 
+func TestDeadlinesAreMovedSeldom(t *testing.T) {
+	now := time.Now()
+	at := func(d time.Duration) time.Time { return now.Add(d) }
+	for _, test := range []struct {
+		set, by time.Time
+		want    bool
+	}{
+		{time.Time{}, time.Time{}, false},
+		{time.Time{}, at(time.Hour), true},
+		{at(time.Hour), time.Time{}, true},
+		{at(time.Hour), at(time.Hour), false},
+		{at(time.Hour), at(time.Hour + time.Minute), false},
+		{at(time.Hour), at(time.Hour + 5*time.Minute), true},
+		{at(time.Hour), at(time.Minute), true},
+		{at(time.Minute), at(2 * time.Minute), true}, // an hour's tolerance is not a minute's
+		{at(-time.Hour), at(-time.Minute), true},     // both have passed
+	} {
+		if got := moves(test.set, test.by); got != test.want {
+			t.Errorf("from %v to %v: %v", test.set.Sub(now), test.by.Sub(now), got)
+		}
+	}
+}
+
 func TestIdleConnectionsEnd(t *testing.T) {
 	short := func(s *http.Server, _ *time.Duration) {
 		s.IdleTimeout, s.ReadHeaderTimeout = time.Millisecond, time.Millisecond

@@ -321,7 +321,7 @@ func (w *response) extend() error {
 	if by.IsZero() && stall > 0 {
 		by = time.Now().Add(stall)
 	}
-	if set := w.conn.writeBy; !set.After(by) && by.Sub(set) <= stall/16 {
+	if !moves(w.conn.writeBy, by) {
 		return nil
 	}
 	w.conn.writeBy = by
