@@ -13,10 +13,11 @@ import (
 	"os"
 	"runtime"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"packregistry.dev/internal/testserver"
 )
 
 // patience is how long a test waits for what should happen at once.
@@ -29,24 +30,7 @@ type running struct {
 	ended chan error
 	// handedOver counts the connections that net/http was given.
 	handedOver *atomic.Int64
-	log        *syncBuffer
-}
-
-type syncBuffer struct {
-	mu sync.Mutex
-	bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.Buffer.String()
+	log        *testserver.Output
 }
 
 func start(t testing.TB, h http.Handler, adjust ...func(*http.Server, *time.Duration)) *running {
@@ -55,7 +39,7 @@ func start(t testing.TB, h http.Handler, adjust ...func(*http.Server, *time.Dura
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &running{addr: l.Addr().String(), ended: make(chan error, 1), handedOver: &atomic.Int64{}, log: &syncBuffer{}}
+	r := &running{addr: l.Addr().String(), ended: make(chan error, 1), handedOver: &atomic.Int64{}, log: &testserver.Output{}}
 	s := &http.Server{Handler: h, ReadHeaderTimeout: patience, IdleTimeout: patience, ErrorLog: log.New(r.log, "", 0),
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			if state == http.StateNew {
@@ -73,6 +57,16 @@ func start(t testing.TB, h http.Handler, adjust ...func(*http.Server, *time.Dura
 		<-r.ended
 	})
 	return r
+}
+
+// anyConn is one of the connections that the server has; nil where there is none.
+func (r *running) anyConn() *conn {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := range r.conns {
+		return c
+	}
+	return nil
 }
 
 // client is one connection, as a client has it.
@@ -271,20 +265,10 @@ func TestShutdownWaitsForNewConnections(t *testing.T) {
 	for _, text := range []string{get("/"), "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n"} {
 		r := start(t, echo)
 		c := r.dial(t)
-		for { // until it has been accepted
-			r.mu.Lock()
-			n := len(r.conns)
-			r.mu.Unlock()
-			if n == 1 {
-				break
-			}
-			runtime.Gosched()
-		}
+		testserver.Eventually(t, "the connection is accepted", patience, func() bool { return r.anyConn() != nil })
 		ended := make(chan error, 1)
 		go func() { ended <- r.Shutdown(context.Background()) }()
-		for !r.draining.Load() {
-			runtime.Gosched()
-		}
+		testserver.Eventually(t, "the server drains", patience, r.draining.Load)
 		c.say(text)
 		if a, body := c.hear("GET"); a.StatusCode != http.StatusOK || !a.Close {
 			t.Errorf("%d %q, close %v", a.StatusCode, body, a.Close)
@@ -329,12 +313,13 @@ func TestCloseEndsEveryGoroutine(t *testing.T) {
 	r.Close()
 	err := <-r.ended
 	r.ended <- err
-	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before; runtime.Gosched() {
-		if time.Now().After(deadline) {
+	defer func() {
+		if t.Failed() {
 			buffer := make([]byte, 1<<20)
-			t.Fatalf("left behind:\n%s", buffer[:runtime.Stack(buffer, true)])
+			t.Logf("%s", buffer[:runtime.Stack(buffer, true)])
 		}
-	}
+	}()
+	testserver.Eventually(t, "no goroutine is left", patience, func() bool { return runtime.NumGoroutine() <= before })
 }
 
 func TestAClientThatGoesAwayCancels(t *testing.T) {
@@ -375,14 +360,11 @@ func TestAClientThatWaitsIsLeftAlone(t *testing.T) {
 	}))
 	c := r.dial(t)
 	c.say(get("/slow") + get("/next"))
-	var only *conn
-	for only == nil || only.current.Load() == nil {
-		r.mu.Lock()
-		for only = range r.conns {
-		}
-		r.mu.Unlock()
-		runtime.Gosched()
-	}
+	testserver.Eventually(t, "the request is being answered", patience, func() bool {
+		only := r.anyConn()
+		return only != nil && only.current.Load() != nil
+	})
+	only := r.anyConn()
 	for range 100 {
 		if gone(only) {
 			t.Fatal("taken for gone")
@@ -396,46 +378,33 @@ func TestAClientThatWaitsIsLeftAlone(t *testing.T) {
 	}
 }
 
+// The server's deadline and the handler's own: whoever does not read is cut off.
 func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
-	const stall = 100 * time.Millisecond
-	failed := make(chan error, 1)
-	r := start(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		var err error
-		for err == nil {
-			_, err = w.Write(make([]byte, 1<<20))
+	soon := 100 * time.Millisecond
+	for name, test := range map[string]struct{ stall, own time.Duration }{
+		"the server's":  {stall: soon},
+		"the handler's": {stall: patience, own: soon},
+	} {
+		failed := make(chan error, 1)
+		r := start(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			var err error
+			if test.own > 0 {
+				err = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(test.own))
+			}
+			for err == nil {
+				_, err = w.Write(make([]byte, 1<<20))
+			}
+			failed <- err
+		}), func(_ *http.Server, stall *time.Duration) { *stall = test.stall })
+		r.dial(t).say(get("/"))
+		select {
+		case err := <-failed:
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("%s: %v", name, err)
+			}
+		case <-time.After(patience / 2):
+			t.Errorf("%s: waits on", name)
 		}
-		failed <- err
-	}), func(_ *http.Server, s *time.Duration) { *s = stall })
-	c := r.dial(t)
-	c.say(get("/"))
-	select {
-	case err := <-failed:
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Error(err)
-		}
-	case <-time.After(patience):
-		t.Error("waits for ever")
-	}
-}
-
-func TestTheHandlersDeadlineCounts(t *testing.T) {
-	failed := make(chan error, 1)
-	r := start(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-		for err == nil {
-			_, err = w.Write(make([]byte, 1<<20))
-		}
-		failed <- err
-	}))
-	c := r.dial(t)
-	c.say(get("/"))
-	select {
-	case err := <-failed:
-		if !errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Error(err)
-		}
-	case <-time.After(patience):
-		t.Error("waits for ever")
 	}
 }
 
