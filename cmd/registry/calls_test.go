@@ -3,6 +3,7 @@ package main
 import (
 	"crypto/sha256"
 	"fmt"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -87,11 +88,19 @@ func TestSyncsOfAPush(t *testing.T) {
 	}
 }
 
-// Where TLS is off a blob goes from the file to the socket within the kernel.
+// Where TLS is off a blob goes from the file to the socket within the kernel, on a connection that has brought content and on
+// one that has not.
 func TestBlobsAreSentByTheKernel(t *testing.T) {
 	p := launchTraced(t, "sendfile,splice,read,write")
 	content := strings.Repeat("0123456789abcdef", 1<<18) // 4 MiB
 	d := p.pushBlob("r", content)
+	t.Run("the same connection", func(t *testing.T) { p.sentByTheKernel(t, d, content) })
+	http.DefaultClient.CloseIdleConnections()
+	t.Run("a new connection", func(t *testing.T) { p.sentByTheKernel(t, d, content) })
+}
+
+func (p traced) sentByTheKernel(t *testing.T, d digest.Digest, content string) {
+	t.Helper()
 	_, offset := p.since(0)
 	if _, got := p.want("GET", "/v2/r/blobs/"+d.String(), nil, 200); string(got) != content {
 		t.Error("the content differs")

@@ -27,6 +27,7 @@ package http1
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -212,10 +213,21 @@ func (l *handed) give(c net.Conn, read []byte) {
 	}
 }
 
-// resumed is a connection of which something has been read.
+// resumed is a connection of which something has been read. Beside net.Conn it has what net/http looks for in a connection.
 type resumed struct {
 	net.Conn
 	read []byte
+}
+
+// ReadFrom lets the system send a file by itself, where it can.
+func (c *resumed) ReadFrom(from io.Reader) (int64, error) { return io.Copy(c.Conn, from) }
+
+// CloseWrite lets the other end read an answer before it hears that the connection has ended.
+func (c *resumed) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return errors.ErrUnsupported
 }
 
 func (c *resumed) Read(p []byte) (int, error) {
