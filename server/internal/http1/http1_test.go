@@ -410,7 +410,7 @@ func TestAClientThatDoesNotReadIsCutOff(t *testing.T) {
 
 func TestDeadlinesAreMovedSeldom(t *testing.T) {
 	now := time.Now()
-	at := func(d time.Duration) time.Time { return now.Add(d) }
+	at := now.Add
 	for _, test := range []struct {
 		set, by time.Time
 		want    bool
