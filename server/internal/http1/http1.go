@@ -45,6 +45,9 @@ type Server struct {
 	handed   handed
 	// draining is true from Shutdown on: whatever is answered is the last on its connection.
 	draining atomic.Bool
+	// ended is closed by end when nothing is in flight any more, or what is has been cut off.
+	ended chan struct{}
+	end   func()
 
 	mu    sync.Mutex
 	conns map[*conn]struct{}
@@ -54,7 +57,8 @@ type Server struct {
 // are handed over. Hooks of s that tell of connections (ConnState, ConnContext) hear of those alone. stall bounds how long
 // writing a piece of an answer may take; zero is no bound.
 func New(s *http.Server, stall time.Duration) *Server {
-	return &Server{http: s, stall: stall, conns: map[*conn]struct{}{}}
+	ended := make(chan struct{})
+	return &Server{http: s, stall: stall, conns: map[*conn]struct{}{}, ended: ended, end: sync.OnceFunc(func() { close(ended) })}
 }
 
 // Serve accepts connections until Shutdown or Close, and returns http.ErrServerClosed then.
@@ -68,14 +72,14 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	failed := make(chan error, 1)
 	go func() { failed <- s.http.Serve(&s.handed) }()
-	watching, stop := context.WithCancel(context.Background())
-	defer stop()
-	go s.watch(watching)
+	go s.watch()
 	err := s.accept(l)
-	if !s.draining.Load() {
-		return errors.Join(err, s.http.Close(), <-failed)
+	if s.draining.Load() {
+		return http.ErrServerClosed
 	}
-	return http.ErrServerClosed
+	err = errors.Join(err, s.Close())
+	<-failed // says that it has been closed
+	return err
 }
 
 // accept starts a goroutine for each connection. Running out of files passes, so it is waited for, as net/http does.
@@ -127,12 +131,14 @@ func (s *Server) Shutdown(ctx context.Context) error {
 		case <-pause.C:
 		}
 	}
+	s.end()
 	return s.http.Shutdown(ctx)
 }
 
 // Close closes every connection at once.
 func (s *Server) Close() error {
 	s.stopAccepting()
+	s.end()
 	s.mu.Lock()
 	for c := range s.conns {
 		c.net.Close() //nolint:errcheck // nobody waits for what was in flight

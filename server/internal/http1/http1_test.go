@@ -297,6 +297,24 @@ func TestShutdownGivesUp(t *testing.T) {
 	c.ends()
 }
 
+// A listener that fails for good ends the server, and its connections.
+func TestAListenerThatFails(t *testing.T) {
+	r := start(t, echo)
+	c := r.dial(t)
+	c.say(get("/"))
+	c.hear("GET")
+	r.mu.Lock()
+	l := r.listener
+	r.mu.Unlock()
+	l.Close()
+	err := <-r.ended
+	if !errors.Is(err, net.ErrClosed) {
+		t.Error(err)
+	}
+	c.ends()
+	r.ended <- err
+}
+
 // Nothing of a server is left behind.
 func TestCloseEndsEveryGoroutine(t *testing.T) {
 	before := runtime.NumGoroutine()
@@ -343,6 +361,28 @@ func TestAClientThatGoesAwayCancels(t *testing.T) {
 		case <-time.After(patience):
 			t.Errorf("%s: the request goes on", name)
 		}
+	}
+}
+
+// A request whose client has gone away does not hold up the end of the server.
+func TestAClientThatGoesAwayWhileTheServerDrains(t *testing.T) {
+	began := make(chan struct{})
+	r := start(t, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		close(began)
+		<-r.Context().Done()
+	}))
+	c := r.dial(t)
+	c.say(get("/"))
+	<-began
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- r.Shutdown(ctx) }()
+	err := <-r.ended // the server accepts nothing more
+	r.ended <- err
+	c.Close()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
 

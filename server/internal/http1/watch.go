@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"context"
 	"syscall"
 	"time"
 
@@ -11,14 +10,14 @@ import (
 // watchInterval is how often connections are looked at whose request takes longer than that.
 const watchInterval = time.Second
 
-// watch cancels the requests of clients that have gone away. net/http has a goroutine wait for that beside each request;
+// watch cancels the requests of clients that have gone away, until the server has ended. net/http has a goroutine wait for that beside each request;
 // most are answered long before it matters.
-func (s *Server) watch(ctx context.Context) {
+func (s *Server) watch() {
 	ticker := time.NewTicker(watchInterval)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-ctx.Done():
+		case <-s.ended:
 			return
 		case <-ticker.C:
 		}
