@@ -70,15 +70,18 @@ func (s *Server) Serve(l net.Listener) error {
 	if s.draining.Load() {
 		return errors.Join(l.Close(), http.ErrServerClosed)
 	}
-	failed := make(chan error, 1)
-	go func() { failed <- s.http.Serve(&s.handed) }()
+	done := make(chan struct{})
+	go func() {
+		s.http.Serve(&s.handed) //nolint:errcheck // it ends when it is closed, and says so
+		close(done)
+	}()
 	go s.watch()
 	err := s.accept(l)
 	if s.draining.Load() {
 		return http.ErrServerClosed
 	}
 	err = errors.Join(err, s.Close())
-	<-failed // says that it has been closed
+	<-done
 	return err
 }
 
