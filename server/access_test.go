@@ -180,6 +180,32 @@ func TestAFloodOfWrongPasswordsIsPutOff(t *testing.T) {
 	}
 }
 
+// Behind a proxy that sets X-Forwarded-For, other headers are the client's own words: they neither help it past the
+// throttle nor change what the audit log, the access log and Location say.
+func TestAClientCannotChooseItsAddress(t *testing.T) {
+	f, log := serve(t, "version: 0.1\nstorage: inmemory\nhttp: {relativeurls: false, trustedproxies: 127.0.0.1}\n"+
+		"auth: {htpasswd: {path: "+usersFile(t, "ann")+"}}\n")
+	var last int
+	for i := range 20 {
+		lie := fmt.Sprintf("for=203.0.113.%d;host=evil.example;proto=http", i)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.SetBasicAuth("ann", fmt.Sprint("wrong", i))
+		last = f.do("GET", "/v2/", nil, "Authorization", r.Header.Get("Authorization"), "X-Forwarded-For", "198.51.100.7",
+			"Forwarded", lie, "X-Real-Ip", fmt.Sprintf("203.0.113.%d", i)).StatusCode
+	}
+	if last != http.StatusTooManyRequests {
+		t.Errorf("the last of 20 wrong passwords was answered %d", last)
+	}
+	if !log.says("from=198.51.100.7") || log.says("203.0.113.") {
+		t.Errorf("log: %s", log.String())
+	}
+	location := f.do("POST", "/v2/r/blobs/uploads/", nil, append(basic("ann"), "X-Forwarded-For", "198.51.100.8", "X-Forwarded-Host", "packs.example.com",
+		"X-Forwarded-Proto", "https", "Forwarded", "for=1.1.1.1;host=evil.example")...).Header.Get("Location")
+	if !strings.HasPrefix(location, "https://packs.example.com/v2/r/") {
+		t.Errorf("Location: %s", location)
+	}
+}
+
 func (f *fixture) pushBlobAs(user, name, content string) digest.Digest {
 	f.t.Helper()
 	d := digest.FromString(content)

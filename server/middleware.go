@@ -29,7 +29,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		recorder recorder
 		body     incoming
 	}{
-		request:  request{Request: hr, id: requestID(hr), route: "none", origin: findOrigin(hr, s.proxies)},
+		request:  request{Request: hr, id: requestID(hr), route: "none", origin: findOrigin(hr, s.proxies, s.config.HTTP.ClientIPHeader)},
 		recorder: recorder{ResponseWriter: w, progress: progress{timeout: timeout, w: w, set: setWriteDeadline}},
 		body:     incoming{ReadCloser: hr.Body, progress: progress{timeout: timeout, w: w, set: setReadDeadline}},
 	}

@@ -432,7 +432,8 @@ func TestAbsoluteLocations(t *testing.T) {
 	if got := f.do("POST", "/v2/r/blobs/uploads/", nil).Header.Get("Location"); !strings.HasPrefix(got, f.url+"/v2/r/blobs/uploads/") {
 		t.Errorf("Location %s", got)
 	}
-	got := f.do("POST", "/v2/r/blobs/uploads/", nil, "X-Forwarded-Proto", "https", "X-Forwarded-Host", "packs.example.com:8443").Header.Get("Location")
+	got := f.do("POST", "/v2/r/blobs/uploads/", nil, "X-Forwarded-For", "198.51.100.7",
+		"X-Forwarded-Proto", "https", "X-Forwarded-Host", "packs.example.com:8443").Header.Get("Location")
 	if !strings.HasPrefix(got, "https://packs.example.com:8443/v2/r/blobs/uploads/") {
 		t.Errorf("behind a proxy: Location %s", got)
 	}

@@ -16,16 +16,18 @@ type origin struct {
 }
 
 // findOrigin believes what proxies add to a request as far as they are trusted: from the connection's own end backwards,
-// the first address that is no trusted proxy is the client's. RFC 7239's Forwarded wins over X-Forwarded-*.
-func findOrigin(r *http.Request, trusted []netip.Prefix) origin {
+// the first address that is no trusted proxy is the client's. Only the one header that the proxies set is read
+// (http.clientipheader): they pass on the others as the client wrote them.
+func findOrigin(r *http.Request, trusted []netip.Prefix, header string) origin {
 	o := origin{addr: remoteAddr(r)}
 	if len(trusted) == 0 || !contains(trusted, o.addr) {
 		return o
 	}
-	hops, scheme, host := forwarded(r.Header)
-	o.scheme, o.host = scheme, host
-	for _, hop := range slices.Backward(hops) {
-		addr, err := parseNode(hop)
+	for _, h := range slices.Backward(hops(r.Header, header)) {
+		if h.scheme != "" || h.host != "" {
+			o.scheme, o.host = validScheme(h.scheme), validForwardedHost(h.host)
+		}
+		addr, err := parseNode(h.node)
 		if err != nil {
 			return o // whoever wrote this is the last that we know of
 		}
@@ -48,39 +50,62 @@ func contains(networks []netip.Prefix, addr netip.Addr) bool {
 	return slices.ContainsFunc(networks, func(p netip.Prefix) bool { return p.Contains(addr) })
 }
 
-// forwarded returns the addresses that a request passed, the client's first, and the scheme and host that the outermost
-// proxy was asked for.
-func forwarded(h http.Header) (hops []string, scheme, host string) {
-	if lines := h.Values("Forwarded"); len(lines) > 0 {
-		for element := range strings.SplitSeq(strings.Join(lines, ","), ",") {
-			for pair := range strings.SplitSeq(element, ";") {
-				name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
-				value = strings.Trim(value, `"`)
-				switch strings.ToLower(name) {
-				case "for":
-					hops = append(hops, value)
-				case "proto":
-					scheme = orFirst(scheme, value)
-				case "host":
-					host = orFirst(host, value)
-				}
-			}
-		}
-		return hops, validScheme(scheme), validForwardedHost(host)
+// hop is what one proxy says: the address that its request came from, and what it was asked for.
+type hop struct{ node, scheme, host string }
+
+// hops returns what the proxies of a request said in the header that they set, the outermost first.
+func hops(h http.Header, header string) []hop {
+	switch header {
+	case "Forwarded":
+		return forwardedHops(h.Values("Forwarded"))
+	case "X-Real-IP":
+		// It holds one address. Of several the last is the nearest proxy's.
+		lines := h.Values("X-Real-Ip")
+		return addressHops(lines[max(len(lines)-1, 0):])
 	}
-	for word := range strings.SplitSeq(strings.Join(h.Values("X-Forwarded-For"), ","), ",") {
-		if word = strings.TrimSpace(word); word != "" {
-			hops = append(hops, word)
-		}
+	list := addressHops(h.Values("X-Forwarded-For"))
+	// Proxies do not append to these two but replace them, so they are the outermost's, whose address is any of the hops'.
+	for i := range list {
+		list[i].scheme, list[i].host = firstWord(h.Get("X-Forwarded-Proto")), firstWord(h.Get("X-Forwarded-Host"))
 	}
-	return hops, validScheme(firstWord(h.Get("X-Forwarded-Proto"))), validForwardedHost(firstWord(h.Get("X-Forwarded-Host")))
+	return list
 }
 
-func orFirst(first, next string) string {
-	if first != "" {
-		return first
+// addressHops reads lists of addresses.
+func addressHops(lines []string) []hop {
+	var list []hop
+	for word := range strings.SplitSeq(strings.Join(lines, ","), ",") {
+		if word = strings.TrimSpace(word); word != "" {
+			list = append(list, hop{node: word})
+		}
 	}
-	return next
+	return list
+}
+
+// forwardedHops reads RFC 7239. It is split at every comma, quoted or not, so that a quote that a client opened cannot
+// swallow what a proxy appended.
+func forwardedHops(lines []string) []hop {
+	var list []hop
+	if len(lines) == 0 {
+		return nil
+	}
+	for element := range strings.SplitSeq(strings.Join(lines, ","), ",") {
+		var one hop
+		for pair := range strings.SplitSeq(element, ";") {
+			name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
+			value = strings.Trim(value, `"`)
+			switch strings.ToLower(name) {
+			case "for":
+				one.node = value
+			case "proto":
+				one.scheme = value
+			case "host":
+				one.host = value
+			}
+		}
+		list = append(list, one)
+	}
+	return list
 }
 
 func firstWord(list string) string {

@@ -204,9 +204,13 @@ type HTTP struct {
 	HTTP2   HTTP2   `yaml:"http2,omitempty"`
 	// TrustedProxies are the addresses or networks (10.0.0.0/8) whose word on where a request came from is taken.
 	TrustedProxies StringList `yaml:"trustedproxies,omitempty"`
-	Limits         Limits     `yaml:"limits,omitempty"`
-	TLS            *TLS       `yaml:"tls,omitempty"`
-	Debug          Debug      `yaml:"debug,omitempty"`
+	// ClientIPHeader is the one header in which the trusted proxies say who the client is: X-Forwarded-For (together with
+	// X-Forwarded-Proto and X-Forwarded-Host), Forwarded, or X-Real-IP. No other is believed, since proxies pass on
+	// what they do not set.
+	ClientIPHeader string `yaml:"clientipheader,omitempty" oneof:"X-Forwarded-For Forwarded X-Real-IP"`
+	Limits         Limits `yaml:"limits,omitempty"`
+	TLS            *TLS   `yaml:"tls,omitempty"`
+	Debug          Debug  `yaml:"debug,omitempty"`
 }
 
 // HTTP2 can be turned off.

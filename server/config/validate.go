@@ -86,6 +86,9 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Log.Formatter, "text")
 	setDefault(&c.HTTP.Addr, ":5000")
 	setDefault(&c.HTTP.Prefix, "/")
+	if len(c.HTTP.TrustedProxies) > 0 {
+		setDefault(&c.HTTP.ClientIPHeader, "X-Forwarded-For")
+	}
 	setDefault(&c.HTTP.DrainTimeout, Duration(30*time.Second))
 	setDefault(&c.HTTP.Debug.Prometheus.Path, "/metrics")
 	setDefault(&c.HTTP.Limits.HeaderBytes, 64<<10)

@@ -29,6 +29,9 @@ func (d *decoder) validateHTTP(h *HTTP) {
 	if _, err := ParseNetworks(h.TrustedProxies); err != nil {
 		d.fail("http.trustedproxies: %w", err)
 	}
+	if h.ClientIPHeader != "" && len(h.TrustedProxies) == 0 {
+		d.warn("http.clientipheader: has no effect without http.trustedproxies")
+	}
 	if h.TLS != nil {
 		d.validateTLS(h.TLS)
 	}
