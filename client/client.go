@@ -347,7 +347,7 @@ func (c *Client) Pull(ctx context.Context, name, reference, target string) (*Pul
 		return nil, err
 	}
 	defer archive.Close()
-	directory, err := unpack(archive, target)
+	directory, err := unpack(ctx, archive, target)
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -13,8 +14,8 @@ import (
 
 // unpack checks an archive and unpacks it below target. The files go into a folder of another name first, which is
 // renamed when it is complete.
-func unpack(archive *os.File, target string) (string, error) {
-	found, err := pack.ReadArchive(archive)
+func unpack(ctx context.Context, archive *os.File, target string) (string, error) {
+	found, err := pack.ReadArchive(ctx, archive)
 	if found == nil {
 		return "", err
 	}
@@ -38,7 +39,7 @@ func unpack(archive *os.File, target string) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(partial) // gone already if all went well
-	if err := writeFiles(archive, partial); err != nil {
+	if err := writeFiles(ctx, archive, partial); err != nil {
 		return "", err
 	}
 	if err := os.Chmod(partial, 0o755); err != nil {
@@ -47,14 +48,14 @@ func unpack(archive *os.File, target string) (string, error) {
 	return final, os.Rename(partial, final)
 }
 
-func writeFiles(archive io.Reader, dir string) error {
+func writeFiles(ctx context.Context, archive io.Reader, dir string) error {
 	// A root refuses every path that would lead out of it, links included.
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
 	}
 	defer root.Close() //nolint:errcheck // a folder that was only written into
-	return pack.UnpackTo(archive, func(name string, content io.Reader) error {
+	return pack.UnpackTo(ctx, archive, func(name string, content io.Reader) error {
 		if err := root.MkdirAll(path.Dir(name), 0o755); err != nil {
 			return err
 		}

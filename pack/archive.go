@@ -3,6 +3,7 @@ package pack
 import (
 	"archive/tar"
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -14,8 +15,10 @@ import (
 
 // Bounds on what an archive may unpack to. The largest public pack is some 5 MB.
 const (
+	// MaxFiles bounds files and folders together.
 	MaxFiles = 10_000
-	MaxSize  = 1 << 30
+	// MaxSize bounds what all files hold, in bytes.
+	MaxSize = 1 << 30
 	// maxRatio is how much larger than its compressed bytes an archive may be, beyond the first ratioFrom bytes.
 	maxRatio  = 200
 	ratioFrom = 16 << 20
@@ -32,8 +35,8 @@ type Archive struct {
 
 // ReadArchive reads a pack's archive, compressed or not, without keeping more of it than its browsable files. What is
 // wrong with the pack comes as an *Error; any other error is one of reading.
-func ReadArchive(r io.Reader) (*Archive, error) {
-	reader := &archiveReader{files: map[string]bool{}, found: &Archive{Browsable: map[string][]byte{}}}
+func ReadArchive(ctx context.Context, r io.Reader) (*Archive, error) {
+	reader := &archiveReader{ctx: ctx, names: newNameSet(), found: &Archive{Browsable: map[string][]byte{}}}
 	if err := reader.read(r); err != nil {
 		return nil, err
 	}
@@ -45,8 +48,8 @@ var ErrStop = errors.New("stop")
 
 // Walk hands each file of an archive to visit, in the archive's order, by its path below the top folder and with its size
 // in bytes. The archive's bounds hold here too.
-func Walk(r io.Reader, visit func(name string, size int64, content io.Reader) error) error {
-	reader := &archiveReader{files: map[string]bool{}, found: &Archive{Browsable: map[string][]byte{}}, visit: visit}
+func Walk(ctx context.Context, r io.Reader, visit func(name string, size int64, content io.Reader) error) error {
+	reader := &archiveReader{ctx: ctx, names: newNameSet(), visit: visit}
 	err := reader.read(r)
 	if errors.Is(err, ErrStop) {
 		return nil
@@ -58,27 +61,31 @@ func Walk(r io.Reader, visit func(name string, size int64, content io.Reader) er
 }
 
 // UnpackTo is Walk for those who want no sizes.
-func UnpackTo(r io.Reader, write func(name string, content io.Reader) error) error {
-	return Walk(r, func(name string, _ int64, content io.Reader) error { return write(name, content) })
+func UnpackTo(ctx context.Context, r io.Reader, write func(name string, content io.Reader) error) error {
+	return Walk(ctx, r, func(name string, _ int64, content io.Reader) error { return write(name, content) })
 }
 
 type archiveReader struct {
-	found      *Archive
-	files      map[string]bool
-	top        string
+	ctx   context.Context //nolint:containedctx // it lives as long as one call of ReadArchive or Walk
+	found *Archive
+	names *nameSet
+	top   string
+	// entries counts headers, and announced the bytes that they say will follow.
+	entries    int
+	announced  int64
 	violations []Violation
 	visit      func(name string, size int64, content io.Reader) error
 }
 
 func (a *archiveReader) violate(path, format string, args ...any) {
-	a.violations = append(a.violations, Violation{path, fmt.Sprintf(format, args...)})
+	a.violations = append(a.violations, Violation{clip(path, maxQuoted), fmt.Sprintf(format, args...)})
 }
 
 // errStop ends the reading of an archive that cannot become a pack any more.
 var errStop = errors.New("stop")
 
 func (a *archiveReader) read(r io.Reader) error {
-	raw := &countingReader{r: r}
+	raw := &countingReader{r: contextReader{a.ctx, r}}
 	buffered := bufio.NewReader(raw)
 	var content io.Reader = buffered
 	if magic, err := buffered.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
@@ -125,49 +132,86 @@ func isWriteError(err error) bool {
 func (w writeError) Unwrap() error { return w.error }
 
 func (a *archiveReader) entry(h *tar.Header, content io.Reader) error {
+	if a.entries++; a.entries > MaxFiles+1 { // the top folder may have an entry too
+		a.violate("", "more than %d files and folders", MaxFiles)
+		return errStop
+	}
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
-	name := path.Clean(strings.TrimPrefix(h.Name, "./"))
-	if path.IsAbs(h.Name) || name == ".." || strings.HasPrefix(name, "../") || strings.ContainsAny(h.Name, "\\\x00") {
-		a.violate(h.Name, "leads out of the pack")
+	top, name, problem := a.place(h)
+	if problem != "" {
+		a.violate(h.Name, "%s", problem)
 		return errStop
 	}
-	if name == "." {
+	if top == "" {
 		return nil
 	}
-	top, rest, nested := strings.Cut(name, "/")
-	if a.top == "" {
-		a.top = top
+	a.top = top
+	if name == "" {
+		return nil
 	}
+	folder := h.Typeflag == tar.TypeDir
+	if problem := a.names.add(name, folder); problem != "" {
+		a.violate(h.Name, "%s", problem)
+		return errStop
+	}
+	if a.names.size() > MaxFiles {
+		a.violate("", "more than %d files and folders", MaxFiles)
+		return errStop
+	}
+	if folder {
+		return nil
+	}
+	if a.announced += h.Size; h.Size > MaxSize || a.announced > MaxSize {
+		return errBomb
+	}
+	return a.file(name, h.Size, content)
+}
+
+// place returns the top folder and the clean path below it that an entry is at, "" where it stands for the folder itself,
+// or what is wrong with the entry.
+func (a *archiveReader) place(h *tar.Header) (top, name, problem string) {
+	if len(h.Name) > maxNameLength {
+		return "", "", checkName(h.Name)
+	}
+	clean := path.Clean(h.Name)
+	if path.IsAbs(clean) || clean == ".." || strings.HasPrefix(clean, "../") {
+		return "", "", "leads out of the pack"
+	}
+	if clean == "." {
+		return "", "", ""
+	}
+	if problem := checkName(clean); problem != "" {
+		return "", "", problem
+	}
+	top, name, nested := strings.Cut(clean, "/")
 	switch {
-	case top != a.top:
-		a.violate(h.Name, "the archive must hold one top folder; there is %q too", a.top)
-		return errStop
+	case a.top != "" && top != a.top:
+		return "", "", fmt.Sprintf("the archive must hold one top folder; there is %q too", clip(a.top, maxQuoted))
+	case isSparse(h):
+		return "", "", "a sparse file; pack it as it is"
 	case h.Typeflag == tar.TypeDir:
-		if nested {
-			a.files[rest] = true
-		}
-		return nil
+		return top, name, ""
 	case h.Typeflag != tar.TypeReg:
-		a.violate(h.Name, "neither a file nor a directory; links and devices are refused")
-		return errStop
+		return "", "", "neither a file nor a directory; links and devices are refused"
 	case !nested:
-		a.violate(h.Name, "the archive must hold one top folder with the pack's files in it")
-		return errStop
+		return "", "", "the archive must hold one top folder with the pack's files in it"
 	}
-	if len(a.files) >= MaxFiles {
-		a.violate("", "more than %d files", MaxFiles)
-		return errStop
+	return top, name, ""
+}
+
+// isSparse says whether an entry stands for more bytes than the archive holds, in the old GNU form or in one of PAX's.
+func isSparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
 	}
-	if a.files[rest] {
-		a.violate(rest, "twice in the archive")
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
 	}
-	a.files[rest] = true
-	for dir := path.Dir(rest); dir != "." && !a.files[dir]; dir = path.Dir(dir) {
-		a.files[dir] = true
-	}
-	return a.file(rest, h.Size, content)
+	return false
 }
 
 func (a *archiveReader) file(name string, size int64, content io.Reader) error {
@@ -207,9 +251,22 @@ func (a *archiveReader) finish() error {
 	var violations []Violation
 	a.found.Metadata, violations = ParseMetadata(text)
 	a.violations = append(a.violations, violations...)
-	a.violations = append(a.violations, a.found.checkFiles(func(name string) bool { return a.files[name] })...)
+	a.violations = append(a.violations, a.found.checkFiles(func(name string) bool { return a.names.has(name) })...)
 	sortViolations(a.violations)
 	return asError(a.violations)
+}
+
+// contextReader ends with its context.
+type contextReader struct {
+	ctx context.Context //nolint:containedctx // it lives as long as one call of ReadArchive or Walk
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
 }
 
 // countingReader counts the compressed bytes, and keeps an error of the source apart from one of the format.

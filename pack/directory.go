@@ -47,42 +47,66 @@ func openFS(fsys fs.FS) (*Directory, error) {
 	}
 	var violations []Violation
 	d.Metadata, violations = ParseMetadata(text)
-	err = fs.WalkDir(fsys, ".", func(name string, entry fs.DirEntry, err error) error {
-		switch {
-		case err != nil:
-			return err
-		case slices.Contains(litter, entry.Name()):
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case entry.IsDir():
-			return nil
-		case !entry.Type().IsRegular():
-			violations = append(violations, Violation{name, "neither a file nor a directory; links are not followed"})
-			return nil
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return err
-		}
-		d.files = append(d.files, name)
-		d.size += info.Size()
-		return nil
-	})
+	found, err := d.list()
 	if err != nil {
 		return nil, err
 	}
-	if len(d.files) > MaxFiles || d.size > MaxSize {
-		violations = append(violations, Violation{"", fmt.Sprintf("%d files of %d bytes; a pack holds %d files of %d bytes at most",
-			len(d.files), d.size, MaxFiles, int64(MaxSize))})
-	}
+	violations = append(violations, found...)
 	violations = append(violations, d.checkFiles(func(name string) bool {
 		_, err := fs.Stat(fsys, name)
 		return err == nil
 	})...)
 	sortViolations(violations)
 	return d, asError(violations)
+}
+
+// list finds the pack's files, and what could not go into an archive of them. It ends where there are too many: a folder
+// that is no pack may be a whole disk.
+func (d *Directory) list() (violations []Violation, err error) {
+	names := newNameSet()
+	refuse := func(name, problem string) {
+		violations = append(violations, Violation{name, problem})
+	}
+	err = fs.WalkDir(d.fsys, ".", func(name string, entry fs.DirEntry, err error) error {
+		if err != nil || name == "." {
+			return err
+		}
+		if slices.Contains(litter, entry.Name()) {
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		problem := checkName(path.Join(d.Folder(), name))
+		if problem == "" && !entry.IsDir() && !entry.Type().IsRegular() {
+			problem = "neither a file nor a directory; links are not followed"
+		}
+		if problem == "" && entry.Type().IsRegular() {
+			problem = names.add(name, false)
+		}
+		switch {
+		case problem != "":
+			refuse(name, problem)
+		case names.size() > MaxFiles:
+			refuse("", fmt.Sprintf("more than %d files and folders", MaxFiles))
+			return fs.SkipAll
+		case entry.Type().IsRegular():
+			info, err := entry.Info()
+			if err != nil {
+				return err
+			}
+			d.files = append(d.files, name)
+			d.size += info.Size()
+		}
+		if len(violations) > maxViolations {
+			return fs.SkipAll
+		}
+		return nil
+	})
+	if d.size > MaxSize {
+		refuse("", fmt.Sprintf("%d bytes; a pack holds %d at most", d.size, int64(MaxSize)))
+	}
+	return violations, err
 }
 
 func readLimited(fsys fs.FS, name string, limit int64) ([]byte, error) {

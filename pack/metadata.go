@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"path"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,8 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"golang.org/x/text/language"
 	"golang.org/x/text/message"
+
+	"packregistry.dev/internal/strictjson"
 )
 
 // Metadata is what this program needs of pack.json. Everything else is kept as it is, since the file is never rewritten.
@@ -33,6 +36,35 @@ type Metadata struct {
 
 // maxMetadata bounds pack.json, in bytes.
 const maxMetadata = 1 << 20
+
+// metadataLimits bound what pack.json becomes: the largest public one holds some hundred values.
+var metadataLimits = strictjson.Limits{Values: 10_000, Depth: 32}
+
+// document is what readers of pack.json know of it: keys that differ from these in case only would be read by some.
+type document struct {
+	Metadata
+	CloudType   string `json:"cloudType"`
+	EOL         string `json:"eol"`
+	SubType     string `json:"addonSubType"`
+	Constraints struct {
+		Dependencies []struct {
+			PackName   string `json:"packName"`
+			Layer      string `json:"layer"`
+			MinVersion string `json:"minVersion"`
+			MaxVersion string `json:"maxVersion"`
+			Type       string `json:"type"`
+		} `json:"dependencies"`
+		Resources []struct {
+			Type       string `json:"type"`
+			MinLimit   any    `json:"minLimit"`
+			Components []struct {
+				ScheduleType            string `json:"scheduleType"`
+				ResourceRequestParamRef string `json:"resourceRequestParamRef"`
+				ReplicaCountParamRef    string `json:"replicaCountParamRef"`
+			} `json:"components"`
+		} `json:"resources"`
+	} `json:"constraints"`
+}
 
 //go:embed schema.json
 var schemaText []byte
@@ -54,6 +86,9 @@ func ParseMetadata(text []byte) (Metadata, []Violation) {
 	var m Metadata
 	// Editors of some systems begin a file with a byte order mark.
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
+	if err := strictjson.Check(text, reflect.TypeFor[document](), metadataLimits); err != nil {
+		return m, []Violation{{MetadataFile, "not JSON: " + err.Error()}}
+	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
 		return m, []Violation{{MetadataFile, "not JSON: " + err.Error()}}

@@ -11,6 +11,7 @@ package pack
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -56,10 +57,23 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("not a valid pack (%d found):\n  %s", len(lines), strings.Join(lines, "\n  "))
 }
 
-// asError returns nil where there is no violation.
+// Bounds of a list of violations, which is sent to the client and written to the log.
+const (
+	maxViolations = 100
+	maxMessage    = 500
+)
+
+// asError returns nil where there is no violation. A list that is too long to read is cut, and says so.
 func asError(violations []Violation) error {
 	if len(violations) == 0 {
 		return nil
+	}
+	more := len(violations) - maxViolations
+	if more > 0 {
+		violations = append(slices.Clip(violations[:maxViolations]), Violation{"", fmt.Sprintf("and %d more", more)})
+	}
+	for i, v := range violations {
+		violations[i] = Violation{clip(v.Path, maxMessage), clip(v.Message, maxMessage)}
 	}
 	return &Error{violations}
 }

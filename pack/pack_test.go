@@ -140,7 +140,7 @@ func TestArchiveIsByteStable(t *testing.T) {
 func TestArchiveRoundTrip(t *testing.T) {
 	dir := testpack.Dir(t, "a", "1", map[string]string{"charts/deep/er/x.tgz": strings.Repeat("y", 5000)})
 	archive := archiveOf(t, dir)
-	found, err := pack.ReadArchive(bytes.NewReader(archive))
+	found, err := pack.ReadArchive(t.Context(), bytes.NewReader(archive))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -148,7 +148,7 @@ func TestArchiveRoundTrip(t *testing.T) {
 		t.Errorf("found %+v", found)
 	}
 	files := map[string]string{}
-	err = pack.UnpackTo(bytes.NewReader(archive), func(name string, r io.Reader) error {
+	err = pack.UnpackTo(t.Context(), bytes.NewReader(archive), func(name string, r io.Reader) error {
 		text, err := io.ReadAll(r)
 		files[name] = string(text)
 		return err
@@ -210,13 +210,13 @@ func TestHostileArchives(t *testing.T) {
 		{"valid, not compressed", tarOf(t, false, valid...), ""},
 		{"up and out", with(file("a/../../etc/passwd", "x")), "leads out of the pack"},
 		{"absolute", with(file("/etc/passwd", "x")), "leads out of the pack"},
-		{"backslashes", with(file(`a\..\x`, "x")), "leads out of the pack"},
+		{"backslashes", with(file(`a\..\x`, "x")), "not every system allows"},
 		{"a link", with(entry{tar.Header{Name: "a/l", Typeflag: tar.TypeSymlink, Linkname: "/etc/passwd"}, ""}), "links and devices are refused"},
 		{"a hard link", with(entry{tar.Header{Name: "a/l", Typeflag: tar.TypeLink, Linkname: "a/pack.json"}, ""}), "links and devices are refused"},
 		{"a device", with(entry{tar.Header{Name: "a/d", Typeflag: tar.TypeChar}, ""}), "links and devices are refused"},
 		{"two folders", with(file("b/x", "x")), "one top folder"},
 		{"no folder", tarOf(t, true, file("pack.json", "{}")), "one top folder"},
-		{"a file twice", with(file("a/values.yaml", "again")), "twice in the archive"},
+		{"a file twice", with(file("a/values.yaml", "again")), "twice in the pack"},
 		{"no pack.json", tarOf(t, true, file("a/values.yaml", "")), "pack.json: missing"},
 		{"a huge pack.json", tarOf(t, true, file("a/pack.json", strings.Repeat(" ", 2<<20))), "larger than"},
 		{"a bomb", with(file("a/zeros", strings.Repeat("\x00", 64<<20))), "more than a pack may hold"},
@@ -225,7 +225,7 @@ func TestHostileArchives(t *testing.T) {
 		{"cut off", with()[:100], "not a"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := pack.ReadArchive(bytes.NewReader(tt.archive))
+			_, err := pack.ReadArchive(t.Context(), bytes.NewReader(tt.archive))
 			var invalid *pack.Error
 			if tt.want == "" && err != nil || tt.want != "" && (!errors.As(err, &invalid) || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("error %v, want %q", err, tt.want)
@@ -236,7 +236,7 @@ func TestHostileArchives(t *testing.T) {
 
 func TestAReadingErrorIsNoViolation(t *testing.T) {
 	broken := io.MultiReader(bytes.NewReader(archiveOf(t, testpack.Dir(t, "a", "1", nil))[:80]), iotest.ErrReader(os.ErrClosed))
-	_, err := pack.ReadArchive(broken)
+	_, err := pack.ReadArchive(t.Context(), broken)
 	if !errors.Is(err, os.ErrClosed) {
 		t.Errorf("error %v", err)
 	}
@@ -262,8 +262,8 @@ func FuzzReadArchive(f *testing.F) {
 	f.Add(tarOf(f, false, file("a/pack.json", "{}")))
 	f.Add([]byte{0x1f, 0x8b})
 	f.Fuzz(func(t *testing.T, archive []byte) {
-		pack.ReadArchive(bytes.NewReader(archive))                                     //nolint:errcheck // it must only not panic or run away
-		pack.UnpackTo(bytes.NewReader(archive), func(name string, r io.Reader) error { //nolint:errcheck // ibid.
+		pack.ReadArchive(t.Context(), bytes.NewReader(archive))                                     //nolint:errcheck // it must only not panic or run away
+		pack.UnpackTo(t.Context(), bytes.NewReader(archive), func(name string, r io.Reader) error { //nolint:errcheck // ibid.
 			if !fs.ValidPath(name) {
 				t.Errorf("unpacks to %q", name)
 			}

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -56,14 +57,14 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 	}
 	defer archive.Close()
 	if name == "" {
-		return listFiles(w, archive)
+		return listFiles(r.Context(), w, archive)
 	}
 	return sendFile(w, r, archive, name)
 }
 
-func listFiles(w http.ResponseWriter, archive io.Reader) error {
+func listFiles(ctx context.Context, w http.ResponseWriter, archive io.Reader) error {
 	files := []listedFile{}
-	err := pack.Walk(archive, func(name string, size int64, _ io.Reader) error {
+	err := pack.Walk(ctx, archive, func(name string, size int64, _ io.Reader) error {
 		files = append(files, listedFile{name, size})
 		return nil
 	})
@@ -76,7 +77,7 @@ func listFiles(w http.ResponseWriter, archive io.Reader) error {
 
 func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted string) error {
 	found := false
-	err := pack.Walk(archive, func(name string, size int64, content io.Reader) error {
+	err := pack.Walk(r.Context(), archive, func(name string, size int64, content io.Reader) error {
 		if name != wanted {
 			return nil
 		}

@@ -55,7 +55,7 @@ func (s *Server) readPack(r *request, name string, tags []string, c content) (*p
 		return nil, as(codeManifestMissing, err)
 	}
 	defer blob.Close()
-	found, err := pack.ReadArchive(blob)
+	found, err := pack.ReadArchive(r.Context(), blob)
 	if found == nil {
 		return nil, err
 	}
