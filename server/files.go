@@ -2,7 +2,6 @@ package server
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -11,6 +10,7 @@ import (
 	"strings"
 
 	"packregistry.dev/pack"
+	"packregistry.dev/server/store"
 )
 
 // fileTypes are what files of a pack are shown as. Everything else is kept instead of shown: a pack must not be able to
@@ -35,8 +35,8 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	var c content
-	if err := json.Unmarshal(m.Content, &c); err != nil {
+	c, err := store.ParseManifest(m.MediaType, m.Content)
+	if err != nil {
 		return fail(codeNotFound, "%s is no pack", reference)
 	}
 	layer, err := archiveLayer(c)

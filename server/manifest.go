@@ -7,7 +7,6 @@ import (
 	"io"
 	"mime"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -17,12 +16,6 @@ import (
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/store"
-)
-
-// Media types of Docker's manifests, which say the same as OCI's.
-const (
-	dockerManifest = "application/vnd.docker.distribution.manifest.v2+json"
-	dockerList     = "application/vnd.docker.distribution.manifest.list.v2+json"
 )
 
 // forceHeader lets an existing tag of a pack be moved.
@@ -75,107 +68,75 @@ func (s *Server) getManifest(w http.ResponseWriter, r *request) error {
 	return err
 }
 
-// content is the part of a manifest or an index that the registry looks at. Everything else is kept as it came.
-type content struct {
-	MediaType    string               `json:"mediaType"`
-	ArtifactType string               `json:"artifactType"`
-	Config       *ocispec.Descriptor  `json:"config"`
-	Layers       []ocispec.Descriptor `json:"layers"`
-	Blobs        []ocispec.Descriptor `json:"blobs"`
-	Manifests    []ocispec.Descriptor `json:"manifests"`
-	Subject      *ocispec.Descriptor  `json:"subject"`
-	Annotations  map[string]string    `json:"annotations"`
-}
-
-func parseManifest(r *request, text []byte) (mediaType string, c content, err error) {
-	if err := json.Unmarshal(text, &c); err != nil {
-		return "", c, fail(codeManifestInvalid, "not a JSON object: %v", err)
-	}
-	mediaType = c.MediaType
+// parseManifest takes a pushed manifest apart, and refuses what is not understood.
+func parseManifest(r *request, text []byte) (mediaType string, c *store.Content, err error) {
 	if header := r.Header.Get("Content-Type"); header != "" {
-		named, _, err := mime.ParseMediaType(header)
-		if err != nil {
-			return "", c, fail(codeManifestInvalid, "Content-Type %q: %v", header, err)
+		if mediaType, _, err = mime.ParseMediaType(header); err != nil {
+			return "", nil, fail(codeManifestInvalid, "Content-Type %q: %v", header, err)
 		}
-		if mediaType != "" && named != mediaType {
-			return "", c, fail(codeManifestInvalid, "Content-Type says %q, the manifest itself %q", named, mediaType)
+	} else {
+		var self struct {
+			MediaType string `json:"mediaType"`
 		}
-		mediaType = named
+		if err := json.Unmarshal(text, &self); err != nil {
+			return "", nil, fail(codeManifestInvalid, "not a JSON object: %v", err)
+		}
+		if mediaType = self.MediaType; mediaType == "" {
+			return "", nil, fail(codeManifestInvalid, "neither Content-Type nor mediaType says what this is")
+		}
 	}
-	switch mediaType {
-	case ocispec.MediaTypeImageManifest, dockerManifest:
-		if c.Config == nil {
-			return "", c, fail(codeManifestInvalid, "an image manifest names a config")
-		}
-		if len(c.Manifests) > 0 {
-			return "", c, fail(codeManifestInvalid, "an image manifest names no manifests")
-		}
-	case ocispec.MediaTypeImageIndex, dockerList:
-		if c.Config != nil || len(c.Layers) > 0 {
-			return "", c, fail(codeManifestInvalid, "an index names neither config nor layers")
-		}
-	case "":
-		return "", c, fail(codeManifestInvalid, "neither Content-Type nor mediaType says what this is")
+	if c, err = store.ParseManifest(mediaType, text); err != nil {
+		return "", nil, fail(codeManifestInvalid, "%w", err)
+	}
+	if c.Subject != nil && !store.SupportedDigest(c.Subject.Digest) {
+		return "", nil, fail(codeManifestInvalid, "its subject has the digest %q, which is malformed", c.Subject.Digest)
 	}
 	return mediaType, c, nil
 }
 
-// nondistributable layers stay where they are and are never pushed.
-func nondistributable(d ocispec.Descriptor) bool {
-	return strings.Contains(d.MediaType, ".nondistributable.") || strings.Contains(d.MediaType, ".foreign.") || len(d.URLs) > 0
+// referenced is what a manifest names, as it is in the repository at this moment.
+type referenced struct {
+	blobs, manifests []digest.Digest
+	missing          []ocispec.Descriptor
 }
 
-// referenced is what a manifest names and the repository must hold.
-type referenced struct{ blobs, manifests []ocispec.Descriptor }
-
-func references(c content) (referenced, error) {
-	all := append(append([]ocispec.Descriptor(nil), c.Layers...), c.Blobs...)
-	if c.Config != nil {
-		all = append(all, *c.Config)
-	}
-	named := referenced{manifests: c.Manifests}
-	for _, d := range all {
-		if !nondistributable(d) {
-			named.blobs = append(named.blobs, d)
-		}
-	}
-	for _, d := range append(slices.Clip(named.blobs), named.manifests...) {
-		if !store.SupportedDigest(d.Digest) {
-			return named, fail(codeManifestInvalid, "names the digest %q, which is malformed", d.Digest)
-		}
-	}
-	return named, nil
-}
-
-func digests(list []ocispec.Descriptor) []digest.Digest {
-	found := make([]digest.Digest, len(list))
-	for i, d := range list {
-		found[i] = d.Digest
-	}
-	return found
-}
-
-// missing lists what a manifest names and the repository lacks.
-func missing(r *request, named referenced) ([]ocispec.Descriptor, error) {
-	var lacking []ocispec.Descriptor
-	for _, d := range named.blobs {
-		has, err := r.repository.HasBlob(r.Context(), d.Digest)
-		if err != nil {
-			return nil, err
-		}
-		if !has {
-			lacking = append(lacking, d)
-		}
-	}
-	for _, d := range named.manifests {
-		switch _, err := r.repository.Manifest(r.Context(), d.Digest); {
-		case errors.Is(err, store.ErrNotFound):
-			lacking = append(lacking, d)
+// resolve finds what a manifest names.
+func resolve(r *request, refs []store.Reference) (found referenced, err error) {
+	for _, ref := range refs {
+		blob, manifest, err := lookUp(r, ref)
+		switch {
 		case err != nil:
-			return nil, err
+			return found, err
+		case ref.Optional && !blob && !manifest:
+			continue
+		case !blob && !manifest:
+			found.missing = append(found.missing, ref.Descriptor)
+		}
+		if ref.Kind == store.ToBlob || blob {
+			found.blobs = append(found.blobs, ref.Digest)
+		}
+		if ref.Kind == store.ToManifest || manifest {
+			found.manifests = append(found.manifests, ref.Digest)
 		}
 	}
-	return lacking, nil
+	return found, nil
+}
+
+// lookUp says as what a repository holds the thing that a manifest names.
+func lookUp(r *request, ref store.Reference) (blob, manifest bool, err error) {
+	if ref.Kind != store.ToManifest {
+		if blob, err = r.repository.HasBlob(r.Context(), ref.Digest); err != nil {
+			return false, false, err
+		}
+	}
+	if ref.Kind != store.ToBlob {
+		_, err = r.repository.Manifest(r.Context(), ref.Digest)
+		manifest = err == nil
+		if errors.Is(err, store.ErrNotFound) {
+			err = nil
+		}
+	}
+	return blob, manifest, err
 }
 
 // maxTags bounds how many tags one push can set.
@@ -199,27 +160,20 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	named, err := references(c)
+	named, err := resolve(r, c.References())
 	if err != nil {
 		return err
 	}
-	lacking, err := missing(r, named)
-	if err != nil {
-		return err
-	}
-	if len(lacking) > 0 && s.config.Manifests.Missing != "accept" {
-		return fail(codeManifestMissing, "").with(lacking)
+	if len(named.missing) > 0 && s.config.Manifests.Missing != "accept" {
+		return fail(codeManifestMissing, "").with(named.missing)
 	}
 	files, err := s.checkPack(r, tags, d, c)
 	if err != nil {
 		return err
 	}
 	p := store.PutManifest{Digest: d, MediaType: mediaType, Content: text, By: r.user, Files: files,
-		Blobs: digests(named.blobs), Manifests: digests(named.manifests), AcceptMissing: s.config.Manifests.Missing == "accept"}
+		Blobs: named.blobs, Manifests: named.manifests, AcceptMissing: s.config.Manifests.Missing == "accept"}
 	if c.Subject != nil {
-		if !store.SupportedDigest(c.Subject.Digest) {
-			return fail(codeManifestInvalid, "its subject has the digest %q, which is malformed", c.Subject.Digest)
-		}
 		p.Subject = c.Subject.Digest
 		p.Referrer = referrer(p, c)
 		w.Header().Set("OCI-Subject", p.Subject.String())
@@ -265,7 +219,7 @@ func putReference(r *request) (tags []string, d digest.Digest, err error) {
 }
 
 // referrer is what the subject's list of referrers will say of a manifest.
-func referrer(p store.PutManifest, c content) *ocispec.Descriptor {
+func referrer(p store.PutManifest, c *store.Content) *ocispec.Descriptor {
 	artifactType := c.ArtifactType
 	if artifactType == "" && c.Config != nil {
 		artifactType = c.Config.MediaType

@@ -14,7 +14,7 @@ import (
 
 // checkPack reads the archive of a manifest that is pushed where packs lie, refuses what is no pack, and stores the
 // files that consoles show as blobs of their own. Signatures and other artifacts that refer to a pack pass.
-func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c content) ([]store.File, error) {
+func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c *store.Content) ([]store.File, error) {
 	name, isPack := strings.CutPrefix(r.repository.Name(), pack.ArchivePrefix)
 	mode := s.config.Packs.Validation
 	if !isPack || mode == "off" || c.Subject != nil || len(tags) == 1 && strings.HasPrefix(tags[0], "sha256-") {
@@ -45,7 +45,7 @@ func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c content
 	return files, nil
 }
 
-func (s *Server) readPack(r *request, name string, tags []string, c content) (*pack.Archive, error) {
+func (s *Server) readPack(r *request, name string, tags []string, c *store.Content) (*pack.Archive, error) {
 	layer, err := archiveLayer(c)
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func checkTag(found *pack.Archive, tags []string) *pack.Violation {
 }
 
 // archiveLayer is the one layer of a pack's manifest.
-func archiveLayer(c content) (ocispec.Descriptor, error) {
+func archiveLayer(c *store.Content) (ocispec.Descriptor, error) {
 	if len(c.Layers) != 1 {
 		return ocispec.Descriptor{}, &pack.Error{Violations: []pack.Violation{{
 			Message: "a pack is an image manifest with exactly one layer, its archive"}}}

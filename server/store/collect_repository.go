@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"hash/maphash"
 	"maps"
@@ -10,7 +9,6 @@ import (
 	"sync"
 
 	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/sync/errgroup"
 
 	"packregistry.dev/server/store/driver"
@@ -136,27 +134,16 @@ func (c *collector) manifests(ctx context.Context, r *Repository) (map[digest.Di
 }
 
 func newNode(m *Manifest) *node {
-	var named struct {
-		Config    *ocispec.Descriptor  `json:"config"`
-		Layers    []ocispec.Descriptor `json:"layers"`
-		Blobs     []ocispec.Descriptor `json:"blobs"`
-		Manifests []ocispec.Descriptor `json:"manifests"`
-	}
 	n := &node{Manifest: m, subject: digest.Digest(m.header.Subject)}
-	// What was accepted as a manifest is JSON; what is not names nothing.
-	json.Unmarshal(m.Content, &named) //nolint:errcheck // see above
-	if named.Config != nil {
-		n.blobs = append(n.blobs, named.Config.Digest)
-	}
-	for _, d := range slices.Concat(named.Layers, named.Blobs) {
-		n.blobs = append(n.blobs, d.Digest)
+	for _, ref := range m.references() {
+		// Whatever it is named as: what is there under that digest stays.
+		n.blobs = append(n.blobs, ref.Digest)
+		if ref.Kind != ToBlob {
+			n.manifests = append(n.manifests, ref.Digest)
+		}
 	}
 	for _, file := range m.Files {
 		n.blobs = append(n.blobs, file.Digest)
-	}
-	for _, d := range named.Manifests {
-		n.manifests = append(n.manifests, d.Digest)
-		n.blobs = append(n.blobs, d.Digest) // an index may name a blob
 	}
 	return n
 }

@@ -453,16 +453,16 @@ func pushRandom(t *testing.T, s *Store, r *Repository, random *rand.Rand, tag st
 			return err
 		}
 	}
-	text := image(layers...)
+	text := strings.Replace(image(layers...), "layers", "blobs", 1)
 	m := digest.FromString(text)
-	if err := r.PutManifest(ctx, PutManifest{Digest: m, Content: []byte(text), Blobs: layers}); err != nil {
+	if err := r.PutManifest(ctx, PutManifest{Digest: m, MediaType: mediaTypeOCIArtifact, Content: []byte(text), Blobs: layers}); err != nil {
 		return err
 	}
 	if random.IntN(2) == 0 {
-		text = fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":"a/b","digest":%q,"size":1}]}`, m)
+		text = fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"mediaType":%q,"digest":%q,"size":1}]}`, mediaTypeOCIArtifact, m)
 		child := m
 		m = digest.FromString(text)
-		if err := r.PutManifest(ctx, PutManifest{Digest: m, Content: []byte(text), Manifests: []digest.Digest{child}}); err != nil {
+		if err := r.PutManifest(ctx, PutManifest{Digest: m, MediaType: ocispec.MediaTypeImageIndex, Content: []byte(text), Manifests: []digest.Digest{child}}); err != nil {
 			return err
 		}
 	}

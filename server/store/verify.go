@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"golang.org/x/time/rate"
 
 	"packregistry.dev/server/store/driver"
@@ -28,8 +29,8 @@ type Verification struct {
 
 // Problem is something that is not as it should be.
 type Problem struct {
-	// Kind is corrupt-blob, corrupt-manifest, corrupt-link, corrupt-tag, missing-bytes (a blob without its content), missing-blob (a manifest that
-	// names what its repository lacks), foreign-object (a name that is none of this store's).
+	// Kind is corrupt-blob, corrupt-manifest, corrupt-link, corrupt-tag, missing-bytes (a blob without its content), missing-blob and
+	// missing-manifest (a manifest names what its repository lacks), foreign-object (a name that is none of this store's).
 	Kind       string        `json:"kind"`
 	Repository string        `json:"repository,omitempty"`
 	Digest     digest.Digest `json:"digest,omitempty"`
@@ -262,13 +263,22 @@ func (v *verifier) repository(ctx context.Context, r *Repository) error {
 		case d.Algorithm().FromBytes(m.Content) != d:
 			return v.corruptManifest(ctx, r, d, "its content has the digest "+d.Algorithm().FromBytes(m.Content).String())
 		}
-		for _, blob := range newNode(m).blobs {
-			if err := v.reference(ctx, r, d, blob); err != nil {
-				return err
-			}
-		}
-		return nil
+		return v.references(ctx, r, m)
 	})
+}
+
+// references looks whether all is there that a manifest needs.
+func (v *verifier) references(ctx context.Context, r *Repository, m *Manifest) error {
+	refs := m.references()
+	for _, file := range m.Files {
+		refs = append(refs, Reference{Descriptor: ocispec.Descriptor{Digest: file.Digest}, Kind: ToBlob})
+	}
+	for _, ref := range refs {
+		if err := v.reference(ctx, r, m.Digest, ref); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // record looks at how the reading of a link or a tag went.
@@ -290,20 +300,28 @@ func (v *verifier) record(ctx context.Context, r *Repository, kind, key string, 
 	return v.s.d.Delete(ctx, key)
 }
 
-// reference looks whether a blob that a manifest names can be read.
-func (v *verifier) reference(ctx context.Context, r *Repository, manifest, blob digest.Digest) error {
-	if !SupportedDigest(blob) {
-		return nil
+// reference looks whether what a manifest names can be read.
+func (v *verifier) reference(ctx context.Context, r *Repository, manifest digest.Digest, ref Reference) error {
+	if ref.Kind != ToBlob {
+		_, err := r.Manifest(ctx, ref.Digest)
+		switch {
+		case err == nil, errors.Is(err, ErrDamaged): // a damaged one is reported by itself
+			return nil
+		case !errors.Is(err, ErrNotFound):
+			return err
+		case ref.Kind == ToManifest && !ref.Optional:
+			v.found(Problem{Kind: "missing-manifest", Repository: r.name, Digest: ref.Digest, Detail: fmt.Sprintf("named by the manifest %s", manifest)})
+			return nil
+		}
 	}
-	l, err := r.link(ctx, blob)
+	l, err := r.link(ctx, ref.Digest)
 	if errors.Is(err, ErrDamaged) {
-		return nil // told already
+		return nil // reported already
 	}
 	if errors.Is(err, ErrNotFound) {
-		if _, err := r.Manifest(ctx, blob); err == nil {
-			return nil // an index names manifests
+		if !ref.Optional {
+			v.found(Problem{Kind: "missing-blob", Repository: r.name, Digest: ref.Digest, Detail: fmt.Sprintf("named by the manifest %s", manifest)})
 		}
-		v.found(Problem{Kind: "missing-blob", Repository: r.name, Digest: blob, Detail: fmt.Sprintf("named by the manifest %s", manifest)})
 		return nil
 	}
 	if err != nil {
@@ -312,12 +330,12 @@ func (v *verifier) reference(ctx context.Context, r *Repository, manifest, blob 
 	info, err := v.s.d.Stat(ctx, l.Key)
 	switch {
 	case errors.Is(err, driver.ErrNotExist):
-		v.found(Problem{Kind: "missing-bytes", Repository: r.name, Digest: blob, Detail: fmt.Sprintf("named by the manifest %s", manifest)})
+		v.found(Problem{Kind: "missing-bytes", Repository: r.name, Digest: ref.Digest, Detail: fmt.Sprintf("named by the manifest %s", manifest)})
 		return nil
 	case err != nil:
 		return err
 	case info.Size != l.Size:
-		v.found(Problem{Kind: "corrupt-blob", Repository: r.name, Digest: blob, Detail: fmt.Sprintf("has %d bytes, not %d", info.Size, l.Size)})
+		v.found(Problem{Kind: "corrupt-blob", Repository: r.name, Digest: ref.Digest, Detail: fmt.Sprintf("has %d bytes, not %d", info.Size, l.Size)})
 	}
 	return nil
 }

@@ -201,24 +201,17 @@ func dataKey(d digest.Digest) string {
 	return fmt.Sprintf("blobs/%s/%s/%s/data", d.Algorithm(), d.Encoded()[:2], d.Encoded())
 }
 
-// content is the part of a manifest that says what it names.
-type content struct {
-	SchemaVersion int                  `json:"schemaVersion"`
-	MediaType     string               `json:"mediaType"`
-	ArtifactType  string               `json:"artifactType"`
-	Config        *ocispec.Descriptor  `json:"config"`
-	Layers        []ocispec.Descriptor `json:"layers"`
-	Blobs         []ocispec.Descriptor `json:"blobs"`
-	Manifests     []ocispec.Descriptor `json:"manifests"`
-	Subject       *ocispec.Descriptor  `json:"subject"`
-	Annotations   map[string]string    `json:"annotations"`
-}
-
-func (c content) mediaType() string {
+// mediaType is what a manifest says that it is; those of OCI need not say it.
+func mediaType(text []byte) string {
+	var self struct {
+		MediaType string          `json:"mediaType"`
+		Manifests json.RawMessage `json:"manifests"`
+	}
+	json.Unmarshal(text, &self) //nolint:errcheck // what is wrong is reported where the manifest is parsed
 	switch {
-	case c.MediaType != "":
-		return c.MediaType
-	case len(c.Manifests) > 0:
+	case self.MediaType != "":
+		return self.MediaType
+	case self.Manifests != nil:
 		return ocispec.MediaTypeImageIndex
 	}
 	return ocispec.MediaTypeImageManifest
@@ -238,7 +231,6 @@ func (r *repository) manifest(ctx context.Context, d digest.Digest) error {
 	}
 	r.state[d] = errSkipped // until it is known better, and so that a ring of manifests ends
 	text, err := r.read(ctx, dataKey(d))
-	var c content
 	switch {
 	case errors.Is(err, driver.ErrNotExist):
 		return r.skip(d, "its content is gone")
@@ -246,34 +238,17 @@ func (r *repository) manifest(ctx context.Context, d digest.Digest) error {
 		return err
 	case d.Algorithm().FromBytes(text) != d:
 		return r.skip(d, "its content has the digest %s", d.Algorithm().FromBytes(text))
-	case json.Unmarshal(text, &c) != nil || c.SchemaVersion != 2:
-		return r.skip(d, "not a manifest of schema version 2")
 	}
-	p := store.PutManifest{Digest: d, MediaType: c.mediaType(), Content: text}
-	for _, child := range c.Manifests {
-		if r.state[child.Digest] != nil {
-			if err := r.manifest(ctx, child.Digest); err != nil {
-				return err
-			}
-		}
-		if state, known := r.state[child.Digest]; !known || state != nil {
-			return r.skip(d, "names the manifest %s, which the source lacks", child.Digest)
-		}
-		p.Manifests = append(p.Manifests, child.Digest)
+	c, err := store.ParseManifest(mediaType(text), text)
+	if err != nil {
+		return r.skip(d, "%v", err)
 	}
-	blobs := slices.Concat(c.Layers, c.Blobs)
-	if c.Config != nil {
-		blobs = append(blobs, *c.Config)
-	}
-	for _, blob := range blobs {
-		switch err := r.blob(ctx, blob); {
-		case errors.Is(err, driver.ErrNotExist) && len(blob.URLs) > 0: // it lies elsewhere
-		case errors.Is(err, driver.ErrNotExist), errors.Is(err, store.ErrDigestMismatch):
-			return r.skip(d, "names the blob %s, which the source lacks or has damaged", blob.Digest)
-		case err != nil:
+	p := store.PutManifest{Digest: d, MediaType: mediaType(text), Content: text}
+	for _, ref := range c.References() {
+		if lacking, err := r.reference(ctx, &p, ref); err != nil {
 			return err
-		default:
-			p.Blobs = append(p.Blobs, blob.Digest)
+		} else if lacking != "" {
+			return r.skip(d, "names the %s %s, which the source lacks or has damaged", lacking, ref.Digest)
 		}
 	}
 	if c.Subject != nil {
@@ -290,6 +265,32 @@ func (r *repository) manifest(ctx context.Context, d digest.Digest) error {
 	r.state[d] = nil
 	r.done.Manifests++
 	return nil
+}
+
+// reference takes over what a manifest names, and says as what it is lacking, if it is.
+func (r *repository) reference(ctx context.Context, p *store.PutManifest, ref store.Reference) (lacking string, err error) {
+	if r.state[ref.Digest] != nil && ref.Kind != store.ToBlob {
+		if err := r.manifest(ctx, ref.Digest); err != nil {
+			return "", err
+		}
+	}
+	if state, known := r.state[ref.Digest]; ref.Kind != store.ToBlob && known && state == nil {
+		p.Manifests = append(p.Manifests, ref.Digest)
+		return "", nil
+	}
+	if ref.Kind == store.ToManifest {
+		return "manifest", nil
+	}
+	switch err := r.blob(ctx, ref.Descriptor); {
+	case errors.Is(err, driver.ErrNotExist) && ref.Optional: // it lies elsewhere
+	case errors.Is(err, driver.ErrNotExist), errors.Is(err, store.ErrDigestMismatch):
+		return "blob", nil
+	case err != nil:
+		return "", err
+	default:
+		p.Blobs = append(p.Blobs, ref.Digest)
+	}
+	return "", nil
 }
 
 // blob takes over a blob, unless it is there.
