@@ -10,7 +10,7 @@ import (
 // AuthoritySecret holds the CA of tls.selfSigned. Clients trust it, so it stays as long as the packs do.
 func AuthoritySecret(r *v1alpha1.PackRegistry, data map[string][]byte) *corev1apply.SecretApplyConfiguration {
 	secret := corev1apply.Secret(AuthorityName(r), r.Namespace).
-		WithLabels(Labels(r)).WithType(corev1.SecretTypeTLS).WithData(data)
+		WithLabels(KeptLabels(r)).WithType(corev1.SecretTypeTLS).WithData(data)
 	if !KeptWithData(r) {
 		secret.WithOwnerReferences(owner(r))
 	}

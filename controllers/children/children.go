@@ -82,6 +82,15 @@ func Labels(r *v1alpha1.PackRegistry) map[string]string {
 	return labels
 }
 
+// KeptLabels are on children that may outlive their PackRegistry, and have no owner then. LabelInstance is not among them:
+// Argo CD, where it tracks by label, takes what carries it for part of the Application of that name, and prunes what is not
+// in git. A child that has an owner is safe from that.
+func KeptLabels(r *v1alpha1.PackRegistry) map[string]string {
+	labels := Labels(r)
+	delete(labels, LabelInstance)
+	return labels
+}
+
 // owner makes a child go with its PackRegistry.
 func owner(r *v1alpha1.PackRegistry) *metav1apply.OwnerReferenceApplyConfiguration {
 	return metav1apply.OwnerReference().

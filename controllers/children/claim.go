@@ -20,7 +20,7 @@ func Claim(r *v1alpha1.PackRegistry, live *resource.Quantity) *corev1apply.Persi
 		size = *live
 	}
 	claim := corev1apply.PersistentVolumeClaim(ClaimName(r), r.Namespace).
-		WithLabels(Labels(r)).
+		WithLabels(KeptLabels(r)).
 		WithSpec(corev1apply.PersistentVolumeClaimSpec().
 			WithAccessModes(AccessModes(r)...).
 			WithResources(corev1apply.VolumeResourceRequirements().

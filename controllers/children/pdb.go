@@ -1,6 +1,7 @@
 package children
 
 import (
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	metav1apply "k8s.io/client-go/applyconfigurations/meta/v1"
 	policyv1apply "k8s.io/client-go/applyconfigurations/policy/v1"
@@ -22,5 +23,7 @@ func DisruptionBudget(r *v1alpha1.PackRegistry, replicas int32) *policyv1apply.P
 		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
 		WithSpec(policyv1apply.PodDisruptionBudgetSpec().
 			WithMaxUnavailable(intstr.FromInt32(1)).
+			// A pod that is not ready serves nobody; by default it would count as missing and keep its node from being drained.
+			WithUnhealthyPodEvictionPolicy(policyv1.AlwaysAllow).
 			WithSelector(metav1apply.LabelSelector().WithMatchLabels(Selector(r))))
 }
