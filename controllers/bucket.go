@@ -67,6 +67,9 @@ func trusted(name string, sources map[string]*corev1.Secret) (pem []byte, missin
 		return nil, fmt.Sprintf("Secret %s does not exist; create it with the certificates to trust as %s", name, children.CAKey), ""
 	}
 	pem = secret.Data[children.CAKey]
+	if len(pem) == 0 {
+		return nil, "", fmt.Sprintf("Secret %s has no key %s; write the certificates to trust there, in PEM", name, children.CAKey)
+	}
 	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
 		return nil, "", fmt.Sprintf("Secret %s: %s holds no certificate", name, children.CAKey)
 	}

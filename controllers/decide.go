@@ -32,9 +32,10 @@ type decision struct {
 	certificate certificateState
 	bucket      bucketState
 	authority   authority
-	// acmeCA are certificates to trust an ACME server by; waitsFor says what else pods cannot start without.
-	acmeCA   []byte
-	waitsFor string
+	// acmeCA are certificates to trust an ACME server by; waitsFor says what else pods cannot start without, and why not.
+	acmeCA         []byte
+	waitsFor       string
+	waitsForReason string
 
 	// children to apply, in this order.
 	children []child
@@ -57,6 +58,9 @@ func (d *decision) stalled() bool { return d.invalid != "" || d.conflict != "" }
 // claimPoll is how often to look for a claim that users are to bring.
 const claimPoll = 5 * time.Second
 
+// classPoll is how often to look for a StorageClass that a pending claim names.
+const classPoll = 30 * time.Second
+
 func decide(o *observed) decision {
 	r := o.registry
 	d := decision{}
@@ -72,6 +76,9 @@ func decide(o *observed) decision {
 	}
 	if claimMissing(o) {
 		d.lookIn(claimPoll) // a claim without our labels is not watched
+	}
+	if o.classMissing {
+		d.lookIn(classPoll) // classes are not watched
 	}
 	if o.space != nil {
 		d.lookIn(spacePoll)
@@ -101,23 +108,32 @@ func (d *decision) decideCertificate(o *observed) {
 	case spec.LetsEncrypt != nil:
 		d.certificate = judgeServed(o)
 		if ref := spec.LetsEncrypt.CARef; ref != nil {
-			pem, missing, invalid := trusted(ref.Name, o.sources)
-			d.acmeCA, d.waitsFor = pem, missing+invalid
+			d.acmeCA = d.trust(ref.Name, o)
 		}
 	default:
 		d.certificate = certificateState{reason: v1alpha1.ReasonDisabled, message: "plain HTTP, as tls.disabled asks"}
 	}
 	if ref := r.Spec.TLS.ClientCARef; ref != nil {
-		if _, missing, invalid := trusted(ref.Name, o.sources); missing+invalid != "" {
-			d.waitsFor = missing + invalid
-		}
+		d.trust(ref.Name, o)
 	}
 	if d.waitsFor != "" {
-		d.certificate = certificateState{leaf: d.certificate.leaf, nothing: true, reason: v1alpha1.ReasonSecretMissing, message: d.waitsFor, nextLook: d.certificate.nextLook}
+		d.certificate = certificateState{leaf: d.certificate.leaf, nothing: true, reason: d.waitsForReason, message: d.waitsFor, nextLook: d.certificate.nextLook}
 	}
 	if next := d.certificate.nextLook; !next.IsZero() {
 		d.lookIn(next.Sub(o.now))
 	}
+}
+
+// trust reads certificates to trust, or notes that pods wait for them.
+func (d *decision) trust(name string, o *observed) []byte {
+	pem, missing, invalid := trusted(name, o.sources)
+	switch {
+	case missing != "":
+		d.waitsFor, d.waitsForReason = missing, v1alpha1.ReasonSecretMissing
+	case invalid != "":
+		d.waitsFor, d.waitsForReason = invalid, v1alpha1.ReasonSecretInvalid
+	}
+	return pem
 }
 
 func (d *decision) decideSelfSigned(o *observed) {

@@ -17,9 +17,12 @@ var (
 	readyGauge = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "packregistry_ready", Help: "1 where a PackRegistry's condition Ready is true, else 0.",
 	}, []string{"namespace", "name"})
+	leftToOthers = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "packregistry_operator_left_to_others", Help: "PackRegistries that this operator leaves alone because another one looks after them.",
+	})
 )
 
-func init() { metrics.Registry.MustRegister(applies, readyGauge) } // controller-runtime's registry is the process's one
+func init() { metrics.Registry.MustRegister(applies, readyGauge, leftToOthers) } // controller-runtime's registry is the process's one
 
 func measureReady(name types.NamespacedName, status v1alpha1.PackRegistryStatus) {
 	value := 0.0

@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"net"
+	"slices"
 	"strconv"
 	"time"
 
@@ -25,6 +26,8 @@ import (
 // observed is everything that a decision depends on, read once. What does not exist is nil.
 type observed struct {
 	registry *v1alpha1.PackRegistry
+	// operator is this installation, or nil.
+	operator *v1alpha1.OperatorReference
 	// image is the default image.
 	image string
 	now   time.Time
@@ -56,8 +59,10 @@ type observed struct {
 	kindAge time.Duration
 	claim   *corev1.PersistentVolumeClaim
 	class   *storagev1.StorageClass
-	budget  *policyv1.PodDisruptionBudget
-	pods    []corev1.Pod
+	// classMissing says that the claim waits for a volume of a class that does not exist.
+	classMissing bool
+	budget       *policyv1.PodDisruptionBudget
+	pods         []corev1.Pod
 	// space is how full the claim's volume is, or nil where nobody says.
 	space *Space
 	// rivals want a host or a claim of this registry.
@@ -65,7 +70,7 @@ type observed struct {
 }
 
 func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistry) (*observed, error) {
-	o := &observed{registry: registry, image: r.Image, release: r.release(), now: r.Now(), sources: map[string]*corev1.Secret{}}
+	o := &observed{registry: registry, operator: r.Installation.reference(), image: r.Image, release: r.release(), now: r.Now(), sources: map[string]*corev1.Secret{}}
 	for _, name := range secretNames(registry) {
 		secret, err := lookup(ctx, r.Client, registry, name, &corev1.Secret{})
 		if err != nil {
@@ -119,7 +124,7 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 	if err := r.Metadata.List(ctx, configs, append(mine, client.HasLabels{children.LabelConfig})...); err != nil {
 		return nil, err
 	}
-	o.configs = configs.Items
+	o.configs = slices.DeleteFunc(configs.Items, func(m metav1.PartialObjectMetadata) bool { return ofEarlier(registry, &m) })
 	r.observeServed(ctx, o)
 	r.observeSpace(ctx, o)
 	return o, nil
@@ -167,11 +172,13 @@ func (r *Reconciler) observeClaim(ctx context.Context, o *observed) error {
 	if o.claim, err = lookup(ctx, reader, o.registry, name, &corev1.PersistentVolumeClaim{}); err != nil || o.claim == nil {
 		return err
 	}
-	// Whether it can grow is asked only when it should.
-	if name := o.claim.Spec.StorageClassName; name != nil && *name != "" && wantsToGrow(o) {
+	// The class is asked for only where it matters: whether the claim can grow, and what it waits for.
+	pending := o.claim.Status.Phase != corev1.ClaimBound && o.claim.Spec.VolumeName == ""
+	if name := o.claim.Spec.StorageClassName; name != nil && *name != "" && (pending || wantsToGrow(o)) {
 		o.class = &storagev1.StorageClass{}
 		err = r.APIReader.Get(ctx, client.ObjectKey{Name: *name}, o.class)
 		if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) { // with rights in namespaces only, nobody knows
+			o.classMissing = pending && apierrors.IsNotFound(err)
 			o.class, err = nil, nil
 		}
 	}
@@ -188,7 +195,8 @@ func wantsToGrow(o *observed) bool {
 	return ok && size.Cmp(capacity) > 0
 }
 
-// lookup returns the object of that name, or nil.
+// lookup returns the object of that name, or nil. One of an earlier PackRegistry of the name goes by itself, and says nothing
+// about this one.
 func lookup[T client.Object](ctx context.Context, reader client.Reader, registry *v1alpha1.PackRegistry, name string, into T) (T, error) {
 	var none T
 	err := reader.Get(ctx, client.ObjectKey{Namespace: registry.Namespace, Name: name}, into)
@@ -197,6 +205,8 @@ func lookup[T client.Object](ctx context.Context, reader client.Reader, registry
 		return none, nil
 	case err != nil:
 		return none, err
+	case ofEarlier(registry, into):
+		return none, nil
 	}
 	return into, nil
 }

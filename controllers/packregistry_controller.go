@@ -24,6 +24,7 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,6 +47,8 @@ type Reconciler struct {
 	Recorder events.EventRecorder
 	// Image is the registry's image where a spec names none.
 	Image string
+	// Installation is this one, among others that there may be in the cluster.
+	Installation Installation
 	// Version of the operator, which children carry.
 	Version string
 	// MaxConcurrentUpgrades is how many registries are rolled at once because the operator became another; at least 1.
@@ -60,7 +63,10 @@ type Reconciler struct {
 	kinds *optionalKinds
 	// kindAge overrides the package's.
 	kindAge time.Duration
-	turns   upgrades
+	// leaseExpiry overrides the package's.
+	leaseExpiry time.Duration
+	turns       upgrades
+	others      others
 
 	// told keeps, by name, the conditions that events have told. The cache may still show a status from before the one
 	// that was written last, and a transition would be told twice.
@@ -82,6 +88,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=coordination.k8s.io,resources=leases,verbs=get
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Reconcile brings one PackRegistry's children in line with its spec.
@@ -89,9 +96,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	registry := &v1alpha1.PackRegistry{}
 	if err := r.Get(ctx, request.NamespacedName, registry); err != nil {
 		if apierrors.IsNotFound(err) {
-			r.told.Delete(request.NamespacedName)
-			forgetReady(request.NamespacedName)
-			r.turns.forget(request.NamespacedName)
+			r.forget(request.NamespacedName)
+			r.others.keep(request.NamespacedName)
 			commons.Delete(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
@@ -100,6 +106,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		// What should go carries an ownerReference, and what should stay carries none: nothing is left to do.
 		return ctrl.Result{}, nil
 	}
+	other, err := r.leftTo(ctx, registry)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if other != nil {
+		r.leave(ctx, registry, other)
+		return ctrl.Result{RequeueAfter: r.leasePoll()}, nil
+	}
+	r.others.keep(request.NamespacedName)
 	observed, err := r.observe(ctx, registry)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -115,6 +130,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, applyErr
 	}
 	return ctrl.Result{RequeueAfter: decision.lookAgain}, nil
+}
+
+// forget drops what is remembered of a PackRegistry that is no more, or not this operator's.
+func (r *Reconciler) forget(name types.NamespacedName) {
+	r.told.Delete(name)
+	forgetReady(name)
+	r.turns.forget(name)
 }
 
 // conflictPoll is how often to look whether a conflict was settled.

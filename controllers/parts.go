@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"strconv"
@@ -57,7 +58,18 @@ func storageReady(o *observed, d decision) finding {
 	case o.claim.Status.Phase == corev1.ClaimLost:
 		return isFalse(v1alpha1.ReasonClaimLost, "PersistentVolumeClaim %s has lost its volume", name)
 	}
-	return finding{metav1.ConditionUnknown, v1alpha1.ReasonClaimPending, fmt.Sprintf("PersistentVolumeClaim %s waits for a volume", name)}
+	return finding{metav1.ConditionUnknown, v1alpha1.ReasonClaimPending, fmt.Sprintf("PersistentVolumeClaim %s waits for a volume%s", name, unprovisioned(o))}
+}
+
+// unprovisioned says why nobody will make a volume for a pending claim, or "". Somebody may have one made by hand.
+func unprovisioned(o *observed) string {
+	switch class := o.claim.Spec.StorageClassName; {
+	case class == nil:
+		return ", which somebody must make: the cluster has no default StorageClass, and the spec names none"
+	case o.classMissing:
+		return fmt.Sprintf(", which somebody must make: StorageClass %s does not exist", *class)
+	}
+	return ""
 }
 
 // growing says how the growth of a claim goes. The registry serves meanwhile, so all but a refusal is well.
@@ -216,8 +228,9 @@ func url(o *observed) string {
 		if len(ingress) == 0 {
 			return ""
 		}
-		if host == "" {
-			host = ingress[0].Hostname + ingress[0].IP
+		// Some have both; a name survives a change of the address.
+		if host = cmp.Or(host, ingress[0].Hostname, ingress[0].IP); host == "" {
+			return ""
 		}
 	case corev1.ServiceTypeNodePort:
 		if host == "" || len(o.service.Spec.Ports) == 0 || o.service.Spec.Ports[0].NodePort == 0 {

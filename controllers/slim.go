@@ -27,14 +27,15 @@ import (
 // made of. What the operator owns of a child, which is most of it, is kept as a digest, to be compared with that of what it
 // would apply.
 
-// Annotations of objects in the cache alone; no object in the cluster has them.
+// Annotations of objects in the cache alone. The API server takes no such keys, so that no object in the cluster can have
+// them, and pass for one that was reduced here.
 const (
 	// annotationOwned is the digest of what the operator owns.
-	annotationOwned = "packregistry.dev/owned"
+	annotationOwned = "(owned)"
 	// annotationImage is the image of a Deployment's pods.
-	annotationImage = "packregistry.dev/image"
+	annotationImage = "(image)"
 	// annotationScaled says that somebody else has set the number of replicas.
-	annotationScaled = "packregistry.dev/scaled-by-others"
+	annotationScaled = "(scaled-by-others)"
 )
 
 // digest is a hash of the JSON that would go over the wire: quantities are canonical there, and what is absent is absent.

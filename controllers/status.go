@@ -85,6 +85,9 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 // describe fills in what is no condition.
 func describe(status *v1alpha1.PackRegistryStatus, o *observed, d decision) {
 	r := o.registry
+	if o.operator != nil {
+		status.Operator = o.operator
+	}
 	status.Selector = labels.SelectorFromSet(children.Selector(r)).String()
 	status.Storage = "InMemory"
 	switch {

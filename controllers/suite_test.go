@@ -145,6 +145,13 @@ func startRelease(t *testing.T, version, namespace string, inTheWay interceptor.
 
 func startAs(t *testing.T, version, image, namespace string, inTheWay interceptor.Funcs) *operator {
 	t.Helper()
+	me := Installation{Namespace: "packregistry-system", Name: "packregistry", Namespaces: []string{namespace}}
+	return startInstallation(t, me, version, image, namespace, inTheWay)
+}
+
+// startInstallation is startAs for one of several operators.
+func startInstallation(t *testing.T, me Installation, version, image, namespace string, inTheWay interceptor.Funcs) *operator {
+	t.Helper()
 	o := &operator{}
 	options := CacheOptions(namespace)
 	skip := true
@@ -181,7 +188,9 @@ func startAs(t *testing.T, version, image, namespace string, inTheWay intercepto
 			return count(c.SubResource(sub).Apply(ctx, intent, opts...))
 		},
 	})
+	must(t, mgr.Add(&Heartbeat{Client: inner, Installation: me, renewal: testLeaseExpiry / 10}))
 	r := &Reconciler{Client: counting, APIReader: mgr.GetAPIReader(), Metadata: mgr.GetCache(), Recorder: mgr.GetEventRecorder("test"), kindAge: 2 * time.Second,
+		Installation: me, leaseExpiry: testLeaseExpiry,
 		Image: image, Version: version, Now: func() time.Time { o.reconciles.Add(1); return time.Now() }}
 	must(t, r.SetupWithManager(mgr, controller.Options{SkipNameValidation: &skip}))
 	ctx, cancel := context.WithCancel(context.Background())
@@ -196,6 +205,9 @@ func startAs(t *testing.T, version, image, namespace string, inTheWay intercepto
 	t.Cleanup(o.stop)
 	return o
 }
+
+// testLeaseExpiry is when an operator that was stopped is taken for gone.
+const testLeaseExpiry = 3 * time.Second
 
 // settle waits until the operator has nothing to do for a while.
 func (o *operator) settle(t *testing.T) {

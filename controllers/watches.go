@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
@@ -103,8 +104,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 	child := func() handler.EventHandler { return calm(handler.EnqueueRequestsFromMapFunc(byLabel)) }
 	built, err := ctrl.NewControllerManagedBy(mgr).
 		Named("packregistry").
-		// Its own status changes are no news.
-		For(&v1alpha1.PackRegistry{}, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		// Its own status changes are no news, those by another operator are.
+		For(&v1alpha1.PackRegistry{}, builder.WithPredicates(predicate.Or(predicate.GenerationChangedPredicate{}, predicate.Funcs{UpdateFunc: r.takenOver}))).
 		// Children are found by label: a retained claim has no owner, and pods belong to ReplicaSets.
 		Watches(&appsv1.Deployment{}, child()).
 		Watches(&corev1.Service{}, child()).
@@ -128,6 +129,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 	}
 	r.kinds = &optionalKinds{discovery: asks, cache: mgr.GetCache(), controller: built, age: cmp.Or(r.kindAge, kindAge), watched: map[schema.GroupKind]watchedKind{}}
 	return nil
+}
+
+// takenOver says whether another operator has begun to look after a PackRegistry, or nobody does any more.
+func (r *Reconciler) takenOver(e event.UpdateEvent) bool {
+	before, ok := e.ObjectOld.(*v1alpha1.PackRegistry)
+	now, same := e.ObjectNew.(*v1alpha1.PackRegistry)
+	me := r.Installation.reference()
+	return ok && same && me != nil && !equality.Semantic.DeepEqual(before.Status.Operator, now.Status.Operator) && (now.Status.Operator == nil || differs(me, now.Status.Operator))
 }
 
 // calmTime is how long news of a child waits for more of the same registry: what one reconcile makes comes back as an

@@ -57,6 +57,8 @@ const (
 	ReasonAddressAssigned  = "AddressAssigned"
 	ReasonAddressPending   = "AddressPending"
 	ReasonReconcileFailed  = "ReconcileFailed"
+	// ReasonOtherOperator is that of an event: another operator looks after the object.
+	ReasonOtherOperator = "OtherOperator"
 
 	ReasonGatewayAPINotInstalled = "GatewayAPINotInstalled"
 	ReasonCertManagerMissing     = "CertManagerNotInstalled"

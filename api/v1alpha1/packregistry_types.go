@@ -228,6 +228,33 @@ type PackRegistryStatus struct {
 	// Certificate that clients see.
 	// +optional
 	Certificate *CertificateStatus `json:"certificate,omitempty"`
+	// Operator is the installation of the operator that looks after this PackRegistry. Others leave it alone as long as that
+	// one runs.
+	// +optional
+	Operator *OperatorReference `json:"operator,omitempty"`
+}
+
+// OperatorScope is where an installation of the operator works.
+type OperatorScope string
+
+const (
+	// OperatorScopeCluster is all namespaces.
+	OperatorScopeCluster OperatorScope = "Cluster"
+	// OperatorScopeNamespaces is those that the installation was given. It goes before one of all namespaces.
+	OperatorScopeNamespaces OperatorScope = "Namespaces"
+)
+
+// OperatorReference names an installation of the operator.
+type OperatorReference struct {
+	// Namespace that it is installed in.
+	// +optional
+	Namespace string `json:"namespace,omitempty"`
+	// Name of the installation.
+	// +optional
+	Name string `json:"name,omitempty"`
+	// Scope is Cluster, or Namespaces for one that looks after some namespaces only.
+	// +optional
+	Scope OperatorScope `json:"scope,omitempty"`
 }
 
 // CertificateStatus is what the certificate says of itself.

@@ -2,6 +2,7 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"flag"
 	"fmt"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
@@ -47,6 +49,7 @@ type settings struct {
 	secureMetrics          bool
 	leaderElect            bool
 	leaderNamespace        string
+	name                   string
 	pprofAddr              string
 	workers                int
 	image                  string
@@ -60,7 +63,8 @@ func parse() settings {
 	flag.BoolVar(&s.secureMetrics, "metrics-secure", true, "serve metrics over HTTPS to clients that may get /metrics")
 	flag.StringVar(&s.probeAddr, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
 	flag.BoolVar(&s.leaderElect, "leader-elect", true, "let only one of several replicas work")
-	flag.StringVar(&s.leaderNamespace, "leader-elect-namespace", "", "where the lease is kept (default: the operator's own namespace)")
+	flag.StringVar(&s.leaderNamespace, "leader-elect-namespace", "", "where leases are kept (default: the operator's own namespace)")
+	flag.StringVar(&s.name, "name", "packregistry-operator", "the name of this installation among those of its namespace; replicas of one installation share it")
 	flag.StringVar(&s.pprofAddr, "pprof-bind-address", "", "where Go's profiles are served, to anybody who can connect; empty for nowhere")
 	flag.IntVar(&s.workers, "workers", 4, "how many PackRegistries are reconciled at once")
 	flag.StringVar(&s.image, "registry-image", os.Getenv("RELATED_IMAGE_REGISTRY"), "the registry's image where a spec names none (default $RELATED_IMAGE_REGISTRY)")
@@ -83,11 +87,21 @@ func namespaces(list string) []string {
 	return strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 }
 
+// ownNamespace is the namespace of the operator's pod; empty outside of a cluster.
+func ownNamespace() string {
+	namespace, err := os.ReadFile("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(namespace))
+}
+
 func run() error {
 	s := parse()
+	me := controllers.Installation{Namespace: cmp.Or(s.leaderNamespace, ownNamespace()), Name: s.name, Namespaces: namespaces(s.namespaces)}
 	scheme := runtime.NewScheme()
 	// Only the groups that are used: the whole of Kubernetes costs megabytes.
-	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme, storagev1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{appsv1.AddToScheme, coordinationv1.AddToScheme, corev1.AddToScheme, networkingv1.AddToScheme, policyv1.AddToScheme, storagev1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			return err
 		}
@@ -106,13 +120,13 @@ func run() error {
 	}
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(namespaces(s.namespaces)...),
+		Cache:                         controllers.CacheOptions(me.Namespaces...),
 		Client:                        controllers.ClientOptions(),
 		Metrics:                       metrics,
 		HealthProbeBindAddress:        s.probeAddr,
 		PprofBindAddress:              s.pprofAddr,
 		LeaderElection:                s.leaderElect,
-		LeaderElectionID:              "packregistry-operator",
+		LeaderElectionID:              me.LeaderLease(),
 		LeaderElectionNamespace:       s.leaderNamespace,
 		LeaderElectionReleaseOnCancel: true, // this process ends with the manager
 	})
@@ -128,6 +142,7 @@ func run() error {
 		Now:       time.Now,
 		Version:   version,
 
+		Installation:          me,
 		MaxConcurrentUpgrades: s.upgrades,
 
 		AskCertificate: controllers.AskCertificate,
@@ -136,12 +151,15 @@ func run() error {
 	if err := reconciler.SetupWithManager(mgr, controller.Options{MaxConcurrentReconciles: s.workers}); err != nil {
 		return err
 	}
+	if err := mgr.Add(&controllers.Heartbeat{Client: mgr.GetClient(), Installation: me}); err != nil {
+		return err
+	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}
 	if err := mgr.AddReadyzCheck("ping", healthz.Ping); err != nil {
 		return err
 	}
-	ctrl.Log.Info("starting", "version", version, "registryImage", s.image)
+	ctrl.Log.Info("starting", "version", version, "registryImage", s.image, "namespace", me.Namespace, "name", me.Name, "lease", me.LeaderLease())
 	return mgr.Start(ctrl.SetupSignalHandler())
 }

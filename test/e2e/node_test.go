@@ -158,9 +158,9 @@ func killOperator(t *testing.T) {
 	for _, p := range pods(t, operatorNamespace) {
 		must(t, kube.Delete(t.Context(), &p, ctrlclient.GracePeriodSeconds(0)))
 	}
-	must(t, kube.Delete(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: "packregistry-operator"}}))
+	must(t, kube.Delete(t.Context(), &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: operatorNamespace, Name: leaderLease}}))
 	eventually(t, time.Minute, "another operator works", func() error {
-		return kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: operatorNamespace, Name: "packregistry-operator"}, &coordinationv1.Lease{})
+		return kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: operatorNamespace, Name: leaderLease}, &coordinationv1.Lease{})
 	})
 }
 

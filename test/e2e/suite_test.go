@@ -37,6 +37,7 @@ import (
 const (
 	demoNamespace     = "packs-demo"
 	operatorNamespace = "packregistry-system"
+	leaderLease       = "packregistry" // of the release that the demo installs
 	demoPassword      = "change-me"
 	clusterState      = "/var/lib/packregistry-cluster"
 )

@@ -1,0 +1,102 @@
+package controllers
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+// A Secret that exists and lacks a key, or holds nothing to trust, is not missing.
+func TestConditionOfCertificatesToTrust(t *testing.T) {
+	secret := func(data map[string][]byte) *corev1.Secret { return &corev1.Secret{Data: data} }
+	authority := certificateSecret(t, "", "ca", now.AddDate(0, -1, 0), now.AddDate(1, 0, 0)).Data[corev1.TLSCertKey]
+	for _, tt := range []struct {
+		name          string
+		secret        *corev1.Secret
+		reason, words string
+	}{
+		{"missing", nil, v1alpha1.ReasonSecretMissing, "Secret trusted does not exist"},
+		{"without the key", secret(map[string][]byte{"other.crt": authority}), v1alpha1.ReasonSecretInvalid, "Secret trusted has no key ca.crt"},
+		{"with an empty key", secret(map[string][]byte{"ca.crt": nil}), v1alpha1.ReasonSecretInvalid, "Secret trusted has no key ca.crt"},
+		{"without a certificate", secret(map[string][]byte{"ca.crt": []byte("nothing")}), v1alpha1.ReasonSecretInvalid, "Secret trusted: ca.crt"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			sources := map[string]*corev1.Secret{"certificate": certificateSecret(t, "", "packs.example.com", now.AddDate(0, -1, 0), now.AddDate(0, 6, 0))}
+			if tt.secret != nil {
+				sources["trusted"] = tt.secret
+			}
+			for name, change := range map[string]func(*v1alpha1.PackRegistrySpec){
+				"clientCARef": func(s *v1alpha1.PackRegistrySpec) { s.TLS.ClientCARef = &v1alpha1.SecretRef{Name: "trusted"} },
+				"letsEncrypt.caRef": func(s *v1alpha1.PackRegistrySpec) {
+					s.TLS = v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{CARef: &v1alpha1.SecretRef{Name: "trusted"}}}
+				},
+			} {
+				r := newRegistry("team")
+				change(&r.Spec)
+				var d decision
+				d.decideCertificate(&observed{registry: r, now: now, sources: sources})
+				if f := tlsReady(d); f.status != metav1.ConditionFalse || f.reason != tt.reason || !strings.Contains(f.message, tt.words) {
+					t.Errorf("%s: %s=%s: %s", name, f.status, f.reason, f.message)
+				}
+			}
+			spec := &v1alpha1.S3Spec{Bucket: "packs", CARef: &v1alpha1.SecretRef{Name: "trusted"}}
+			if f := bucketReady(spec, judgeBucket(spec, sources)); f.status != metav1.ConditionFalse || f.reason != tt.reason || !strings.Contains(f.message, tt.words) {
+				t.Errorf("s3.caRef: %s=%s: %s", f.status, f.reason, f.message)
+			}
+		})
+	}
+}
+
+// What a pending claim waits for is said as far as it can be known. One whose class does not exist may still be bound to a
+// volume that somebody makes for it, so it is no failure.
+func TestConditionOfAPendingClaim(t *testing.T) {
+	for _, tt := range []struct {
+		name         string
+		className    *string
+		classMissing bool
+		words        string
+	}{
+		{"its class exists, or nobody may look", ptr.To("fast"), false, "PersistentVolumeClaim packs-data waits for a volume"},
+		{"its class does not exist", ptr.To("fast"), true, "StorageClass fast does not exist"},
+		{"it has no class", nil, false, "no default StorageClass"},
+		{"it wants none", ptr.To(""), false, "PersistentVolumeClaim packs-data waits for a volume"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := &observed{registry: newRegistry("team"), now: now, classMissing: tt.classMissing,
+				claim: &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{StorageClassName: tt.className}, Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimPending}}}
+			f := storageReady(o, decision{})
+			if f.status != metav1.ConditionUnknown || f.reason != v1alpha1.ReasonClaimPending || !strings.Contains(f.message, tt.words) || strings.Contains(f.message, "not exist") != tt.classMissing {
+				t.Errorf("%s=%s: %s", f.status, f.reason, f.message)
+			}
+		})
+	}
+}
+
+func TestURLOfALoadBalancer(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		ingress corev1.LoadBalancerIngress
+		want    string
+	}{
+		{"name", corev1.LoadBalancerIngress{Hostname: "lb.example.com"}, "https://lb.example.com"},
+		{"address", corev1.LoadBalancerIngress{IP: "192.0.2.1"}, "https://192.0.2.1"},
+		{"IPv6", corev1.LoadBalancerIngress{IP: "2001:db8::1"}, "https://[2001:db8::1]"},
+		{"both", corev1.LoadBalancerIngress{Hostname: "lb.example.com", IP: "192.0.2.1"}, "https://lb.example.com"},
+		{"neither yet", corev1.LoadBalancerIngress{}, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRegistry("team")
+			r.Spec.Hosts, r.Spec.Service.Type = nil, corev1.ServiceTypeLoadBalancer
+			service := &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}
+			service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{tt.ingress}
+			if got := url(&observed{registry: r, service: service}); got != tt.want {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
