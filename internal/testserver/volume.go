@@ -49,3 +49,15 @@ func SmallVolume(t testing.TB, mebibytes int) Volume {
 			}
 		}}
 }
+
+// MemoryDir is t.TempDir on a file system in memory, where there is one: a test that syncs thousands of times and asks
+// nothing of the disk takes a tenth of the time.
+func MemoryDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/dev/shm", "packregistry-test-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) }) //nolint:errcheck // as far as it goes
+	return dir
+}

@@ -199,17 +199,24 @@ func (s *Store) newBytes(ctx context.Context, d digest.Digest) (string, error) {
 }
 
 // PutBlob stores a small blob whose bytes are at hand.
-func (r *Repository) PutBlob(ctx context.Context, content []byte) (digest.Digest, error) {
-	d := digest.FromBytes(content)
+func (r *Repository) PutBlob(ctx context.Context, data []byte) (digest.Digest, error) {
+	d := digest.FromBytes(data)
 	for {
 		key, err := r.s.newBytes(ctx, d)
 		if err != nil {
 			return "", err
 		}
-		if err := ignoreExist(r.s.d.Create(ctx, key, content, driver.Durable)); err != nil {
+		err = r.s.d.Create(ctx, key, data, driver.Durable)
+		if errors.Is(err, driver.ErrExist) {
+			err = r.s.confirm(ctx, key, content{digest: d, size: int64(len(data))})
+		}
+		if errors.Is(err, ErrTryAgain) && ctx.Err() == nil {
+			continue
+		}
+		if err != nil {
 			return "", err
 		}
-		if err := r.addLink(ctx, d, key, int64(len(content))); !errors.Is(err, errPurged) {
+		if err := r.addLink(ctx, d, key, int64(len(data))); !errors.Is(err, errPurged) {
 			return d, err
 		}
 	}

@@ -4,16 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"packregistry.dev/internal/testserver"
 	"packregistry.dev/server/store/driver"
+	"packregistry.dev/server/store/driver/filesystem"
 	"packregistry.dev/server/store/driver/inmemory"
 )
 
@@ -26,7 +30,8 @@ type crashing struct {
 	left  atomic.Int64
 	after bool
 	dead  atomic.Bool
-	// unsynced are objects that were written with driver.Relaxed.
+	// power says that the machine dies with the process, and takes along what was written with driver.Relaxed: unsynced.
+	power    bool
 	unsynced []string
 }
 
@@ -101,10 +106,13 @@ func (s crashingStream) Discard(ctx context.Context) error {
 	return s.c.write(func() error { return s.Stream.Discard(ctx) })
 }
 
-// restart is the machine after the loss of power: what was synced, and nothing else.
+// restart is the next process: after the loss of power it finds what was synced, and nothing else.
 func (c *crashing) restart(t *testing.T) {
 	t.Helper()
 	for _, key := range c.unsynced {
+		if !c.power {
+			break
+		}
 		must(t, c.Driver.Delete(t.Context(), key))
 	}
 	c.unsynced = nil
@@ -157,11 +165,79 @@ func checkStore(t *testing.T, s *Store, settled bool) {
 	}
 }
 
-// Each operation is stopped before and after every single write of it; then the machine loses power. Whatever was
+// operation is what a client does. Done again, it does what a client does that got no answer.
+type operation func(ctx context.Context, s *Store) error
+
+// uploading pushes a blob in some steps and an end. Done again it goes on with the same upload, as a client would: where
+// that stands, and once more broken off in the middle.
+func uploading(steps []string, end string) operation {
+	var id string
+	whole := strings.Join(steps, "") + end
+	return func(ctx context.Context, s *Store) error {
+		r := s.Repository("r")
+		again := id != ""
+		if !again {
+			u, err := r.NewUpload(digest.SHA256)
+			if err != nil {
+				return err
+			}
+			id = u.ID()
+		}
+		u, err := r.Upload(ctx, id)
+		if again && errors.Is(err, ErrNotFound) {
+			// It is over: then the blob is there, or it is pushed once more.
+			_, err := upload(ctx, r, whole)
+			return err
+		}
+		if err != nil {
+			return err
+		}
+		if again {
+			broken := io.MultiReader(strings.NewReader(whole[u.Offset():][:1]), iotest.ErrReader(io.ErrUnexpectedEOF))
+			if err := u.Commit(ctx, broken, digest.FromString(whole)); !errors.Is(err, io.ErrUnexpectedEOF) {
+				return fmt.Errorf("broken off: %v", err) //nolint:errorlint // not what may be gone
+			}
+			if u, err = r.Upload(ctx, id); err != nil {
+				return err
+			}
+		}
+		for at, rest := u.Offset(), steps; len(rest) > 0; rest = rest[1:] {
+			if n := int64(len(rest[0])); at >= n {
+				at -= n
+				continue
+			}
+			if err := u.Append(ctx, strings.NewReader(rest[0])); err != nil {
+				return err
+			}
+		}
+		err = u.Commit(ctx, strings.NewReader(whole[u.Offset():]), digest.FromString(whole))
+		if errors.Is(err, ErrNotFound) {
+			err = fmt.Errorf("the upload: %v", err) //nolint:errorlint // not what may be gone
+		}
+		return err
+	}
+}
+
+// Each operation is stopped before and after every single write of it, by the end of its process or by a loss of power. Whatever was
 // acknowledged before is there, nothing shows that is not whole, and the same operation can be done again.
 func TestEveryCrashPoint(t *testing.T) {
+	t.Run("in memory", func(t *testing.T) { everyCrashPoint(t, func() driver.Driver { return inmemory.New() }) })
+	t.Run("file system", func(t *testing.T) {
+		everyCrashPoint(t, func() driver.Driver {
+			d, err := filesystem.New(testserver.MemoryDir(t))
+			must(t, err)
+			return d
+		})
+	})
+}
+
+func everyCrashPoint(t *testing.T, open func() driver.Driver) {
 	layer, other := "a layer", "another layer"
-	operations := map[string]func(ctx context.Context, s *Store) error{
+	again := map[string]func() operation{
+		"push a blob, and the same upload again":          func() operation { return uploading(nil, "one two three") },
+		"push a blob in steps, and the same upload again": func() operation { return uploading([]string{"one ", "two "}, "three") },
+	}
+	operations := map[string]operation{
 		"push a blob": func(ctx context.Context, s *Store) error {
 			_, err := upload(ctx, s.Repository("r"), "new")
 			return err
@@ -223,11 +299,16 @@ func TestEveryCrashPoint(t *testing.T) {
 			return nil
 		},
 	}
-	for name, operation := range operations {
-		for _, after := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s, after=%v", name, after), func(t *testing.T) {
+	for name, o := range operations {
+		again[name] = func() operation { return o }
+	}
+	for name, operation := range again {
+		for i := range 4 {
+			after, power := i%2 == 1, i > 1
+			t.Run(fmt.Sprintf("%s, after=%v, power=%v", name, after, power), func(t *testing.T) {
 				for point := int64(1); ; point++ {
-					if crashAt(t, operation, point, after) {
+					c := &crashing{Driver: open(), after: after, power: power}
+					if crashAt(t, c, operation(), point) {
 						if point < 2 {
 							t.Error("the operation writes nothing")
 						}
@@ -261,10 +342,9 @@ func pushManifestOf(ctx context.Context, r *Repository, tag, layer string, subje
 
 // crashAt prepares a store, does the operation with a crash at its n-th write, and checks what is left. It says whether
 // the operation ended before that.
-func crashAt(t *testing.T, operation func(context.Context, *Store) error, point int64, after bool) (ended bool) {
+func crashAt(t *testing.T, c *crashing, operation operation, point int64) (ended bool) {
 	t.Helper()
 	ctx := t.Context()
-	c := &crashing{Driver: inmemory.New(), after: after}
 	c.left.Store(1 << 40)
 	s, err := Open(ctx, c)
 	must(t, err)

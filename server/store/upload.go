@@ -193,13 +193,22 @@ type writer struct {
 	hash hash.Hash
 }
 
-func (u *Upload) open(ctx context.Context) (*writer, error) {
+// restoreHash returns the digest's state over what was received so far.
+func (u *Upload) restoreHash() (hash.Hash, error) {
 	h, err := newHash(u.step.Algorithm)
 	if err != nil {
 		return nil, err
 	}
 	if err := h.(encoding.BinaryUnmarshaler).UnmarshalBinary(u.step.Hash); err != nil {
 		return nil, fmt.Errorf("upload %s: damaged: %w", u.id, err)
+	}
+	return h, nil
+}
+
+func (u *Upload) open(ctx context.Context) (*writer, error) {
+	h, err := u.restoreHash()
+	if err != nil {
+		return nil, err
 	}
 	stream, err := u.r.s.d.Stream(ctx, u.id, u.step.Stream)
 	switch {
@@ -274,6 +283,9 @@ func (u *Upload) record(ctx context.Context, w *writer, n int64) error {
 // again; where the digest differs the upload is gone.
 func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) error {
 	w, err := u.open(ctx)
+	if errors.Is(err, ErrNotFound) && u.number > 0 {
+		return u.adopt(ctx, from, d, err)
+	}
 	if err != nil {
 		return err
 	}
@@ -299,27 +311,77 @@ func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) er
 	if found != d {
 		return errors.Join(fmt.Errorf("said to be %s, is %s: %w", d, found, ErrDigestMismatch), u.Cancel(ctx))
 	}
-	if err := ignoreExist(w.Commit(ctx, key)); err != nil {
-		return notFound(err, "upload", u.id)
+	size := u.step.Offset + n
+	switch err := w.Commit(ctx, key); {
+	case errors.Is(err, driver.ErrExist):
+		err = u.r.s.confirm(ctx, key, content{digest: d, size: size})
+		if err != nil {
+			return err
+		}
+	case errors.Is(err, driver.ErrNotExist):
+		// The stream went: discarded, or committed by an attempt before this one.
+		if u.r.s.confirm(ctx, key, content{digest: d, size: size, doubtful: true}) != nil {
+			return notFound(err, "upload", u.id)
+		}
+	case err != nil:
+		return err
 	}
-	if err := u.r.addLink(ctx, d, key, u.step.Offset+n); errors.Is(err, errPurged) {
-		return fmt.Errorf("blob %s was collected in this very moment: %w", d, ErrTryAgain)
-	} else if err != nil {
+	if err := u.link(ctx, d, key, size); err != nil {
 		return err
 	}
 	// The blob is there whatever becomes of the upload's remains; purging finds those too.
-	return ignoreCanceled(u.forget(context.WithoutCancel(ctx), w))
+	return ignoreCanceled(u.forget(context.WithoutCancel(ctx), w.Discard))
+}
+
+// adopt finishes a commit whose process died when the bytes had their key already, and the stream was gone with that: the
+// client, which repeats its request, has sent all of them. gone is the answer where that is not what happened.
+func (u *Upload) adopt(ctx context.Context, from io.Reader, d digest.Digest, gone error) error {
+	if d.Algorithm() != u.step.Algorithm {
+		return gone
+	}
+	h, err := u.restoreHash()
+	if err != nil {
+		return err
+	}
+	n, err := io.CopyBuffer(h, onlyReader{from}, make([]byte, copyBuffer))
+	if err != nil {
+		return err
+	}
+	if digest.NewDigest(d.Algorithm(), h) != d {
+		return gone
+	}
+	key, err := u.r.s.newBytes(ctx, d)
+	if err != nil {
+		return err
+	}
+	size := u.step.Offset + n
+	if u.r.s.confirm(ctx, key, content{digest: d, size: size, doubtful: true}) != nil {
+		return gone
+	}
+	if err := u.link(ctx, d, key, size); err != nil {
+		return err
+	}
+	return ignoreCanceled(u.forget(context.WithoutCancel(ctx), func(ctx context.Context) error { return u.r.s.d.Discard(ctx, u.id) }))
+}
+
+// link makes bytes that are at key a blob of the repository.
+func (u *Upload) link(ctx context.Context, d digest.Digest, key string, size int64) error {
+	err := u.r.addLink(ctx, d, key, size)
+	if errors.Is(err, errPurged) {
+		return fmt.Errorf("blob %s was collected in this very moment: %w", d, ErrTryAgain)
+	}
+	return err
 }
 
 // forget removes what an upload left, once it is over. That it is over is noted first, where there was anything to note
 // it of: what a crash leaves is never an upload that stands earlier.
-func (u *Upload) forget(ctx context.Context, w *writer) error {
+func (u *Upload) forget(ctx context.Context, discard func(context.Context) error) error {
 	if u.number > 0 {
 		if err := u.r.s.endUpload(ctx, u.id); err != nil {
 			return err
 		}
 	}
-	if err := w.Discard(ctx); err != nil {
+	if err := discard(ctx); err != nil {
 		return err
 	}
 	for number := 1; number <= u.number; number++ {

@@ -117,7 +117,7 @@ func (v *verifier) bytes(ctx context.Context, key string) error {
 	}
 	n, err := io.CopyBuffer(h, onlyReader{&limitedReader{ctx, o, v.limiter}}, make([]byte, verifyBuffer))
 	if errors.Is(err, driver.ErrNotExist) {
-		return nil
+		return v.missing(ctx, key, want)
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", key, err)
@@ -133,6 +133,31 @@ func (v *verifier) bytes(ctx context.Context, key string) error {
 		return nil
 	}
 	return v.quarantineBytes(ctx, key)
+}
+
+// missing tells bytes that are being collected from those that are gone while their object is still there.
+func (v *verifier) missing(ctx context.Context, key string, d digest.Digest) error {
+	m, _, err := v.s.readMark(ctx, key)
+	if err != nil || m.purged() {
+		return err
+	}
+	err = v.s.whole(ctx, key)
+	if !errors.Is(err, ErrDamaged) {
+		return notExistIsNil(err)
+	}
+	v.done.Blobs++
+	v.found(Problem{Kind: "missing-bytes", Digest: d, Detail: err.Error()})
+	if !v.o.Quarantine {
+		return nil
+	}
+	return v.quarantineBytes(ctx, key)
+}
+
+func notExistIsNil(err error) error {
+	if errors.Is(err, driver.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // limitedReader reads no faster than a limiter allows.
@@ -220,7 +245,11 @@ func (v *verifier) aside(ctx context.Context, key, name string) error {
 	defer stream.Close() //nolint:errcheck // the errors before say more
 	target := quarantineKey(name)
 	stream.Aim(target)
-	if _, err := io.CopyBuffer(onlyWriter{stream}, onlyReader{o}, make([]byte, verifyBuffer)); err != nil {
+	_, err = io.CopyBuffer(onlyWriter{stream}, onlyReader{o}, make([]byte, verifyBuffer))
+	if errors.Is(err, driver.ErrNotExist) {
+		return stream.Discard(ctx) // some of it is gone, and the rest is of no use
+	}
+	if err != nil {
 		return errors.Join(err, stream.Discard(context.WithoutCancel(ctx)))
 	}
 	return errors.Join(ignoreExist(stream.Commit(ctx, target)), stream.Discard(ctx))

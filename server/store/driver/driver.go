@@ -139,6 +139,8 @@ type Spacer interface {
 type Reclaimer interface {
 	// Reclaim is Delete for content that was committed from a stream: it removes the bytes too.
 	Reclaim(ctx context.Context, key string) error
+	// Incomplete returns what is missing of the bytes that an object stands for, or "".
+	Incomplete(ctx context.Context, key string) (missing string, err error)
 }
 
 // Foreigner is a driver that can tell another program's store, in the place where its own would be.

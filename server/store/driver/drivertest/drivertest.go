@@ -36,6 +36,8 @@ func Run(t *testing.T, open func(t *testing.T) driver.Driver) {
 		"StreamSteps":           testStreamSteps,
 		"StreamCommitHasWinner": testStreamCommitHasWinner,
 		"StreamDiscard":         testStreamDiscard,
+		"StreamAfterCommit":     testStreamAfterCommit,
+		"StreamWasDiscarded":    testStreamWasDiscarded,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, open(t)) })
 	}

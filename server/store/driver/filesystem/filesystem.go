@@ -2,13 +2,16 @@
 // processes may share.
 //
 //	objects/<key>   the objects; a key's components are directories
-//	streams/<id>    uploads in the making; committing one links its file to its key, no byte is copied
+//	streams/<id>    uploads in the making; committing one moves its file to its key, no byte is copied
 //	tmp/            objects being written; what is left here was never acknowledged
 //	locks/          files that hold nothing; a lock on one guards the replacing of some of the objects
 //
 // The primitives are those that stay atomic on a shared volume too: link(2) creates where there is nothing, rename(2)
 // replaces, and an advisory lock, which dies with its process, stands around compare and rename. A write is
 // acknowledged when file and directory have been synced.
+//
+// An object is never a file that can still be written to: a stream loses its name in the same step that gives it its key
+// or, where the file system has no such step, in the next one, and a stream's file that has a second name is only copied.
 package filesystem
 
 import (
@@ -31,6 +34,8 @@ import (
 type Driver struct {
 	root  string
 	cache *cache
+	// move gives a file another name, unless that is taken.
+	move func(from, to string) error
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -40,7 +45,7 @@ const staleAfter = 24 * time.Hour
 
 // New opens the store below root, making the directory where there is none, and tries whether it can be written to.
 func New(root string) (*Driver, error) {
-	d := &Driver{root: root, cache: newCache()}
+	d := &Driver{root: root, cache: newCache(), move: moveNew}
 	for _, dir := range []string{"objects", "streams", "tmp", "locks"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("storage directory %s: %w; it must be writable for user %d", root, err, os.Getuid())
@@ -55,7 +60,7 @@ func New(root string) (*Driver, error) {
 
 // NewReadOnly opens a store that is there already, and never writes to it: the volume may be mounted read-only.
 func NewReadOnly(root string) (*Driver, error) {
-	d := &Driver{root: root, cache: newCache()}
+	d := &Driver{root: root, cache: newCache(), move: moveNew}
 	if _, err := os.Stat(d.path("objects")); err != nil {
 		return nil, fmt.Errorf("storage directory %s holds no store: %w", root, err)
 	}
@@ -222,12 +227,12 @@ func (d *Driver) Create(_ context.Context, key string, data []byte, durability d
 		return err
 	}
 	defer os.Remove(tmp)
-	return d.link(tmp, path, key, durability)
+	return d.place(os.Link, tmp, path, key, durability)
 }
 
 // writeTemp writes data to a file in tmp and returns its path.
 func (d *Driver) writeTemp(data []byte, durability driver.Durability) (_ string, err error) {
-	f, err := os.CreateTemp(d.path("tmp"), "object-")
+	f, err := d.createTemp("object-")
 	if err != nil {
 		return "", err
 	}
@@ -248,17 +253,17 @@ func (d *Driver) writeTemp(data []byte, durability driver.Durability) (_ string,
 	return f.Name(), nil
 }
 
-// linkTries bounds how often link makes a directory that a deletion takes away again.
-const linkTries = 10
+// placeTries bounds how often place makes a directory that a deletion takes away again.
+const placeTries = 10
 
-// link gives the file at from its place, unless that is taken.
-func (d *Driver) link(from, path, key string, durability driver.Durability) error {
-	err := os.Link(from, path)
-	for tries := 0; errors.Is(err, fs.ErrNotExist) && tries < linkTries; tries++ {
+// place gives the file at from its place with give, which is link or move, unless that place is taken.
+func (d *Driver) place(give func(from, to string) error, from, path, key string, durability driver.Durability) error {
+	err := give(from, path)
+	for tries := 0; errors.Is(err, fs.ErrNotExist) && tries < placeTries; tries++ {
 		if err := makeDirs(filepath.Dir(path), durability); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return translate(key, err)
 		}
-		err = os.Link(from, path)
+		err = give(from, path)
 	}
 	if err != nil {
 		if errors.Is(err, fs.ErrExist) && durability == driver.Durable {

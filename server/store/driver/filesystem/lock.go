@@ -26,3 +26,12 @@ func flock(ctx context.Context, f *os.File) error {
 
 func isNotDir(err error) bool { return errors.Is(err, syscall.ENOTDIR) }
 func isDir(err error) bool    { return errors.Is(err, syscall.EISDIR) }
+
+// links is how many names a file has.
+func links(info os.FileInfo) uint64 {
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 1
+	}
+	return uint64(stat.Nlink) //nolint:unconvert // its type differs by system
+}

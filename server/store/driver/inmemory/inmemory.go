@@ -99,13 +99,14 @@ func (d *Driver) Create(_ context.Context, key string, data []byte, _ driver.Dur
 	if err := driver.CheckKey(key); err != nil {
 		return err
 	}
-	return d.create(key, slices.Clone(data))
-}
-
-func (d *Driver) create(key string, data []byte) error {
-	o := newObject(data)
+	o := newObject(slices.Clone(data))
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.create(key, o)
+}
+
+// create is called with the lock held.
+func (d *Driver) create(key string, o object) error {
 	if _, ok := d.objects[key]; ok {
 		return fmt.Errorf("%s: %w", key, driver.ErrExist)
 	}
@@ -229,11 +230,13 @@ func (d *Driver) Stream(_ context.Context, id string, state []byte) (driver.Stre
 	return &stream{d: d, c: c, id: id, size: size}, nil
 }
 
-// Discard implements driver.Driver.
+// Discard implements driver.Driver. What somebody is writing at this moment stays.
 func (d *Driver) Discard(_ context.Context, id string) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	delete(d.streams, id)
+	if c := d.streams[id]; c != nil && !c.busy {
+		delete(d.streams, id)
+	}
 	return nil
 }
 
@@ -244,6 +247,8 @@ type stream struct {
 	size int
 	// used says that what came after the checkpoint was forgotten.
 	used bool
+	// committed says that the content is an object now.
+	committed bool
 }
 
 func (s *stream) use() {
@@ -253,6 +258,9 @@ func (s *stream) use() {
 }
 
 func (s *stream) Write(p []byte) (int, error) {
+	if s.committed {
+		return 0, fmt.Errorf("stream %s: written to after its commit", s.id)
+	}
 	s.use()
 	s.c.data = append(s.c.data, p...)
 	return len(p), nil
@@ -263,12 +271,24 @@ func (s *stream) Checkpoint(context.Context) ([]byte, error) {
 	return fmt.Appendf(nil, "%d", len(s.c.data)), nil
 }
 
+// Commit takes the stream's name away in the step that gives its content a key, as a file system does.
 func (s *stream) Commit(_ context.Context, key string) error {
 	if err := driver.CheckKey(key); err != nil {
 		return err
 	}
 	s.use()
-	return s.d.create(key, s.c.data[:len(s.c.data):len(s.c.data)])
+	o := newObject(s.c.data[:len(s.c.data):len(s.c.data)])
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	if s.d.streams[s.id] != s.c {
+		return fmt.Errorf("stream %s: %w", s.id, driver.ErrNotExist)
+	}
+	if err := s.d.create(key, o); err != nil {
+		return err
+	}
+	s.committed = true
+	delete(s.d.streams, s.id)
+	return nil
 }
 
 func (s *stream) Reader(context.Context) (io.ReadCloser, error) {
@@ -282,7 +302,15 @@ func (s *stream) Exclusive() bool { return true }
 // Aim implements driver.Stream.
 func (s *stream) Aim(string) {}
 
-func (s *stream) Discard(ctx context.Context) error { return s.d.Discard(ctx, s.id) }
+// Discard removes the stream. After a commit there is none, and one of that name is another's.
+func (s *stream) Discard(context.Context) error {
+	s.d.mu.Lock()
+	defer s.d.mu.Unlock()
+	if s.d.streams[s.id] == s.c {
+		delete(s.d.streams, s.id)
+	}
+	return nil
+}
 
 func (s *stream) Close() error {
 	s.d.mu.Lock()

@@ -74,3 +74,36 @@ func (d *Driver) Reclaim(ctx context.Context, key string) error {
 	}
 	return d.Delete(ctx, key)
 }
+
+// Incomplete implements driver.Reclaimer: it looks for the segments of a pointer.
+func (d *Driver) Incomplete(ctx context.Context, key string) (missing string, err error) {
+	out, err := d.head(ctx, key)
+	if err != nil {
+		return "", translate(key, err)
+	}
+	if _, pointer := out.Metadata[metaSize]; !pointer {
+		return "", nil
+	}
+	o, err := d.open(ctx, key)
+	if err != nil {
+		return "", err
+	}
+	o.drop()
+	return d.missing(ctx, o.segments)
+}
+
+// missing says which of the segments is not there as it was written, or "".
+func (d *Driver) missing(ctx context.Context, segments []segment) (string, error) {
+	for _, s := range segments {
+		info, err := d.Stat(ctx, s.Key)
+		switch {
+		case errors.Is(err, driver.ErrNotExist):
+			return fmt.Sprintf("segment %s is missing", s.Key), nil
+		case err != nil:
+			return "", err
+		case info.Size != s.Size:
+			return fmt.Sprintf("segment %s has %d bytes, not %d", s.Key, info.Size, s.Size), nil
+		}
+	}
+	return "", nil
+}
