@@ -170,6 +170,18 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+	text, err := os.ReadFile(s.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	damaged := s
+	damaged.CAFile = filepath.Join(t.TempDir(), "ca.crt")
+	if err := os.WriteFile(damaged.CAFile, append(text, text[:len(text)/2]...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Connect(damaged); err == nil || !strings.Contains(err.Error(), damaged.CAFile+": line ") {
+		t.Errorf("a damaged CA file: %v", err)
+	}
 	insecure := untrusted
 	insecure.Insecure = true
 	if err := connect(t, insecure).Ping(t.Context()); err != nil {

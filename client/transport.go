@@ -5,7 +5,6 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
@@ -16,6 +15,7 @@ import (
 	"sync"
 	"time"
 
+	"packregistry.dev/internal/pemfile"
 	"packregistry.dev/pack"
 )
 
@@ -68,15 +68,12 @@ func tlsConfig(s Server) (*tls.Config, error) {
 		roots = x509.NewCertPool()
 	}
 	for _, file := range files {
-		text, err := os.ReadFile(file)
+		err := pemfile.AddFile(roots, file)
 		if errors.Is(err, fs.ErrPermission) && file != s.CAFile {
 			continue
 		}
 		if err != nil {
 			return nil, err
-		}
-		if !roots.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("%s holds no PEM certificate", file)
 		}
 	}
 	c.RootCAs = roots

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/crypto/acme"
 	"golang.org/x/crypto/acme/autocert"
 
+	"packregistry.dev/internal/pemfile"
 	"packregistry.dev/server/config"
 	"packregistry.dev/server/store"
 )
@@ -118,13 +119,9 @@ func acmeBackoff(n int, _ *http.Request, response *http.Response) time.Duration 
 
 // trusting returns a transport that trusts the certificates of a PEM file and no others.
 func trusting(file string) (http.RoundTripper, error) {
-	pem, err := os.ReadFile(file)
-	if err != nil {
-		return nil, err
-	}
 	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no PEM certificate", file)
+	if err := pemfile.AddFile(pool, file); err != nil {
+		return nil, err
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
 	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}

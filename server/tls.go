@@ -6,13 +6,13 @@ import (
 	"crypto/x509"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/crypto/acme"
 
+	"packregistry.dev/internal/pemfile"
 	"packregistry.dev/server/config"
 	"packregistry.dev/server/internal/watch"
 )
@@ -71,9 +71,9 @@ func firstName(leaf *x509.Certificate) string {
 func (s *certificates) read() (*material, error) {
 	m := &material{}
 	if s.acme == nil {
-		pair, err := tls.LoadX509KeyPair(s.c.Certificate, s.c.Key)
+		pair, err := pemfile.KeyPairFiles(s.c.Certificate, s.c.Key)
 		if err != nil {
-			return nil, fmt.Errorf("certificate %s with key %s: %w", s.c.Certificate, s.c.Key, err)
+			return nil, err
 		}
 		m.certificate = pair
 	}
@@ -82,12 +82,8 @@ func (s *certificates) read() (*material, error) {
 	}
 	m.clientCAs = x509.NewCertPool()
 	for _, file := range s.c.ClientCAs {
-		text, err := os.ReadFile(file)
-		if err != nil {
+		if err := pemfile.AddFile(m.clientCAs, file); err != nil {
 			return nil, fmt.Errorf("clientcas: %w", err)
-		}
-		if !m.clientCAs.AppendCertsFromPEM(text) {
-			return nil, fmt.Errorf("clientcas: %s holds no PEM certificate", file)
 		}
 	}
 	return m, nil

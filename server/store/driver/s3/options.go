@@ -10,7 +10,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -23,6 +22,7 @@ import (
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/logging"
 
+	"packregistry.dev/internal/pemfile"
 	"packregistry.dev/server/store/driver"
 )
 
@@ -175,16 +175,12 @@ func newTransport(o Options) (*http.Transport, error) {
 	if o.CAFile == "" {
 		return t, nil
 	}
-	pem, err := os.ReadFile(o.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("cafile: %w", err)
-	}
 	pool, err := x509.SystemCertPool()
 	if err != nil {
 		pool = x509.NewCertPool()
 	}
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("cafile: %s holds no PEM certificate", o.CAFile)
+	if err := pemfile.AddFile(pool, o.CAFile); err != nil {
+		return nil, fmt.Errorf("cafile: %w", err)
 	}
 	t.TLSClientConfig.RootCAs = pool
 	return t, nil

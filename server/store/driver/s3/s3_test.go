@@ -449,7 +449,15 @@ func TestOptionsThatCannotWork(t *testing.T) {
 			if err := os.WriteFile(o.CAFile, []byte("x"), 0o600); err != nil {
 				t.Fatal(err)
 			}
-		}, "no PEM certificate"},
+		}, "no certificate in PEM"},
+		"a damaged CA in it": {func(o *Options) {
+			dir := t.TempDir()
+			testserver.Certificate(t, dir, "ca.crt", "ca.key", "a CA")
+			o.CAFile = filepath.Join(dir, "ca.crt")
+			text, err := os.ReadFile(o.CAFile)
+			must(t, err)
+			must(t, os.WriteFile(o.CAFile, append(text, text[:len(text)/2]...), 0o600))
+		}, "damaged"},
 		"no room for temporary files": {func(o *Options) { o.TempDir = "/none" }, "TMPDIR"},
 	} {
 		t.Run(name, func(t *testing.T) {
