@@ -206,6 +206,32 @@ func TestAClientCannotChooseItsAddress(t *testing.T) {
 	}
 }
 
+// Lines that can never match show where operators look, by number and without their content.
+func TestUnusableLinesShowAtHealth(t *testing.T) {
+	path := usersFile(t, "ann")
+	lines, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, append([]byte("\ufeff"), append(lines, "bob:hunter2\n"...)...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, log := serve(t, "version: 0.1\nstorage: inmemory\nauth: {htpasswd: {path: "+path+"}}\n")
+	f.want(f.do("GET", "/v2/", nil, basic("ann")...), 200)
+	health := text(f.do("GET", "/health", nil))
+	if !strings.Contains(health, `"users":"lines of the users' file can never match: 2;`) || !strings.Contains(health, `"status":"UP"`) {
+		t.Errorf("/health: %s", health)
+	}
+	if !log.says("line=2") || log.says("hunter2") || strings.Contains(health, "bob") {
+		t.Errorf("log: %s", log.String())
+	}
+	w := httptest.NewRecorder()
+	f.metrics.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	if !strings.Contains(w.Body.String(), "packregistry_users_unusable_lines 1\n") {
+		t.Error("the metric does not count the line")
+	}
+}
+
 func (f *fixture) pushBlobAs(user, name, content string) digest.Digest {
 	f.t.Helper()
 	d := digest.FromString(content)

@@ -11,6 +11,8 @@ import (
 	"net/http/pprof"
 	"sync"
 	"time"
+
+	"packregistry.dev/internal/htpasswd"
 )
 
 // checkTimeout bounds one check of the storage.
@@ -78,11 +80,25 @@ func (s *Server) health(w http.ResponseWriter, _ *request) error {
 		}
 		answer["checks"] = shown
 	}
-	if s.users != nil && s.users.Status() != nil {
-		answer["warnings"] = map[string]string{"users": "the users' file cannot be read; the users read last stay"}
+	if warnings := s.warnings(); len(warnings) > 0 {
+		answer["warnings"] = warnings
 	}
 	w.Header().Set("Cache-Control", "no-store")
 	writeJSON(w, status, answer)
+	return nil
+}
+
+// warnings returns what needs attention while clients are served, by part. Anybody may read it: lines are named by number.
+func (s *Server) warnings() map[string]string {
+	if s.users == nil {
+		return nil
+	}
+	if s.users.Status() != nil {
+		return map[string]string{"users": "the users' file cannot be read; the users read last stay"}
+	}
+	if unusable := s.users.Unusable(); len(unusable) > 0 {
+		return map[string]string{"users": "lines of the users' file can never match: " + htpasswd.Lines(unusable) + "; the log says why"}
+	}
 	return nil
 }
 

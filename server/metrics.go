@@ -33,6 +33,7 @@ type metrics struct {
 	expiry         *prometheus.GaugeVec
 	orders         *prometheus.CounterVec
 	reloads        *prometheus.CounterVec
+	unusableLines  prometheus.Gauge
 	collections    *prometheus.CounterVec
 	collected      *prometheus.CounterVec
 	freed          prometheus.Counter
@@ -70,6 +71,8 @@ func newMetrics() *metrics {
 		Name: "packregistry_acme_attempts_total", Help: "Attempts to obtain a certificate: ok, failed, limited (by the issuer), put_off (waiting after a failure)."}, []string{"result"})
 	m.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "packregistry_reloads_total", Help: "Files that were read again: users or certificate, ok or failed."}, []string{"what", "result"})
+	m.unusableLines = prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "packregistry_users_unusable_lines", Help: "Lines of the users' file that can never match."})
 	m.collections = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "packregistry_gc_runs_total", Help: "Garbage collections, by result: ok, failed."}, []string{"result"})
 	m.collected = prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -77,7 +80,7 @@ func newMetrics() *metrics {
 	m.freed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "packregistry_gc_freed_bytes_total", Help: "Bytes that garbage collections freed."})
 	m.registry.MustRegister(m.collections, m.collected, m.freed, m.inFlight, m.uploads, m.auth, m.requests, m.seconds, m.received, m.sent,
-		m.storage, m.storageSeconds, m.expiry, m.orders, m.reloads,
+		m.storage, m.storageSeconds, m.expiry, m.orders, m.reloads, m.unusableLines,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

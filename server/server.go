@@ -130,7 +130,11 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	}
 	content.ReadOnly = c.Storage.Maintenance.ReadOnly.Enabled
 	if users != nil {
-		users.Observe = func(err error) { m.reload("users", err) }
+		m.unusableLines.Set(float64(len(users.Unusable())))
+		users.Observe = func(err error) {
+			m.reload("users", err)
+			m.unusableLines.Set(float64(len(users.Unusable())))
+		}
 	}
 	return s
 }

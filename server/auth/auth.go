@@ -3,8 +3,10 @@
 // bcrypt is slow on purpose, some 50 ms at the usual cost, and basic authentication sends the password with every
 // request. So a pair of user and password that was right once is remembered, as a keyed hash, until the user's line changes;
 // requests that bring the same pair at once share one computation; only as many computations run as there are
-// processors; and a source of wrong passwords must wait, ever longer, before another is looked at. So wrong passwords
-// cost whoever sends them and not the server, and a pair that is remembered is never delayed.
+// processors; and after some wrong passwords for a user their source must wait, ever longer, before another is looked at.
+// A pair that was wrong is remembered too: a client that sends an old password again and again costs nothing, and does
+// not count as one that guesses. So wrong passwords cost whoever sends them, neither the server nor others behind the
+// same address, and a pair that was right is never delayed.
 //
 // access.go says what a user may do once it is known who it is.
 //
@@ -13,7 +15,6 @@
 package auth
 
 import (
-	"bytes"
 	"context"
 	"crypto/hmac"
 	"crypto/rand"
@@ -30,13 +31,14 @@ import (
 
 	"golang.org/x/sync/singleflight"
 
+	"packregistry.dev/internal/htpasswd"
 	"packregistry.dev/server/internal/watch"
 )
 
 // ErrDenied is returned for every credential that is wrong, whatever is wrong with it.
 var ErrDenied = errors.New("unknown user or wrong password")
 
-// maxRemembered bounds the memory of right credentials; more users than that at once are checked again.
+// maxRemembered bounds the memory of right credentials, and that of wrong ones; more than that are checked again.
 const maxRemembered = 10_000
 
 // HTPasswd is a file of users.
@@ -56,23 +58,25 @@ type HTPasswd struct {
 	computed atomic.Int64
 }
 
-// state is a table with what is remembered of it: the users of pairs that were right, by the pairs' keyed hashes.
+// state is a table with what is remembered of it, by the keyed hashes of pairs: the users of those that were right, and
+// those that were wrong.
 type state struct {
 	table *table
 	key   [32]byte
 
 	mu         sync.RWMutex
 	remembered map[[32]byte]string
+	wrong      map[[32]byte]struct{}
 }
 
 // takeOver remembers what an earlier state did of users whose lines are the same. Who did not change need not be checked
-// again, and wait for others of the same source who are wrong.
+// again. What was wrong may be right now.
 func (s *state) takeOver(last *state) {
 	last.mu.RLock()
 	defer last.mu.RUnlock()
 	s.key = last.key
 	for id, user := range last.remembered {
-		if hash, ok := s.table.hashes[user]; ok && bytes.Equal(hash, last.table.hashes[user]) {
+		if e, ok := s.table.hashes[user]; ok && e == last.table.hashes[user] {
 			s.remembered[id] = user
 		}
 	}
@@ -92,17 +96,18 @@ func (h *HTPasswd) load() error {
 	if err != nil {
 		return err
 	}
-	t, bad, err := parse(text)
+	file, err := htpasswd.Parse(text)
 	if err != nil {
 		return fmt.Errorf("%s: %w", h.path, err)
 	}
-	for _, r := range bad {
-		h.log.Warn("this line of the users' file cannot match", "file", h.path, "line", r.Line, "user", r.User, "reason", r.Reason)
+	t := newTable(file)
+	for _, u := range t.unusable {
+		h.log.Warn("this line of the users' file can never match", "file", h.path, "line", u.Line, "reason", u.Reason)
 	}
 	if len(t.hashes) == 0 {
 		h.log.Warn("the users' file holds no usable line: nobody can log in", "file", h.path)
 	}
-	next := &state{table: t, remembered: map[[32]byte]string{}}
+	next := &state{table: t, remembered: map[[32]byte]string{}, wrong: map[[32]byte]struct{}{}}
 	if last := h.state.Load(); last != nil {
 		next.takeOver(last)
 		h.state.Store(next)
@@ -137,16 +142,23 @@ func (h *HTPasswd) Status() error {
 	return nil
 }
 
+// Unusable returns the lines of the file in use that can never match.
+func (h *HTPasswd) Unusable() []htpasswd.Unusable { return h.state.Load().table.unusable }
+
 // Check returns nil for a user of the file with the right password, ErrDenied for anybody else, a *ThrottledError where
 // the source must wait first, and the context's error where it ended before that was known.
 func (h *HTPasswd) Check(ctx context.Context, from netip.Addr, user, password string) error {
 	s := h.state.Load()
 	id := s.identify(user, password)
 	s.mu.RLock()
-	_, known := s.remembered[id]
+	_, right := s.remembered[id]
+	_, wrong := s.wrong[id]
 	s.mu.RUnlock()
-	if known {
+	switch {
+	case right:
 		return nil
+	case wrong:
+		return ErrDenied
 	}
 	// The computation outlives a request that gives up: others of the same source may share it.
 	result := h.checks.DoChan(string(id[:])+network(from).String(), func() (any, error) { return nil, h.compute(s, id, from, user, password) })
@@ -159,7 +171,7 @@ func (h *HTPasswd) Check(ctx context.Context, from netip.Addr, user, password st
 }
 
 func (h *HTPasswd) compute(s *state, id [32]byte, from netip.Addr, user, password string) error {
-	done, err := h.throttle.enter(from)
+	done, err := h.throttle.enter(from, user)
 	if err != nil {
 		return err
 	}
@@ -168,10 +180,13 @@ func (h *HTPasswd) compute(s *state, id [32]byte, from netip.Addr, user, passwor
 	h.computed.Add(1)
 	right := s.table.matches(user, []byte(password))
 	done(!right)
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	if !right {
+		remember(s.wrong, id, struct{}{})
 		return ErrDenied
 	}
-	s.remember(id, user)
+	remember(s.remembered, id, user)
 	return nil
 }
 
@@ -183,14 +198,13 @@ func (s *state) identify(user, password string) (id [32]byte) {
 	return id
 }
 
-func (s *state) remember(id [32]byte, user string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.remembered) >= maxRemembered {
-		for old := range s.remembered { // any one: it costs its owner one computation
-			delete(s.remembered, old)
+// remember adds to a bounded memory.
+func remember[V any](memory map[[32]byte]V, id [32]byte, value V) {
+	if len(memory) >= maxRemembered {
+		for old := range memory { // any one: it costs its owner one computation
+			delete(memory, old)
 			break
 		}
 	}
-	s.remembered[id] = user
+	memory[id] = value
 }

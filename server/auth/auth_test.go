@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,6 +16,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
+	"packregistry.dev/internal/htpasswd"
 	"packregistry.dev/internal/testserver"
 )
 
@@ -89,45 +91,72 @@ func TestRightCredentialsAreComputedOnce(t *testing.T) {
 	}
 }
 
-// An unknown user takes the costliest computation of the file, and so does a wrong password, whatever the user's own
-// hash costs: time tells nothing. Costs are counted, not timed.
+// Every failure takes the same work, that of the file's highest cost, whether the user is unknown or the password wrong, and
+// whatever the user's own hash costs: time tells nothing. The work is counted, in rounds of bcrypt, not timed.
 func TestEveryFailureCostsTheSame(t *testing.T) {
-	cheap, dear := line(t, "cheap", "p", 4), line(t, "dear", "p", 7)
-	table, _, err := parse([]byte(cheap + dear))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if table.costliestCost != 7 || !strings.Contains(dear, string(table.costliest)) {
-		t.Fatalf("costliest is %d", table.costliestCost)
-	}
-	took := func(user string) time.Duration {
-		least := time.Hour
-		for range 5 {
-			started := time.Now()
-			table.matches(user, []byte("wrong"))
-			least = min(least, time.Since(started))
+	for _, costs := range [][]int{{4}, {4, 4}, {4, 7}, {7, 4, 5, 6}, {8, 5}} {
+		var text strings.Builder
+		for i, cost := range costs {
+			text.WriteString(line(t, fmt.Sprint("user", i), "right", cost))
 		}
-		return least
-	}
-	dearTook, cheapTook, unknownTook := took("dear"), took("cheap"), took("unknown")
-	// The cheap hash alone would take an eighth.
-	if cheapTook < dearTook/2 || unknownTook < dearTook/2 {
-		t.Errorf("dear %v, cheap %v, unknown %v", dearTook, cheapTook, unknownTook)
+		file, err := htpasswd.Parse([]byte(text.String()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		table := newTable(file)
+		work := 0
+		table.compare = func(hash, password []byte) error {
+			cost, err := bcrypt.Cost(hash)
+			if err != nil {
+				t.Errorf("%v: compared with what is no hash: %v", costs, err)
+			}
+			work += 1 << cost
+			return bcrypt.CompareHashAndPassword(hash, password)
+		}
+		for user := range len(costs) + 1 { // the last is unknown
+			work = 0
+			if table.matches(fmt.Sprint("user", user), []byte("wrong")) {
+				t.Errorf("%v: a wrong password matches", costs)
+			}
+			if want := 1 << slices.Max(costs); work != want {
+				t.Errorf("%v: user %d: %d rounds, want %d", costs, user, work, want)
+			}
+		}
+		for user := range costs {
+			if !table.matches(fmt.Sprint("user", user), []byte("right")) {
+				t.Errorf("%v: user %d: the right password does not match", costs, user)
+			}
+		}
 	}
 }
 
-func TestOtherHashesAreNamedByLineAndRefused(t *testing.T) {
-	h, _, log := open(t, line(t, "ann", "secret", 4)+"md5:$apr1$abcdefgh$ijklmnop\nsha:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=\nplain:hunter2\n")
-	for _, words := range []string{"line=2 user=md5", "an MD5 hash", "line=3 user=sha", "a SHA-1 hash", "line=4 user=plain"} {
+func TestUnusableLinesAreReported(t *testing.T) {
+	ann := line(t, "ann", "secret", 4)
+	h, path, log := open(t, "\ufeff"+ann+"md5:$apr1$abcdefgh$ijklmnop\n"+ann[:len(ann)-2]+"\nplain:hunter2\n\"bob:"+ann[4:len(ann)-1]+"\"\n")
+	for _, words := range []string{"line=2 ", "an MD5 hash", "line=3 ", "a damaged bcrypt hash", "line=4 ", "plain text", "line=5 ", "quotes"} {
 		if !strings.Contains(log.String(), words) {
 			t.Errorf("the log lacks %q", words)
 		}
 	}
-	if strings.Contains(log.String(), "hunter2") || strings.Contains(log.String(), "2jmj7l5") {
-		t.Error("the log shows a secret")
+	for _, secret := range []string{"hunter2", "ijklmnop", ann[20:40]} {
+		if strings.Contains(log.String(), secret) {
+			t.Error("the log shows a line's content")
+		}
+	}
+	if got := htpasswd.Lines(h.Unusable()); got != "2, 3, 4, 5" {
+		t.Errorf("unusable lines: %s", got)
+	}
+	if err := h.Check(t.Context(), home, "ann", "secret"); err != nil {
+		t.Errorf("the line after the byte order mark: %v", err)
 	}
 	if err := h.Check(t.Context(), home, "plain", "hunter2"); !errors.Is(err, ErrDenied) {
 		t.Errorf("plain text matches: %v", err)
+	}
+	if err := os.WriteFile(path, []byte(ann), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.load(); err != nil || len(h.Unusable()) != 0 {
+		t.Errorf("mended: %v, %v", h.Unusable(), err)
 	}
 }
 
@@ -193,27 +222,6 @@ func TestManyUsersLoadFast(t *testing.T) {
 	}
 }
 
-func FuzzParse(f *testing.F) {
-	f.Add("ann:$2y$04$abcdefghijklmnopqrstuu5r9lB6uJ1c1x6sB0Q2P8zE1kE9b9b9b9")
-	f.Add("#\n\n:x\nuser:\n")
-	f.Fuzz(func(t *testing.T, text string) {
-		table, bad, err := parse([]byte(text))
-		if err != nil {
-			return
-		}
-		for _, b := range bad {
-			if b.Line < 1 {
-				t.Errorf("line %d", b.Line)
-			}
-		}
-		for user := range table.hashes {
-			if user == "" {
-				t.Error("a user without a name")
-			}
-		}
-	})
-}
-
 func BenchmarkCheck(b *testing.B) {
 	h, _, _ := open(b, line(b, "ann", "secret", 10))
 	if err := h.Check(b.Context(), home, "ann", "secret"); err != nil {
@@ -243,7 +251,7 @@ func TestAChangeOfOthersIsNoChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	var throttled *ThrottledError
-	for i := 0; !errors.As(h.Check(t.Context(), home, "mallory", fmt.Sprint(i)), &throttled); i++ {
+	for i := 0; !errors.As(h.Check(t.Context(), home, "ann", fmt.Sprint(i)), &throttled); i++ {
 		if i > 100 {
 			t.Fatal("never throttled")
 		}

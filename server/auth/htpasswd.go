@@ -1,98 +1,67 @@
 package auth
 
 import (
-	"bufio"
-	"bytes"
-	"errors"
-	"fmt"
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
+
+	"packregistry.dev/internal/htpasswd"
 )
 
 // table is what a file of users says.
 type table struct {
-	hashes map[string][]byte
-	// costliest is the hash that takes longest to check: every failure costs as much, so that time tells nothing.
-	costliest     []byte
-	costliestCost int
+	hashes map[string]entry
+	// filler is a hash of the file: failures are filled up to the highest cost with it.
+	filler string
+	// highest is the highest cost of the file, which every failure pays.
+	highest  int
+	unusable []htpasswd.Unusable
+	// compare is bcrypt's comparison; tests count its work.
+	compare func(hash, password []byte) error
 }
 
-// refused is a line that can never match.
-type refused struct {
-	Line   int
-	User   string
-	Reason string
+type entry struct {
+	hash string
+	cost int
 }
 
-// parse reads lines of user:hash, as htpasswd -B writes them. Lines with other hashes are passed over and returned;
-// a line that is none is an error. Of two lines for one user the first holds. Errors and reasons never carry a hash.
-func parse(text []byte) (*table, []refused, error) {
-	t := &table{hashes: map[string][]byte{}}
-	var bad []refused
-	scanner := bufio.NewScanner(bytes.NewReader(text))
-	scanner.Buffer(nil, 1<<20)
-	for number := 1; scanner.Scan(); number++ {
-		line := strings.TrimSpace(scanner.Text())
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
-		}
-		user, hash, ok := strings.Cut(line, ":")
-		if !ok || user == "" {
-			return nil, nil, fmt.Errorf("line %d: not of the form user:hash", number)
-		}
-		cost, err := bcrypt.Cost([]byte(hash))
-		if err != nil || !strings.HasPrefix(hash, "$2") {
-			bad = append(bad, refused{number, user, kindOf(hash) + "; only bcrypt is accepted: write the line with htpasswd -B"})
-			continue
-		}
-		if _, twice := t.hashes[user]; twice {
-			bad = append(bad, refused{number, user, "this user has a line further up, which holds"})
-			continue
-		}
-		t.hashes[user] = []byte(hash)
-		if cost > t.costliestCost {
-			t.costliest, t.costliestCost = []byte(hash), cost
+func newTable(f *htpasswd.File) *table {
+	t := &table{hashes: make(map[string]entry, len(f.Entries)), unusable: f.Unusable, compare: bcrypt.CompareHashAndPassword}
+	for _, e := range f.Entries {
+		t.hashes[e.User] = entry{e.Hash, e.Cost}
+		if e.Cost > t.highest {
+			t.filler, t.highest = e.Hash, e.Cost
 		}
 	}
-	if err := scanner.Err(); err != nil {
-		return nil, nil, fmt.Errorf("after %d users: %w", len(t.hashes), err)
-	}
-	return t, bad, nil
+	return t
 }
 
-// kindOf names a hash by its form, for a message that does not show it.
-func kindOf(hash string) string {
-	switch {
-	case strings.HasPrefix(hash, "$apr1$"):
-		return "an MD5 hash"
-	case strings.HasPrefix(hash, "{SHA}"):
-		return "a SHA-1 hash"
-	case strings.HasPrefix(hash, "$5$"), strings.HasPrefix(hash, "$6$"):
-		return "a SHA-2 crypt hash"
-	case strings.HasPrefix(hash, "$2"):
-		return "a damaged bcrypt hash"
-	}
-	return "no hash that is known (plain text or crypt)"
-}
-
-// matches checks one password. It takes as long for an unknown user as for a wrong password.
+// matches checks one password. Every failure takes the work of the file's highest cost, whether the user is unknown or the
+// password wrong, and whatever the user's own hash costs. A hash of cost c takes 2^c rounds, so the computations of c,
+// c+1, … highest-1 after one of c make 2^highest.
 func (t *table) matches(user string, password []byte) bool {
-	hash, known := t.hashes[user]
-	if known {
-		err := bcrypt.CompareHashAndPassword(hash, password)
-		if err == nil {
-			return true
-		}
-		if errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) && bytes.Equal(hash, t.costliest) {
-			return false
-		}
-		if cost, err := bcrypt.Cost(hash); err == nil && cost == t.costliestCost {
-			return false
-		}
+	if len(t.hashes) == 0 {
+		return false
 	}
-	if t.costliest != nil {
-		bcrypt.CompareHashAndPassword(t.costliest, password) //nolint:errcheck // only its time matters
+	e, known := t.hashes[user]
+	if !known {
+		t.burn(password, t.highest)
+		return false
+	}
+	if t.compare([]byte(e.hash), password) == nil {
+		return true
+	}
+	for cost := e.cost; cost < t.highest; cost++ {
+		t.burn(password, cost)
 	}
 	return false
+}
+
+// burn does the work of comparing with a hash of a cost.
+func (t *table) burn(password []byte, cost int) {
+	version, rest, _ := strings.Cut(t.filler[1:], "$")
+	hash := []byte("$" + version + "$" + rest)
+	at := len(version) + 2
+	hash[at], hash[at+1] = byte('0'+cost/10), byte('0'+cost%10)
+	t.compare(hash, password) //nolint:errcheck // only its work matters
 }

@@ -2,6 +2,7 @@ package auth
 
 import (
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"sync"
 	"time"
@@ -17,39 +18,59 @@ func (e *ThrottledError) Error() string {
 	return fmt.Sprintf("too many wrong passwords from there; try again in %s", e.RetryAfter.Round(time.Second))
 }
 
-// What a source may do before it is slowed down, and how much.
+// What may be tried before it is slowed down, and how much.
 const (
+	// freeFailures is how many wrong passwords of one user a source may send before it must pause for that user.
 	freeFailures = 5
 	firstPause   = time.Second
 	longestPause = time.Minute
+	// sourceBudget is how many wrong passwords of all users together a source may send, and budgetInterval the time after
+	// which one of them is forgiven: who tries one password on many users gains little.
+	sourceBudget   = 20
+	budgetInterval = 10 * time.Second
 	// forgetAfter is how long a source must be quiet to begin anew.
 	forgetAfter = 10 * time.Minute
-	// suspectSlots is how many passwords of a source that has failed may be computed at once, trustedSlots of another.
+	// suspectSlots is how many passwords may be computed at once for a user that has failed from there or for a source
+	// that has spent half of its budget, trustedSlots for another.
 	suspectSlots, trustedSlots = 2, 64
-	// maxSources bounds the memory of sources.
-	maxSources = 10_000
+	// maxRecords bounds the memory of sources, and of their users.
+	maxRecords = 10_000
 	// maxWaiting bounds how many computations wait for a processor, so that a right password waits no longer than they.
 	maxWaiting = 128
 )
 
-// throttle slows down sources of wrong passwords. What it refuses costs no computation.
+// throttle slows down wrong passwords. What it refuses costs no computation.
+//
+// Pauses count for one user at one source, so that a client with a wrong password does not keep out the others behind
+// its address. Over all users a source has a budget.
 type throttle struct {
-	now func() time.Time
+	now  func() time.Time
+	seed maphash.Seed
 
 	mu      sync.Mutex
-	sources map[netip.Prefix]*source
+	sources records[netip.Prefix]
+	users   records[userKey]
 	waiting int
 }
 
-type source struct {
+// userKey is a user's name at one source.
+type userKey struct {
+	source netip.Prefix
+	name   uint64
+}
+
+// record is what is known of a source, or of a user at a source.
+type record struct {
+	running int
+	last    time.Time
+	// failures are those that count: of a user since the last right password, of a source those not forgiven yet.
 	failures int
-	running  int
-	until    time.Time
-	last     time.Time
+	// until is the end of a user's pause; forgiven, when the last of a source's failures was.
+	until, forgiven time.Time
 }
 
 func newThrottle() *throttle {
-	return &throttle{now: time.Now, sources: map[netip.Prefix]*source{}}
+	return &throttle{now: time.Now, seed: maphash.MakeSeed(), sources: records[netip.Prefix]{}, users: records[userKey]{}}
 }
 
 // network is what counts as one source: an IPv4 address, or the 64 bits of IPv6 that one customer has.
@@ -64,73 +85,99 @@ func network(addr netip.Addr) netip.Prefix {
 }
 
 // enter asks for a computation. done must be called with its result.
-func (t *throttle) enter(addr netip.Addr) (done func(denied bool), err error) {
-	key := network(addr)
+func (t *throttle) enter(addr netip.Addr, user string) (done func(denied bool), err error) {
+	from := network(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
-	s := t.source(key, now)
-	slots := trustedSlots
-	if s.failures > 0 {
-		slots = suspectSlots
-	}
+	source, who := t.sources.find(from, now), t.users.find(userKey{from, maphash.String(t.seed, user)}, now)
+	source.forgive(now)
 	switch {
-	case now.Before(s.until):
-		return nil, &ThrottledError{RetryAfter: s.until.Sub(now)}
-	case s.running >= slots, t.waiting >= maxWaiting:
+	case now.Before(who.until):
+		return nil, &ThrottledError{RetryAfter: who.until.Sub(now)}
+	case source.failures >= sourceBudget:
+		return nil, &ThrottledError{RetryAfter: source.forgiven.Add(budgetInterval).Sub(now)}
+	case source.running >= slots(source.failures >= sourceBudget/2), who.running >= slots(who.failures > 0), t.waiting >= maxWaiting:
 		return nil, &ThrottledError{RetryAfter: firstPause}
 	}
-	s.running++
-	s.last = now
+	source.running++
+	who.running++
+	source.last, who.last = now, now
 	t.waiting++
-	return func(denied bool) { t.leave(s, denied) }, nil
+	return func(denied bool) { t.leave(source, who, denied) }, nil
 }
 
-func (t *throttle) leave(s *source, denied bool) {
+func slots(suspect bool) int {
+	if suspect {
+		return suspectSlots
+	}
+	return trustedSlots
+}
+
+func (t *throttle) leave(source, who *record, denied bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	s.running--
+	now := t.now()
+	source.running--
+	who.running--
 	t.waiting--
-	s.last = t.now()
+	source.last, who.last = now, now
 	if !denied {
-		s.failures, s.until = 0, time.Time{}
+		who.failures, who.until = 0, time.Time{}
 		return
 	}
-	s.failures++
-	if over := s.failures - freeFailures; over > 0 {
-		s.until = s.last.Add(min(firstPause<<min(over-1, 10), longestPause))
+	who.failures++
+	if over := who.failures - freeFailures; over > 0 {
+		who.until = now.Add(min(firstPause<<min(over-1, 10), longestPause))
 	}
+	if source.failures == 0 {
+		source.forgiven = now
+	}
+	source.failures = min(source.failures+1, sourceBudget)
 }
 
-// source finds or makes a source's record.
-func (t *throttle) source(key netip.Prefix, now time.Time) *source {
-	if s, ok := t.sources[key]; ok {
-		if now.Sub(s.last) > forgetAfter && s.running == 0 {
-			*s = source{}
-		}
-		return s
+// forgive takes back the failures of a source that are long enough ago.
+func (r *record) forgive(now time.Time) {
+	n := int(now.Sub(r.forgiven) / budgetInterval)
+	if r.failures == 0 || n <= 0 {
+		return
 	}
-	if len(t.sources) >= maxSources {
-		t.forget(now)
-	}
-	s := &source{last: now}
-	t.sources[key] = s
-	return s
+	r.failures -= min(n, r.failures)
+	r.forgiven = r.forgiven.Add(time.Duration(n) * budgetInterval)
 }
 
-// forget makes room: quiet sources go first, then any that nothing is computed for.
-func (t *throttle) forget(now time.Time) {
-	for key, s := range t.sources {
-		if s.running == 0 && now.Sub(s.last) > forgetAfter {
-			delete(t.sources, key)
+// records is a bounded memory.
+type records[K comparable] map[K]*record
+
+// find finds or makes a record.
+func (m records[K]) find(key K, now time.Time) *record {
+	if r, ok := m[key]; ok {
+		if now.Sub(r.last) > forgetAfter && r.running == 0 {
+			*r = record{last: now}
+		}
+		return r
+	}
+	if len(m) >= maxRecords {
+		m.forget(now)
+	}
+	r := &record{last: now}
+	m[key] = r
+	return r
+}
+
+// forget makes room: quiet records go first, then any that nothing is computed for.
+func (m records[K]) forget(now time.Time) {
+	for key, r := range m {
+		if r.running == 0 && now.Sub(r.last) > forgetAfter {
+			delete(m, key)
 		}
 	}
-	for key, s := range t.sources {
-		if len(t.sources) < maxSources {
+	for key, r := range m {
+		if len(m) < maxRecords {
 			return
 		}
-		if s.running == 0 {
-			delete(t.sources, key)
+		if r.running == 0 {
+			delete(m, key)
 		}
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -67,6 +69,97 @@ func TestARightPasswordEndsThePause(t *testing.T) {
 	}
 }
 
+// A client with an old password, which sends it again and again, keeps nobody out: neither another user behind the same
+// address, nor the same user with the new password, all of them unknown to a server that has just started. And it costs
+// one computation.
+func TestAStaleClientKeepsNobodyOut(t *testing.T) {
+	var text strings.Builder
+	for i := range 45 {
+		text.WriteString(line(t, fmt.Sprint("user", i), "right", 4))
+	}
+	h, _, _ := open(t, text.String()+line(t, "ci", "new", 4))
+	stale := func() {
+		for range 5 {
+			if err := h.Check(t.Context(), home, "ci", "old"); !errors.Is(err, ErrDenied) {
+				t.Fatalf("the stale client: %v", err)
+			}
+		}
+	}
+	for i := range 45 {
+		stale()
+		if err := h.Check(t.Context(), home, fmt.Sprint("user", i), "right"); err != nil {
+			t.Errorf("user %d: %v", i, err)
+		}
+	}
+	stale()
+	if err := h.Check(t.Context(), home, "ci", "new"); err != nil {
+		t.Errorf("the same user with the new password: %v", err)
+	}
+	if n := h.computed.Load(); n != 47 {
+		t.Errorf("%d computations, want one for each of 47 credentials", n)
+	}
+}
+
+// A wrong password that becomes the right one is right.
+func TestAWrongPasswordMayBecomeRight(t *testing.T) {
+	h, path, _ := open(t, line(t, "ann", "old", 4))
+	if err := h.Check(t.Context(), home, "ann", "new"); !errors.Is(err, ErrDenied) {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(line(t, "ann", "new", 4)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.load(); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Check(t.Context(), home, "ann", "new"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Somebody guesses one user's password, without end: others behind the same address come in with a right one.
+func TestGuessingOneUserDoesNotKeepOutOthers(t *testing.T) {
+	h, _, _ := open(t, line(t, "ann", "secret", 4)+line(t, "bob", "other", 4))
+	now := time.Now()
+	h.throttle.now = func() time.Time { return now }
+	var throttled *ThrottledError
+	for i := range 600 {
+		now = now.Add(100 * time.Millisecond)
+		if err := h.Check(t.Context(), home, "ann", fmt.Sprint(i)); i > 50 && err == nil {
+			t.Fatal("a wrong password is right")
+		}
+	}
+	if err := h.Check(t.Context(), home, "ann", "another"); !errors.As(err, &throttled) {
+		t.Errorf("not throttled: %v", err)
+	}
+	if err := h.Check(t.Context(), home, "bob", "other"); err != nil {
+		t.Errorf("bob: %v", err)
+	}
+}
+
+// Who tries passwords on many users has the source's budget, and no more, for as long as it goes on.
+func TestTryingManyUsersIsBounded(t *testing.T) {
+	h, _, _ := open(t, line(t, "ann", "secret", 4))
+	now := time.Now()
+	h.throttle.now = func() time.Time { return now }
+	for i := range 3000 {
+		now = now.Add(200 * time.Millisecond)
+		h.Check(t.Context(), home, fmt.Sprint("user", i), "summer") //nolint:errcheck // wrong
+	}
+	took := 3000 * 200 * time.Millisecond
+	if n, most := h.computed.Load(), int64(sourceBudget+took/budgetInterval); n > most || n < most-1 {
+		t.Errorf("%d computations in %s, want %d", n, took, most)
+	}
+	var throttled *ThrottledError
+	if err := h.Check(t.Context(), home, "ann", "secret"); !errors.As(err, &throttled) || throttled.RetryAfter > budgetInterval {
+		t.Errorf("the budget is spent: %v", err)
+	}
+	now = now.Add(throttled.RetryAfter)
+	if err := h.Check(t.Context(), home, "ann", "secret"); err != nil {
+		t.Errorf("after Retry-After: %v", err)
+	}
+}
+
 // Thousands of wrong passwords at once, from one network: few are computed, and everybody else comes in.
 func TestAFloodIsBounded(t *testing.T) {
 	h, _, _ := open(t, line(t, "ann", "secret", 6)+line(t, "bob", "other", 6))
@@ -107,14 +200,14 @@ func TestSourcesAreBounded(t *testing.T) {
 	th := newThrottle()
 	now := time.Now()
 	th.now = func() time.Time { return now }
-	for i := range maxSources + 500 {
-		done, err := th.enter(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}))
+	for i := range maxRecords + 500 {
+		done, err := th.enter(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), "ann")
 		if err != nil {
 			t.Fatal(err)
 		}
 		done(true)
 	}
-	if len(th.sources) > maxSources {
-		t.Errorf("%d sources are remembered", len(th.sources))
+	if len(th.sources) > maxRecords || len(th.users) > maxRecords {
+		t.Errorf("%d sources and %d users are remembered", len(th.sources), len(th.users))
 	}
 }
