@@ -57,7 +57,7 @@ func Walk(ctx context.Context, r io.Reader, visit func(name string, size int64, 
 	if err != nil {
 		return err
 	}
-	return asError(reader.violations)
+	return AsError(reader.violations)
 }
 
 // UnpackTo is Walk for those who want no sizes.
@@ -91,7 +91,7 @@ func (a *archiveReader) read(r io.Reader) error {
 	if magic, err := buffered.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
 		decompressor, err := gzip.NewReader(buffered)
 		if err != nil {
-			return asError([]Violation{{"", "not a gzip archive: " + err.Error()}})
+			return AsError([]Violation{{"", "not a gzip archive: " + err.Error()}})
 		}
 		defer decompressor.Close() //nolint:errcheck // it was only read
 		content = decompressor
@@ -108,15 +108,15 @@ func (a *archiveReader) read(r io.Reader) error {
 		}
 		switch {
 		case errors.Is(err, errStop):
-			return asError(a.violations)
+			return AsError(a.violations)
 		case raw.err != nil:
 			return raw.err
 		case errors.Is(err, errBomb):
-			return asError(append(a.violations, Violation{"", err.Error()}))
+			return AsError(append(a.violations, Violation{"", err.Error()}))
 		case isWriteError(err):
 			return err
 		case err != nil:
-			return asError(append(a.violations, Violation{"", "not a tar archive: " + err.Error()}))
+			return AsError(append(a.violations, Violation{"", "not a tar archive: " + err.Error()}))
 		}
 	}
 }
@@ -246,14 +246,14 @@ func (a *archiveReader) finish() error {
 	text, ok := a.found.Browsable[MetadataFile]
 	if !ok {
 		a.violate(MetadataFile, "missing")
-		return asError(a.violations)
+		return AsError(a.violations)
 	}
 	var violations []Violation
 	a.found.Metadata, violations = ParseMetadata(text)
 	a.violations = append(a.violations, violations...)
 	a.violations = append(a.violations, a.found.checkFiles(func(name string) bool { return a.names.has(name) })...)
 	sortViolations(a.violations)
-	return asError(a.violations)
+	return AsError(a.violations)
 }
 
 // contextReader ends with its context.

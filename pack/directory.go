@@ -40,7 +40,7 @@ func openFS(fsys fs.FS) (*Directory, error) {
 	d := &Directory{fsys: fsys}
 	text, err := readLimited(fsys, MetadataFile, maxMetadata)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, asError([]Violation{{MetadataFile, "missing; this is no pack's folder"}})
+		return nil, AsError([]Violation{{MetadataFile, "missing; this is no pack's folder"}})
 	}
 	if err != nil {
 		return nil, err
@@ -57,7 +57,7 @@ func openFS(fsys fs.FS) (*Directory, error) {
 		return err == nil
 	})...)
 	sortViolations(violations)
-	return d, asError(violations)
+	return d, AsError(violations)
 }
 
 // list finds the pack's files, and what could not go into an archive of them. It ends where there are too many: a folder

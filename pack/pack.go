@@ -63,8 +63,8 @@ const (
 	maxMessage    = 500
 )
 
-// asError returns nil where there is no violation. A list that is too long to read is cut, and says so.
-func asError(violations []Violation) error {
+// AsError returns nil where there is no violation. A list that is too long to read is cut, and says so.
+func AsError(violations []Violation) error {
 	if len(violations) == 0 {
 		return nil
 	}

@@ -10,6 +10,10 @@ var (
 	validName = regexp.MustCompile(`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*$`)
 	validTag  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
 	parentTag = regexp.MustCompile(`^(.*__)?[0-9]+(\.[0-9]+)?\.x$`)
+	// versionTag is a version of two or more numbers, with whatever is left of them or right of them in the usual ways:
+	// lts__14.4.3, v1.2, 22.04, 1.0.0-rc.1, 1.0.0_build. A single number is a name like any other.
+	versionTag   = regexp.MustCompile(`^(.*__)?[vV]?[0-9]+(\.[0-9]+)+([-_+].*)?$`)
+	signatureTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}([._-].*)?$`)
 )
 
 // ArchivePrefix is where packs lie among a registry's repositories; consoles expect them there.
@@ -36,3 +40,13 @@ func (m Metadata) Folder() string { return m.Name + "-" + m.Version }
 // IsParentTag says whether a tag has the form 14.x or 14.4.x: it stands for the newest version below it, and is never
 // stored.
 func IsParentTag(tag string) bool { return parentTag.MatchString(tag) }
+
+// IsVersionTag says whether a tag reads as a version, with or without a group. A pack can be given one such tag, the one
+// that its pack.json makes; other names are aliases.
+func IsVersionTag(tag string) bool { return versionTag.MatchString(tag) }
+
+// IsSignatureTag says whether a tag is that of a signature or the like: sha256-<digest of what is signed>, perhaps with a
+// suffix (.sig, .att, .sbom). One that reads as a version all the same is none.
+func IsSignatureTag(tag string) bool {
+	return signatureTag.MatchString(tag) && !IsVersionTag(tag) && !IsParentTag(tag)
+}

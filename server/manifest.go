@@ -167,11 +167,11 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	if len(named.missing) > 0 && s.config.Manifests.Missing != "accept" {
 		return fail(codeManifestMissing, "").with(named.missing)
 	}
-	files, err := s.checkPack(r, tags, d, c)
+	checked, err := s.checkPack(r, tags, d, c)
 	if err != nil {
 		return err
 	}
-	p := store.PutManifest{Digest: d, MediaType: mediaType, Content: text, By: r.user, Files: files,
+	p := store.PutManifest{Digest: d, MediaType: mediaType, Content: text, By: r.user, Files: checked.files, Pack: checked.version,
 		Blobs: named.blobs, Manifests: named.manifests, AcceptMissing: s.config.Manifests.Missing == "accept"}
 	if c.Subject != nil {
 		p.Subject = c.Subject.Digest
@@ -180,6 +180,11 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	}
 	if err := r.repository.PutManifest(r.Context(), p); err != nil {
 		return as(codeManifestMissing, err)
+	}
+	if checked.unrecorded {
+		if err := r.repository.RecordPack(r.Context(), d, checked.version, checked.files); err != nil {
+			return as(codeManifestUnknown, err)
+		}
 	}
 	move := r.door == "v2" || strings.EqualFold(r.Header.Get(forceHeader), "true")
 	for _, tag := range tags {
@@ -211,7 +216,7 @@ func putReference(r *request) (tags []string, d digest.Digest, err error) {
 		if !store.ValidTag(tag) {
 			return nil, "", fail(codeTagInvalid, "%q: use letters, digits, '.', '_' and '-', 128 at most", tag)
 		}
-		if r.door == "v1" && pack.IsParentTag(tag) {
+		if strings.HasPrefix(r.repository.Name(), pack.ArchivePrefix) && pack.IsParentTag(tag) {
 			return nil, "", fail(codeUnsupported, "%s is a parent tag: it always names the newest version below it, and cannot be pushed", tag)
 		}
 	}

@@ -12,27 +12,72 @@ import (
 	"packregistry.dev/server/store"
 )
 
-// checkPack reads the archive of a manifest that is pushed where packs lie, refuses what is no pack, and stores the
-// files that consoles show as blobs of their own. Signatures and other artifacts that refer to a pack pass.
-func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c *store.Content) ([]store.File, error) {
+// checkedPack is what the check of a pushed manifest found out.
+type checkedPack struct {
+	// version is the tag that the manifest's pack.json makes; empty where the archive was not validated.
+	version string
+	// files of the pack that are blobs of their own.
+	files []store.File
+	// unrecorded says that the manifest is there already, without a record of its validation.
+	unrecorded bool
+}
+
+// checkPack reads the archive of a manifest that is pushed where packs lie, refuses what is no pack and tags that are not
+// the pack's, and stores the files that consoles show as blobs of their own. What is pushed as a signature or the like
+// passes, but then it is given no other tag.
+func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c *store.Content) (checkedPack, error) {
 	name, isPack := strings.CutPrefix(r.repository.Name(), pack.ArchivePrefix)
 	mode := s.config.Packs.Validation
-	if !isPack || mode == "off" || c.Subject != nil || len(tags) == 1 && strings.HasPrefix(tags[0], "sha256-") {
-		return nil, nil
+	if !isPack || mode == "off" {
+		return checkedPack{}, nil
 	}
-	// What was accepted once may take any other tag.
-	if _, err := r.repository.Manifest(r.Context(), d); err == nil {
-		return nil, nil
+	named := slices.DeleteFunc(slices.Clone(tags), pack.IsSignatureTag)
+	if len(named) == 0 && (c.Subject != nil || len(tags) > 0) {
+		return checkedPack{}, nil
 	}
-	found, err := s.readPack(r, name, tags, c)
+	found, err := s.validatePack(r, name, named, d, c)
 	var invalid *pack.Error
 	if errors.As(err, &invalid) && mode == "warn" {
 		s.log.Warn("pushed a pack that is not valid", "pack", name, "tags", tags, "violations", invalid.Error())
-		err = nil
+		return checkedPack{}, nil
 	}
-	if err != nil || found == nil {
-		return nil, err
+	return found, err
+}
+
+// validatePack validates a manifest as a version of a pack, unless it was before, and compares its tags with it.
+func (s *Server) validatePack(r *request, name string, tags []string, d digest.Digest, c *store.Content) (checkedPack, error) {
+	known, err := r.repository.Manifest(r.Context(), d)
+	switch {
+	case err == nil && known.Pack != "":
+		// With what is known of it, in case that it is deleted in this very moment.
+		return checkedPack{version: known.Pack, files: known.Files}, pack.AsError(checkTags(known.Pack, tags))
+	case err != nil && !errors.Is(err, store.ErrNotFound):
+		return checkedPack{}, err
 	}
+	stored := err == nil
+	if c.Subject != nil {
+		return checkedPack{}, pack.AsError([]pack.Violation{{Message: "it has a subject, so it is something about another manifest and no version of a pack; " +
+			"push it by its digest, or under a tag sha256-<digest of the subject>"}})
+	}
+	found, err := s.readPack(r, name, c)
+	if err != nil {
+		return checkedPack{}, err
+	}
+	version := found.Tag()
+	violations := checkTags(version, tags)
+	if !stored && len(tags) > 0 && len(violations) == 0 && !slices.Contains(tags, version) {
+		violations = []pack.Violation{{Path: "pack.json#/version", Message: "makes the tag " + quote(version) + ", but the pack is pushed as " +
+			quote(strings.Join(tags, ", ")) + "; push it under its version first, then add other tags"}}
+	}
+	if len(violations) > 0 {
+		return checkedPack{}, pack.AsError(violations)
+	}
+	files, err := s.browsable(r, found)
+	return checkedPack{version: version, files: files, unrecorded: stored}, err
+}
+
+// browsable stores the files of a pack that consoles show.
+func (s *Server) browsable(r *request, found *pack.Archive) ([]store.File, error) {
 	files := make([]store.File, 0, len(found.Browsable))
 	for _, name := range sortedKeys(found.Browsable) {
 		data := found.Browsable[name]
@@ -45,7 +90,8 @@ func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c *store.
 	return files, nil
 }
 
-func (s *Server) readPack(r *request, name string, tags []string, c *store.Content) (*pack.Archive, error) {
+// readPack reads the archive of a pack, which must be valid and of that name.
+func (s *Server) readPack(r *request, name string, c *store.Content) (*pack.Archive, error) {
 	layer, err := archiveLayer(c)
 	if err != nil {
 		return nil, err
@@ -70,23 +116,22 @@ func (s *Server) readPack(r *request, name string, tags []string, c *store.Conte
 		violations = append(violations, pack.Violation{Path: "pack.json#/name",
 			Message: "is " + quote(found.Name) + ", but the pack is pushed as " + quote(name)})
 	}
-	if v := checkTag(found, tags); v != nil {
-		violations = append(violations, *v)
-	}
 	if len(violations) > 0 {
-		return found, &pack.Error{Violations: violations}
+		return nil, pack.AsError(violations)
 	}
 	return found, nil
 }
 
-// checkTag compares the tags of a new manifest with its pack.json: its version must be among them.
-func checkTag(found *pack.Archive, tags []string) *pack.Violation {
-	if len(tags) == 0 || found.Version == "" || slices.Contains(tags, found.Tag()) {
-		return nil
+// checkTags says which tags claim to be versions that a pack is not.
+func checkTags(version string, tags []string) []pack.Violation {
+	var violations []pack.Violation
+	for _, tag := range tags {
+		if tag != version && pack.IsVersionTag(tag) {
+			violations = append(violations, pack.Violation{Path: "pack.json#/version", Message: "makes the tag " + quote(version) +
+				", so the pack cannot be tagged " + quote(tag) + ", which reads as another version; names that are no versions are free"})
+		}
 	}
-	return &pack.Violation{Path: "pack.json#/version",
-		Message: "makes the tag " + quote(found.Tag()) + ", but the pack is pushed as " + quote(strings.Join(tags, ", ")) +
-			"; push it under its version first, then add other tags"}
+	return violations
 }
 
 // archiveLayer is the one layer of a pack's manifest.

@@ -17,7 +17,7 @@ type packTags struct{ r *store.Repository }
 const tagPage = 1000
 
 // hidden says whether a stored tag does not show: signatures and the like, and what only looks like a parent.
-func hidden(tag string) bool { return strings.HasPrefix(tag, "sha256-") || pack.IsParentTag(tag) }
+func hidden(tag string) bool { return pack.IsSignatureTag(tag) || pack.IsParentTag(tag) }
 
 // list returns up to limit tags that come after the given one.
 //

@@ -24,6 +24,8 @@ type header struct {
 	Subject     string    `json:"subject,omitempty"`
 	// Files are blobs of the repository that belong to the manifest without being named in it.
 	Files []File `json:"files,omitempty"`
+	// Pack is the tag that the pack.json in the manifest's archive makes, where that archive was validated.
+	Pack string `json:"pack,omitempty"`
 	// Condemned is when a collector found that nothing refers to the manifest; see collect.go.
 	Condemned *time.Time `json:"condemned,omitempty"`
 	// Nonce differs with every change, so that no two states of the object look the same to whoever compares them.
@@ -48,6 +50,8 @@ type Manifest struct {
 	Pushed time.Time
 	By     string
 	Files  []File
+	// Pack is the version, as a tag, that the manifest was validated as; empty where it was not.
+	Pack string
 
 	header  header
 	version driver.Version
@@ -61,6 +65,8 @@ type PutManifest struct {
 	// By is the user who pushes.
 	By    string
 	Files []File
+	// Pack is the version that the manifest was validated as, if it was.
+	Pack string
 	// Blobs and Manifests of this repository are what it refers to. They must be there, unless AcceptMissing is set.
 	Blobs, Manifests []digest.Digest
 	AcceptMissing    bool
@@ -101,7 +107,7 @@ func parseManifest(d digest.Digest, version driver.Version, data []byte) (*Manif
 	if err := json.Unmarshal(line, &m.header); err != nil {
 		return nil, fmt.Errorf("its header: %w", err)
 	}
-	m.MediaType, m.Pushed, m.By, m.Files = m.header.MediaType, m.header.Time, m.header.By, m.header.Files
+	m.MediaType, m.Pushed, m.By, m.Files, m.Pack = m.header.MediaType, m.header.Time, m.header.By, m.header.Files, m.header.Pack
 	return m, nil
 }
 
@@ -134,7 +140,7 @@ func (r *Repository) PutManifest(ctx context.Context, p PutManifest) error {
 	if err := r.listReferrer(ctx, p); err != nil {
 		return err
 	}
-	h := header{Incarnation: nonce(), MediaType: p.MediaType, Time: r.s.now().UTC(), By: p.By, Subject: string(p.Subject), Files: p.Files}
+	h := header{Incarnation: nonce(), MediaType: p.MediaType, Time: r.s.now().UTC(), By: p.By, Subject: string(p.Subject), Files: p.Files, Pack: p.Pack}
 	if err := r.createManifest(ctx, p.Digest, h, p.Content); err != nil {
 		return err
 	}

@@ -1,0 +1,35 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/opencontainers/go-digest"
+)
+
+// RecordPack records that the archive of a manifest that is there already was validated, and as what. It returns
+// ErrNotFound where the manifest, or one of the files, went meanwhile.
+func (r *Repository) RecordPack(ctx context.Context, d digest.Digest, pack string, files []File) error {
+	for {
+		m, err := r.Manifest(ctx, d)
+		if err != nil {
+			return err
+		}
+		if m.Pack != pack {
+			h := m.header
+			h.Pack, h.Files, h.Nonce = pack, files, nonce()
+			if err := r.replaceHeader(ctx, m, h); isLostRace(err) {
+				continue
+			} else if err != nil {
+				return err
+			}
+		}
+		// Now that the manifest names them a collector finds them; one that had looked before is overruled here.
+		var failed []error
+		for _, file := range files {
+			_, err := r.promise(ctx, file.Digest)
+			failed = append(failed, err)
+		}
+		return errors.Join(failed...)
+	}
+}
