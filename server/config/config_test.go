@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -194,6 +195,35 @@ func TestErrorsNameKeyLineAndMend(t *testing.T) {
 		{"a list for a word", minimal + "http: {addr: [a]}\n", nil, []string{"http.addr (line 3): must be a single value"}},
 		{"a header that smuggles", minimal + "http: {headers: {X-A: \"a\\r\\nb\"}}\n", nil, []string{"http.headers.X-A (line 3)", "one line"}},
 		{"variable of the wrong kind", minimal, []string{"REGISTRY_HTTP_HTTP2_DISABLED=perhaps"}, []string{"http.http2.disabled", "neither true nor false"}},
+		{"a port out of range", minimal + "http: {addr: ':99999'}\n", nil, []string{`http.addr: ":99999": the port is no number from 0 to 65535`}},
+		{"no port", minimal + "http: {addr: 'localhost:'}\n", nil, []string{"http.addr"}},
+		{"a negative port", minimal + "http: {addr: 'localhost:-1'}\n", nil, []string{"http.addr"}},
+		{"an address of five bytes", minimal + "http: {addr: '10.0.0.0.1:5000'}\n", nil, []string{"http.addr", "is no host"}},
+		{"an address beyond 255", minimal + "http: {addr: '10.0.0.256:5000'}\n", nil, []string{"http.addr", "is no host"}},
+		{"a host with a space", minimal + "http: {addr: 'my host:5000'}\n", nil, []string{"http.addr", "is no host"}},
+		{"a debug port out of range", minimal + "http: {debug: {addr: ':65536'}}\n", nil, []string{"http.debug.addr"}},
+		{"one address for two listeners", minimal + "http: {addr: ':5000', debug: {addr: '127.0.0.1:5000'}}\n", nil, []string{"http.debug.addr", "http.addr"}},
+		{"a URL's port out of range", minimal + "http: {host: 'https://packs.example.com:99999'}\n", nil, []string{"http.host"}},
+		{"a URL without a host", minimal + "http: {host: 'https://:443'}\n", nil, []string{"http.host"}},
+		{"a URL with a query", minimal + "http: {host: 'https://packs.example.com/?a'}\n", nil, []string{"http.host"}},
+		{"a URL with a password", minimal + "http: {host: 'https://u:hunter2@packs.example.com'}\n", nil, []string{"http.host"}},
+		{"a prefix with a query", minimal + "http: {prefix: '/a?b'}\n", nil, []string{"http.prefix"}},
+		{"a prefix that leads up", minimal + "http: {prefix: '/a/../b/'}\n", nil, []string{"http.prefix"}},
+		{"metrics at a path that is none", minimal + "http: {debug: {prometheus: {path: metrics}}}\n", nil, []string{"http.debug.prometheus.path"}},
+		{"metrics at a path that is taken", minimal + "http: {debug: {prometheus: {path: /livez}}}\n", nil, []string{"http.debug.prometheus.path", "/livez"}},
+		{"metrics at a pattern", minimal + "http: {debug: {prometheus: {path: '/{x'}}}\n", nil, []string{"http.debug.prometheus.path"}},
+		{"a check without a pause", minimal + "health: {storagedriver: {interval: 1ns}}\n", nil, []string{"health.storagedriver.interval: 1ns is too short"}},
+		{"purging without a pause", minimal2("maintenance: {uploadpurging: {interval: 1us}}"), nil, []string{"storage.maintenance.uploadpurging.interval"}},
+		{"collecting without a pause", minimal2("maintenance: {garbagecollection: {interval: 1us}}"), nil, []string{"storage.maintenance.garbagecollection.interval"}},
+		{"transfers without time", minimal + "http: {limits: {stalltimeout: 1us}}\n", nil, []string{"http.limits.stalltimeout"}},
+		{"headers without room", minimal + "http: {limits: {headerbytes: 10}}\n", nil, []string{"http.limits.headerbytes: 10 is too small"}},
+		{"manifests without room", minimal + "http: {limits: {manifestbytes: 10}}\n", nil, []string{"http.limits.manifestbytes: 10 is too small"}},
+		{"endpoint's port out of range", s3 + "    regionendpoint: https://h:99999\n", nil, []string{"storage.s3.regionendpoint"}},
+		{"redirects to no host", s3 + "    redirectendpoint: https://:9\n", nil, []string{"storage.s3.redirectendpoint"}},
+		{"large parts", s3 + "    chunksize: 6000000000\n", nil, []string{"storage.s3.chunksize: 6000000000", "5368709120"}},
+		{"directory's port out of range", minimal + "http: {tls: {letsencrypt: {cachefile: d, hosts: a.example.com, directoryurl: 'https://h:99999/d'}}}\n", nil, []string{"directoryurl"}},
+		{"a challenge's port out of range", minimal + "http: {tls: {letsencrypt: {cachefile: d, hosts: a.example.com, httpaddr: ':80000'}}}\n", nil, []string{"httpaddr"}},
+		{"a host with dashes at its ends", minimal + "http: {tls: {letsencrypt: {cachefile: d, hosts: [-a.example.com]}}}\n", nil, []string{`"-a.example.com"`}},
 		{"index with a gap", minimal, []string{"REGISTRY_HTTP_TLS_CLIENTCAS_1=/b"}, []string{"REGISTRY_HTTP_TLS_CLIENTCAS_1", "index 1"}},
 		{"no bucket", "version: 0.1\nstorage: s3\n", nil, []string{"storage.s3.bucket: missing", "storage.s3.region: missing"}},
 		{"half a credential", s3 + "    accesskey: a\n", nil, []string{"storage.s3.accesskey and secretkey go together"}},
@@ -227,6 +257,53 @@ func TestErrorsNameKeyLineAndMend(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// minimal2 is the least configuration with more below storage.
+func minimal2(more string) string { return "version: 0.1\nstorage: {inmemory: {}, " + more + "}\n" }
+
+func TestAddressesThatAreAccepted(t *testing.T) {
+	for _, addr := range []string{":0", ":5000", "localhost:5000", "0.0.0.0:80", "[::]:443", "[fe80::1%25eth0]:5000", "my-host.example.com:65535", ":http"} {
+		if _, _, err := Parse([]byte(minimal+"http: {addr: '"+addr+"'}\n"), Options{}); err != nil {
+			t.Errorf("%s: %v", addr, err)
+		}
+	}
+	for _, text := range []string{
+		"http: {addr: ':0', debug: {addr: ':0'}}\n", "http: {addr: '127.0.0.1:5000', debug: {addr: '127.0.0.2:5000'}}\n",
+		"http: {host: 'https://[2001:db8::1]:8443'}\n", "http: {host: 'https://packs.example.com/packs/'}\n", "http: {prefix: /my-registry/v.1_x/}\n",
+	} {
+		if _, _, err := Parse([]byte(minimal+text), Options{}); err != nil {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// Indexes of lists are numbers, whatever order their variables are in as text.
+func TestListsOfMoreThanTenVariables(t *testing.T) {
+	environ := []string{"REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_PATH=/p", "REGISTRY_HTTP_TLS_CERTIFICATE=c", "REGISTRY_HTTP_TLS_KEY=k"}
+	var want StringList
+	for i := range 12 {
+		want = append(want, fmt.Sprintf("/ca/%d.crt", i))
+		environ = append(environ, fmt.Sprintf("REGISTRY_HTTP_TLS_CLIENTCAS_%d=/ca/%d.crt", i, i),
+			fmt.Sprintf("REGISTRY_AUTH_ACCESS_RULES_%d_USERS=user%d", i, i), fmt.Sprintf("REGISTRY_AUTH_ACCESS_RULES_%d_REPOSITORIES=**", i),
+			fmt.Sprintf("REGISTRY_AUTH_ACCESS_RULES_%d_ACTIONS=pull", i))
+	}
+	slices.Sort(environ)
+	c, warnings, err := Parse([]byte(minimal), Options{Environ: environ})
+	if err != nil || len(warnings) != 0 {
+		t.Fatalf("%v, %v", warnings, err)
+	}
+	if !slices.Equal(c.HTTP.TLS.ClientCAs, want) {
+		t.Errorf("clientcas: %v", c.HTTP.TLS.ClientCAs)
+	}
+	for i, rule := range c.Auth.Access.Rules {
+		if rule.Users[0] != fmt.Sprint("user", i) {
+			t.Errorf("rule %d is that of %v", i, rule.Users)
+		}
+	}
+	if len(c.Auth.Access.Rules) != 12 {
+		t.Errorf("%d rules", len(c.Auth.Access.Rules))
 	}
 }
 

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,10 +17,10 @@ import (
 const envPrefix = "REGISTRY_"
 
 // applyEnvironment lays REGISTRY_<PATH_IN_CAPITALS> variables over the file, in the order of their names, so that
-// REGISTRY_AUTH chooses the kind before REGISTRY_AUTH_HTPASSWD_PATH fills it in.
+// REGISTRY_AUTH chooses the kind before REGISTRY_AUTH_HTPASSWD_PATH fills it in. Indexes of lists are ordered as numbers.
 func (d *decoder) applyEnvironment(root *yaml.Node, environ []string) {
 	environ = slices.Clone(environ)
-	slices.Sort(environ)
+	slices.SortStableFunc(environ, compareVariables)
 	for _, entry := range environ {
 		name, value, ok := strings.Cut(entry, "=")
 		if !ok {
@@ -44,6 +45,20 @@ func (d *decoder) applyEnvironment(root *yaml.Node, environ []string) {
 			d.fail("environment variable %s: %w", name, err)
 		}
 	}
+}
+
+// compareVariables orders NAME=value by the parts of the names, those that are numbers by their value.
+func compareVariables(a, b string) int {
+	nameA, _, _ := strings.Cut(a, "=")
+	nameB, _, _ := strings.Cut(b, "=")
+	return slices.CompareFunc(strings.Split(nameA, "_"), strings.Split(nameB, "_"), func(a, b string) int {
+		i, errA := strconv.ParseUint(a, 10, 64)
+		j, errB := strconv.ParseUint(b, 10, 64)
+		if errA == nil && errB == nil {
+			return cmp.Compare(i, j)
+		}
+		return cmp.Compare(a, b)
+	})
 }
 
 var errUnknownVariable = errors.New("no such setting")

@@ -35,6 +35,7 @@ func (d *decoder) validate(c *Config) {
 	}
 	d.validateStorage(c.Storage)
 	d.validateHTTP(&c.HTTP)
+	d.longEnough("health.storagedriver.interval", c.Health.StorageDriver.Interval)
 	if c.Auth != nil {
 		d.validateAuth(c.Auth)
 	}
@@ -84,7 +85,7 @@ func (a *Access) Anonymous() bool {
 func (c *Config) setDefaults() {
 	setDefault(&c.Log.Level, "info")
 	setDefault(&c.Log.Formatter, "text")
-	setDefault(&c.HTTP.Addr, ":5000")
+	setDefault(&c.HTTP.Addr, defaultAddr)
 	setDefault(&c.HTTP.Prefix, "/")
 	if len(c.HTTP.TrustedProxies) > 0 {
 		setDefault(&c.HTTP.ClientIPHeader, "X-Forwarded-For")
@@ -120,6 +121,15 @@ func (c *Config) setDefaults() {
 			setDefault(&c.HTTP.TLS.ClientAuth, "require-and-verify-client-cert")
 		}
 	}
+}
+
+const defaultAddr = ":5000"
+
+func orDefault(value, otherwise string) string {
+	if value == "" {
+		return otherwise
+	}
+	return value
 }
 
 func setDefault[T comparable](field *T, value T) {

@@ -3,23 +3,28 @@ package config
 import (
 	"crypto/tls"
 	"fmt"
-	"net"
 	"net/netip"
-	"net/url"
+	"slices"
 	"strings"
+	"time"
 )
 
 func (d *decoder) validateHTTP(h *HTTP) {
 	d.validateAddr("http.addr", h.Addr)
 	d.validateAddr("http.debug.addr", h.Debug.Addr)
+	d.validateListeners([]string{"http.addr", "http.debug.addr"}, []string{orDefault(h.Addr, defaultAddr), h.Debug.Addr})
 	if h.Host != "" {
-		if u, err := url.Parse(h.Host); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			d.fail("http.host: %q must be a URL with scheme and host, such as https://packs.example.com", h.Host)
+		if _, err := parseURL(h.Host, "http", "https"); err != nil {
+			d.fail("http.host: must be a URL with scheme and host, such as https://packs.example.com; %w", err)
 		}
 	}
-	if h.Prefix != "" && !strings.HasPrefix(h.Prefix, "/") {
-		d.fail("http.prefix: %q must begin with /", h.Prefix)
+	if h.Prefix != "" && !validPath(h.Prefix) {
+		d.fail("http.prefix: %q must be a path such as /packs/, of letters, digits and -._~", h.Prefix)
 	}
+	d.validateDebugPath(h.Debug.Prometheus.Path)
+	d.atLeast("http.limits.headerbytes", h.Limits.HeaderBytes, minHeaderBytes)
+	d.atLeast("http.limits.manifestbytes", h.Limits.ManifestBytes, minManifestBytes)
+	d.longEnough("http.limits.stalltimeout", h.Limits.StallTimeout)
 	if values := h.Headers["Content-Security-Policy"]; len(values) > 0 {
 		last := &values[len(values)-1]
 		if strings.HasSuffix(*last, unclosedCSP) {
@@ -34,15 +39,6 @@ func (d *decoder) validateHTTP(h *HTTP) {
 	}
 	if h.TLS != nil {
 		d.validateTLS(h.TLS)
-	}
-}
-
-func (d *decoder) validateAddr(path, addr string) {
-	if addr == "" {
-		return
-	}
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		d.fail("%s: %q is not host:port or :port", path, addr)
 	}
 }
 
@@ -61,6 +57,56 @@ func ParseNetworks(list []string) ([]netip.Prefix, error) {
 		networks = append(networks, network.Masked())
 	}
 	return networks, nil
+}
+
+// The least that lets clients in at all: a request's usual headers, and the manifest of one pack.
+const (
+	minHeaderBytes   = 1 << 10
+	minManifestBytes = 512
+)
+
+// shortest is the least time that something happens again after, or is waited for.
+const shortest = Duration(time.Millisecond)
+
+// atLeast checks a number that is set.
+func (d *decoder) atLeast(path string, n, least int) {
+	if n != 0 && n < least {
+		d.fail("%s: %d is too small; use at least %d", path, n, least)
+	}
+}
+
+// longEnough checks a duration that is set.
+func (d *decoder) longEnough(path string, duration Duration) {
+	if duration != 0 && duration < shortest {
+		d.fail("%s: %s is too short; use at least %s", path, time.Duration(duration), time.Duration(shortest))
+	}
+}
+
+// validPath says whether all of it is itself in a URL, and leads to where it says.
+func validPath(path string) bool {
+	if !strings.HasPrefix(path, "/") || strings.Trim(path, "/abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~") != "" {
+		return false
+	}
+	for part := range strings.SplitSeq(path, "/") {
+		if part == "." || part == ".." {
+			return false
+		}
+	}
+	return true
+}
+
+// debugPaths are those of the debug address that are taken.
+var debugPaths = []string{"/livez", "/readyz", "/status"}
+
+func (d *decoder) validateDebugPath(path string) {
+	const key = "http.debug.prometheus.path"
+	switch {
+	case path == "":
+	case !validPath(path):
+		d.fail(key+": %q must be a path such as /metrics", path)
+	case slices.Contains(debugPaths, path), strings.HasPrefix(path, "/debug/pprof/"):
+		d.fail(key+": %q is taken; use another such as /metrics", path)
+	}
 }
 
 func (d *decoder) validateTLS(t *TLS) {
@@ -119,8 +165,10 @@ func (d *decoder) validateLetsEncrypt(l *LetsEncrypt) {
 	if l.Email != "" && !strings.Contains(strings.Trim(l.Email, "@"), "@") {
 		d.fail(path+"email: %q is no address", l.Email)
 	}
-	if u, err := url.Parse(l.DirectoryURL); l.DirectoryURL != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
-		d.fail(path+"directoryurl: %q must be an https URL", l.DirectoryURL)
+	if l.DirectoryURL != "" {
+		if _, err := parseURL(l.DirectoryURL, "https"); err != nil {
+			d.fail(path+"directoryurl: must be an https URL; %w", err)
+		}
 	}
 	d.validateAddr(path+"httpaddr", l.HTTPAddr)
 }
@@ -132,7 +180,7 @@ func validHost(host string) bool {
 		return false
 	}
 	for _, label := range labels {
-		if label == "" || len(label) > 63 || strings.Trim(strings.ToLower(label), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
+		if label == "" || len(label) > 63 || strings.Trim(label, "-") != label || strings.Trim(strings.ToLower(label), "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
 			return false
 		}
 	}

@@ -1,13 +1,13 @@
 package config
 
 import (
-	"net/url"
-	"regexp"
-	"strconv"
+	"errors"
 	"strings"
 )
 
 func (d *decoder) validateStorage(s Storage) {
+	d.longEnough("storage.maintenance.uploadpurging.interval", s.Maintenance.UploadPurging.Interval)
+	d.longEnough("storage.maintenance.garbagecollection.interval", s.Maintenance.GarbageCollection.Interval)
 	var kinds []string
 	for kind, set := range map[string]bool{"filesystem": s.Filesystem != nil, "s3": s.S3 != nil, "inmemory": s.InMemory != nil} {
 		if set {
@@ -29,7 +29,8 @@ func (d *decoder) validateStorage(s Storage) {
 // minChunk is the least that S3 takes as a part of an upload, but for the last one.
 const minChunk = 5 << 20
 
-var hostGrammar = regexp.MustCompile(`^(\[[0-9a-fA-F:.]+\]|[0-9a-fA-F:]*:[0-9a-fA-F:.]*|[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?)$`)
+// maxChunk is the most.
+const maxChunk = 5 << 30
 
 func (d *decoder) validateS3(s *S3) {
 	const path = "storage.s3."
@@ -39,10 +40,10 @@ func (d *decoder) validateS3(s *S3) {
 	if (s.AccessKey == "") != (s.SecretKey == "") {
 		d.fail(path + "accesskey and secretkey go together; leave both out to use the environment's identity")
 	}
-	if s.Host != "" && !hostGrammar.MatchString(s.Host) {
+	if s.Host != "" && (!validHostOrAddr(s.Host) || strings.Contains(s.Host, "_")) {
 		d.fail(path+"host: %q is not a host's name or address; leave host and port out for AWS", s.Host)
 	}
-	if port, err := strconv.ParseUint(s.Port, 10, 16); s.Port != "" && (err != nil || port == 0) {
+	if s.Port != "" && !validPort(s.Port, 1) {
 		d.fail(path+"port: %q is not a number from 1 to 65535; leave host and port out for AWS", s.Port)
 	}
 	switch {
@@ -64,11 +65,17 @@ func (d *decoder) validateS3(s *S3) {
 	if s.ChunkSize != 0 && s.ChunkSize < minChunk {
 		d.fail(path+"chunksize: %d is too small; parts have at least %d bytes", s.ChunkSize, minChunk)
 	}
+	if s.ChunkSize > maxChunk {
+		d.fail(path+"chunksize: %d is too large; parts have at most %d bytes", s.ChunkSize, maxChunk)
+	}
 }
 
 func (d *decoder) validateEndpoint(path, endpoint string) {
-	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.User != nil {
-		d.fail("%s: must be a URL of scheme and host alone, such as https://s3.example.com", path)
+	u, err := parseURL(endpoint, "http", "https")
+	if err == nil && strings.Trim(u.Path, "/") != "" {
+		err = errors.New("it has a path")
+	}
+	if err != nil {
+		d.fail("%s: must be a URL of scheme and host alone, such as https://s3.example.com; %w", path, err)
 	}
 }
