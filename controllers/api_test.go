@@ -502,7 +502,7 @@ func TestAPIChildrenOfAnEarlierRegistryAreWaitedFor(t *testing.T) {
 	must(t, api.Delete(t.Context(), r.DeepCopy()))
 	again := newRegistry(r.Namespace)
 	must(t, api.Create(t.Context(), again))
-	wantCondition(t, again, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonReconcileFailed, "earlier PackRegistry")
+	wantCondition(t, again, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonProgressing, "earlier PackRegistry")
 	wantKstatus(t, again, status.InProgressStatus)
 	for _, child := range []client.Object{&appsv1.Deployment{}, &corev1.Service{}, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "packs-registry-users"}}} {
 		child.SetNamespace(r.Namespace)

@@ -89,15 +89,6 @@ func (c typedChild[L, W]) upToDate() (bool, error) {
 	return have == wanted, nil
 }
 
-// conflictError is a child that somebody else owns.
-type conflictError struct {
-	kind, name, because string
-}
-
-func (e *conflictError) Error() string {
-	return fmt.Sprintf("%s %s exists already and is not this PackRegistry's (%s): delete or rename one of them", e.kind, e.name, e.because)
-}
-
 // ofEarlier says whether an object belongs to a PackRegistry of the same name that was deleted: it goes by itself.
 func ofEarlier(r *v1alpha1.PackRegistry, o client.Object) bool {
 	controller := metav1.GetControllerOf(o)
@@ -133,7 +124,7 @@ func (r *Reconciler) apply(ctx context.Context, o *observed, c child) error {
 	}
 	if live != nil {
 		if ofEarlier(o.registry, live) {
-			return errors.New("the one of an earlier PackRegistry of this name is still being deleted")
+			return errOfEarlier
 		}
 		if why := foreign(o.registry, live); why != "" {
 			return &conflictError{c.kind(), c.name(), why}
@@ -155,14 +146,15 @@ func (r *Reconciler) apply(ctx context.Context, o *observed, c child) error {
 
 // wakePods annotates pods whose Secrets have changed.
 func (r *Reconciler) wakePods(ctx context.Context, d *decision) error {
+	var failed []error
 	for pod, version := range d.wake {
 		intent := corev1apply.Pod(pod.Name, pod.Namespace).WithUID(pod.UID).
 			WithAnnotations(map[string]string{children.AnnotationSecrets: version})
 		err := r.Apply(ctx, intent, client.FieldOwner(FieldOwner), client.ForceOwnership)
 		// A pod that went away meanwhile has nothing to look at; applying to another one of the name is a conflict.
 		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-			return fmt.Errorf("pod %s: %w", pod.Name, err)
+			failed = append(failed, fmt.Errorf("pod %s: %w", pod.Name, err))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }

@@ -9,7 +9,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	appsv1apply "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
@@ -37,11 +36,18 @@ type decision struct {
 	waitsFor       string
 	waitsForReason string
 
+	// first are users, certificates and what carries a deletion policy: they are applied before anything else, and also where
+	// the rest of the spec is not carried out.
+	first []child
 	// children to apply, in this order.
 	children []child
-	// rollout are children to apply when it is the registry's turn to be upgraded; turn says what it waits for.
-	rollout []child
+	// pods are the configuration and the Deployment that runs with it. upgrade says that they wait for the registry's turn to
+	// be upgraded, and turn why it has not come yet.
+	pods    []child
+	upgrade bool
 	turn    string
+	// refused are children that could not be applied.
+	refused []refusal
 	// outdated are configurations of the past.
 	outdated []metav1.PartialObjectMetadata
 	// unwanted are children that the spec asks for no more.
@@ -67,11 +73,17 @@ func decide(o *observed) decision {
 	d.bucket = judgeBucket(r.Spec.Storage.S3, o.sources)
 	d.decideCertificate(o)
 	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users)
-	if d.conflict = rivalry(r, o.rivals); d.conflict != "" {
+	d.wake = podsToWake(o)
+	d.conflict = rivalry(r, o.rivals)
+	d.planFirst(o)
+	if d.conflict != "" {
 		d.lookIn(conflictPoll)
 		return d
 	}
-	if d.invalid = impossible(o); d.invalid != "" {
+	if d.invalid == "" {
+		d.invalid = impossible(o)
+	}
+	if d.invalid != "" {
 		return d
 	}
 	if claimMissing(o) {
@@ -84,7 +96,6 @@ func decide(o *observed) decision {
 		d.lookIn(spacePoll)
 	}
 	d.plan(o)
-	d.wake = podsToWake(o)
 	return d
 }
 
@@ -180,29 +191,41 @@ func shared(o *observed) bool {
 	return slices.Contains(modes, corev1.ReadWriteMany)
 }
 
-// plan lists the children. A registry that never ran waits for what its pods need; one that runs goes on with what it
-// had.
-func (d *decision) plan(o *observed) {
+// planFirst lists what protects packs and lets people in: users, certificates, and what carries a deletion policy. None of it
+// needs the rest of the spec to be carried out.
+func (d *decision) planFirst(o *observed) {
 	r := o.registry
-	if claim := children.Claim(r, requested(o.claim)); claim != nil {
-		if wantsToGrow(o) && cannotGrow(o) != "" {
-			claim.Spec.Resources.WithRequests(o.claim.Spec.Resources.Requests) // asking again would only be refused again
+	if claim := children.Claim(r, o.claim); claim != nil {
+		// Who else wants the claim must not find it deleted with this PackRegistry.
+		if d.conflict == "" || r.Spec.Storage.PersistentVolumeClaim.DeletionPolicy != v1alpha1.DeletionDelete {
+			d.first = append(d.first, claimChild(o.claim, claim))
 		}
-		d.children = append(d.children, claimChild(o.claim, claim))
 	}
 	if d.users.htpasswd != nil && len(r.Spec.Auth.SecretRefs) > 0 {
-		d.children = append(d.children, secretChild(o.users, children.UsersSecret(r, d.users.htpasswd, d.users.versions)))
+		d.first = append(d.first, secretChild(o.users, children.UsersSecret(r, d.users.htpasswd, d.users.versions)))
 	}
-	d.children = append(d.children, serviceChild(o.service, children.Service(r)))
 	if d.authority.leaf != nil {
-		d.children = append(d.children,
+		d.first = append(d.first,
 			secretChild(o.ca, children.AuthoritySecret(r, d.authority.ca)),
 			configMapChild(o.bundle, children.AuthorityBundle(r, d.authority.bundle)),
 			secretChild(o.leaf, children.SelfSignedSecret(r, d.authority.leaf)))
 	}
+	if err := d.planOptional(o, &d.first, true); err != nil {
+		d.invalid = err.Error()
+	}
+}
+
+// plan lists the other children. A registry that never ran waits for what its pods need; one that runs goes on with what it
+// had.
+func (d *decision) plan(o *observed) {
+	r := o.registry
+	if wantsToRequestMore(o) && !(wantsToGrow(o) && cannotGrow(o) != "") { // asking again would only be refused again
+		d.children = append(d.children, claimChild(o.claim, children.GrownClaim(r)))
+	}
+	d.children = append(d.children, serviceChild(o.service, children.Service(r)))
 	d.planBudget(o)
 	d.planExposure(o)
-	if err := d.planOptional(o); err != nil {
+	if err := d.planOptional(o, &d.children, false); err != nil {
 		d.invalid = err.Error()
 		return
 	}
@@ -253,16 +276,20 @@ func (d *decision) planPods(o *observed, rendered children.RenderedConfig) error
 	if err != nil {
 		return err
 	}
+	if !upgrade && before != "" && o.registry.Status.ObservedGeneration != o.registry.Generation {
+		// Pods that are rolled for another spec's sake are no part of an upgrade any more: others must not wait for them.
+		if same, err := deployment.upToDate(); err != nil || !same {
+			if deployment, err = wanted(o.release, ""); err != nil {
+				return err
+			}
+		}
+	}
 	pods := []child{deployment}
 	// The configuration is immutable, so one that exists needs no second look.
 	if !slices.ContainsFunc(o.configs, func(m metav1.PartialObjectMetadata) bool { return m.Name == rendered.Name }) {
 		pods = []child{secretChild(nil, children.ConfigSecret(r, rendered)), deployment}
 	}
-	if upgrade {
-		d.rollout = pods
-	} else {
-		d.children = append(d.children, pods...)
-	}
+	d.pods, d.upgrade = pods, upgrade
 	for _, c := range o.configs {
 		if c.Name != rendered.Name {
 			d.outdated = append(d.outdated, c)
@@ -320,15 +347,14 @@ func cannotGrow(o *observed) string {
 	return ""
 }
 
-func requested(claim *corev1.PersistentVolumeClaim) *resource.Quantity {
-	if claim == nil {
-		return nil
+// wantsToRequestMore says whether the spec asks for more than was asked of the claim so far.
+func wantsToRequestMore(o *observed) bool {
+	spec := o.registry.Spec.Storage.PersistentVolumeClaim
+	if spec == nil || spec.Size == nil || spec.ClaimName != "" || o.claim == nil {
+		return false
 	}
-	q, ok := claim.Spec.Resources.Requests[corev1.ResourceStorage]
-	if !ok {
-		return nil
-	}
-	return &q
+	requested, ok := o.claim.Spec.Resources.Requests[corev1.ResourceStorage]
+	return ok && spec.Size.Cmp(requested) > 0
 }
 
 // podsToWake finds pods that run with Secrets that have changed since. Waking is an annotation, after which the kubelet

@@ -55,6 +55,9 @@ type observed struct {
 	policy     *networkingv1.NetworkPolicy
 	// optional are the objects of kinds that the cluster may lack.
 	optional map[schema.GroupKind]optionalState
+	// unknown are those of which nothing could be found out now, and failed says why.
+	unknown []schema.GroupKind
+	failed  []error
 	// kindAge is after how long they are looked for again.
 	kindAge time.Duration
 	claim   *corev1.PersistentVolumeClaim
@@ -102,9 +105,7 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 	if o.policy, err = lookup(ctx, r.Client, registry, children.NetworkPolicyName(registry), &networkingv1.NetworkPolicy{}); err != nil {
 		return nil, err
 	}
-	if err := r.observeOptional(ctx, o); err != nil {
-		return nil, err
-	}
+	r.observeOptional(ctx, o)
 	if err := r.observeClaim(ctx, o); err != nil {
 		return nil, err
 	}

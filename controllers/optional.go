@@ -26,9 +26,9 @@ type optionalState struct {
 
 // observeOptional reads a registry's objects of kinds that a cluster may lack: those that it asks for, and those that it
 // may have asked for before.
-func (r *Reconciler) observeOptional(ctx context.Context, o *observed) error {
+func (r *Reconciler) observeOptional(ctx context.Context, o *observed) {
 	if r.kinds == nil {
-		return nil
+		return
 	}
 	kinds, wants := r.kinds.known(ctx), children.Optional(o.registry)
 	for kind := range wants {
@@ -38,32 +38,37 @@ func (r *Reconciler) observeOptional(ctx context.Context, o *observed) error {
 	}
 	o.optional, o.kindAge = map[schema.GroupKind]optionalState{}, r.kinds.age
 	for _, kind := range kinds {
-		gvk, err := r.kinds.find(ctx, kind)
-		if err != nil {
-			return err
-		}
-		state := optionalState{kind: gvk}
-		if !gvk.Empty() {
-			informer, err := r.kinds.cache.GetInformer(ctx, emptyOfKind(gvk), cache.BlockUntilSynced(false))
-			if err != nil {
-				return err
-			}
-			reader := r.Metadata
-			if !informer.HasSynced() { // a watch that began just now, or a kind that is going away
-				reader = r.APIReader
-			}
-			if state.live, err = lookup(ctx, reader, o.registry, children.OptionalName(o.registry), emptyOfKind(gvk)); err != nil {
-				return err
-			}
-			if _, wanted := wants[kind]; wanted && state.live == nil { // it goes with its kind, too
-				if state.kind, err = r.kinds.confirm(ctx, kind); err != nil {
-					return err
-				}
-			}
+		_, wanted := wants[kind]
+		state, err := r.observeKind(ctx, o.registry, kind, wanted)
+		if err != nil { // what is not known now is neither made nor deleted, and holds up nothing else
+			o.failed = append(o.failed, err)
+			o.unknown = append(o.unknown, kind)
+			continue
 		}
 		o.optional[kind] = state
 	}
-	return nil
+}
+
+// observeKind reads a registry's object of one such kind.
+func (r *Reconciler) observeKind(ctx context.Context, registry *v1alpha1.PackRegistry, kind schema.GroupKind, wanted bool) (state optionalState, err error) {
+	if state.kind, err = r.kinds.find(ctx, kind); err != nil || state.kind.Empty() {
+		return state, err
+	}
+	informer, err := r.kinds.cache.GetInformer(ctx, emptyOfKind(state.kind), cache.BlockUntilSynced(false))
+	if err != nil {
+		return state, err
+	}
+	reader := r.Metadata
+	if !informer.HasSynced() { // a watch that began just now, or a kind that is going away
+		reader = r.APIReader
+	}
+	if state.live, err = lookup(ctx, reader, registry, children.OptionalName(registry), emptyOfKind(state.kind)); err != nil {
+		return state, err
+	}
+	if wanted && state.live == nil { // it goes with its kind, too
+		state.kind, err = r.kinds.confirm(ctx, kind)
+	}
+	return state, err
 }
 
 func emptyOfKind(gvk schema.GroupVersionKind) *unstructured.Unstructured {
@@ -72,10 +77,13 @@ func emptyOfKind(gvk schema.GroupVersionKind) *unstructured.Unstructured {
 	return u
 }
 
-// planOptional lists the children of such kinds, as far as the cluster has them.
-func (d *decision) planOptional(o *observed) error {
+// planOptional lists the children of such kinds, as far as the cluster has them: those that are certificates, or the others.
+func (d *decision) planOptional(o *observed, into *[]child, certificates bool) error {
 	wanted := children.Optional(o.registry)
 	for kind, state := range o.optional {
+		if (kind == children.CertificateKind) != certificates {
+			continue
+		}
 		want := wanted[kind]
 		switch {
 		case want == nil && state.live != nil && foreign(o.registry, state.live) == "":
@@ -90,7 +98,7 @@ func (d *decision) planOptional(o *observed) error {
 			}
 			d.lookIn(o.kindAge) // that a kind or a version of it has gone is no event
 			want.SetAnnotations(map[string]string{annotationIntent: sum})
-			d.children = append(d.children, optionalChild{live: state.live, wanted: want})
+			*into = append(*into, optionalChild{live: state.live, wanted: want})
 		}
 	}
 	return nil
@@ -167,7 +175,7 @@ func lacks(o *observed, kind schema.GroupKind) bool {
 		return false
 	}
 	state, ok := o.optional[kind]
-	return !ok || state.kind.Empty()
+	return !slices.Contains(o.unknown, kind) && (!ok || state.kind.Empty())
 }
 
 // conditionOf reads a condition of an object of such a kind.

@@ -5,6 +5,7 @@
 //	observe.go   read everything once into one value
 //	decide.go    pure functions of that value: which children, which pods to wake, what is wrong
 //	             (with users.go, certificate.go, authority.go, bucket.go, conflict.go, space.go, issued.go, optional.go and upgrade.go)
+//	pass.go      applies children one by one: what protects packs first, and none held up by another that is refused (refusal.go)
 //	apply.go     server-side apply of what differs from what the operator owns already
 //	status.go    conditions, as data (with parts.go); events on their transitions (events.go)
 //
@@ -18,8 +19,6 @@ package controllers
 import (
 	"context"
 	"crypto/x509"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -28,7 +27,6 @@ import (
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"packregistry.dev/api/v1alpha1"
 )
@@ -67,6 +65,8 @@ type Reconciler struct {
 	leaseExpiry time.Duration
 	turns       upgrades
 	others      others
+	// refusals remembers which children were refused.
+	refusals refusals
 
 	// told keeps, by name, the conditions that events have told. The cache may still show a status from before the one
 	// that was written last, and a transition would be told twice.
@@ -103,8 +103,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if !registry.DeletionTimestamp.IsZero() {
-		// What should go carries an ownerReference, and what should stay carries none: nothing is left to do.
-		return ctrl.Result{}, nil
+		// What should go carries an ownerReference, and what should stay carries none.
+		r.turns.release(request.NamespacedName)
+		return ctrl.Result{}, r.retain(ctx, registry)
 	}
 	other, err := r.leftTo(ctx, registry)
 	if err != nil {
@@ -126,7 +127,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, err
 	}
 	measureReady(request.NamespacedName, status)
-	if applyErr != nil && !decision.stalled() {
+	if applyErr != nil {
 		return ctrl.Result{}, applyErr
 	}
 	return ctrl.Result{RequeueAfter: decision.lookAgain}, nil
@@ -136,78 +137,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 func (r *Reconciler) forget(name types.NamespacedName) {
 	r.told.Delete(name)
 	forgetReady(name)
-	r.turns.forget(name)
+	r.turns.release(name)
+	r.refusals.forgetAll(name)
 }
 
 // conflictPoll is how often to look whether a conflict was settled.
 const conflictPoll = 30 * time.Second
-
-// carryOut applies what was decided. A child that somebody else owns is added to the decision as a conflict.
-func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) error {
-	if d.stalled() || o.registry.Spec.Suspend {
-		return nil
-	}
-	if err := r.applyAll(ctx, o, d, d.children); err != nil {
-		return err
-	}
-	if len(d.rollout) > 0 {
-		wait, again, err := r.takeTurn(ctx, o)
-		if err != nil {
-			return err
-		}
-		if d.turn = wait; wait != "" {
-			d.lookIn(again)
-		} else if err := r.applyAll(ctx, o, d, d.rollout); err != nil {
-			return err
-		}
-	}
-	if err := r.wakePods(ctx, d); err != nil {
-		return err
-	}
-	for _, o := range d.unwanted {
-		log.FromContext(ctx).Info("delete what the spec asks for no more", "name", o.GetName())
-		uid := o.GetUID()
-		if err := r.Delete(ctx, o, client.Preconditions{UID: &uid}); err != nil && !apierrors.IsNotFound(err) {
-			return err
-		}
-	}
-	return r.prune(ctx, o, d)
-}
-
-func (r *Reconciler) applyAll(ctx context.Context, o *observed, d *decision, list []child) error {
-	for _, c := range list {
-		err := r.apply(ctx, o, c)
-		var conflict *conflictError
-		if errors.As(err, &conflict) {
-			d.conflict = conflict.Error()
-			d.lookIn(conflictPoll) // the other object is not ours to watch
-			return err
-		}
-		if err != nil {
-			return fmt.Errorf("%s %s: %w", c.kind(), c.name(), err)
-		}
-	}
-	return nil
-}
-
-// prune deletes configurations that nothing runs with any more.
-func (r *Reconciler) prune(ctx context.Context, o *observed, d *decision) error {
-	if len(d.outdated) == 0 {
-		return nil
-	}
-	used, err := r.configsInUse(ctx, o.registry)
-	if err != nil {
-		return err
-	}
-	for i := range d.outdated {
-		secret := &d.outdated[i]
-		if used[secret.Name] {
-			continue
-		}
-		log.FromContext(ctx).Info("delete a configuration that nothing uses", "secret", secret.Name)
-		if err := r.Delete(ctx, secret, client.Preconditions{UID: &secret.UID}); err != nil && !apierrors.IsNotFound(err) {
-			return err
-		}
-	}
-	return nil
-}

@@ -137,7 +137,10 @@ func commonOf(registry client.ObjectKey, controller *metav1.OwnerReference) *com
 	return c
 }
 
-const packRegistryKind = "PackRegistry"
+const (
+	packRegistryKind = "PackRegistry"
+	claimKind        = "PersistentVolumeClaim"
+)
 
 var packRegistryVersion = v1alpha1.GroupVersion.String()
 

@@ -60,6 +60,7 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 	}
 	status.URL = url(o)
 	found[v1alpha1.ConditionExposed] = exposed(o, status.URL)
+	withRefusals(found, d.refused)
 	for _, part := range parts {
 		set(part, found[part])
 	}
@@ -115,7 +116,10 @@ func summarize(o *observed, d decision, found map[string]finding, applyErr error
 		return isFalse(s.reason, "%s", s.message)
 	}
 	if applyErr != nil {
-		return isFalse(v1alpha1.ReasonReconcileFailed, "%v; trying again", applyErr)
+		return isFalse(v1alpha1.ReasonReconcileFailed, "%s; trying again", clip(applyErr.Error()))
+	}
+	if f := worst(d.refused, false); f != nil {
+		return isFalse(f.reason, "%s", f.message)
 	}
 	// What somebody must mend comes before what is still on its way, which may be waiting for just that.
 	for _, part := range parts[:3] {
@@ -139,7 +143,7 @@ func summarize(o *observed, d decision, found map[string]finding, applyErr error
 		return finding{metav1.ConditionUnknown, v1alpha1.ReasonRollingOut, rolloutMessage(o.deployment)}
 	}
 	if o.registry.Spec.Suspend {
-		return isTrue(v1alpha1.ReasonSuspended, "the registry goes on as it is; the operator changes nothing until spec.suspend is false")
+		return isTrue(v1alpha1.ReasonSuspended, "the registry goes on as it is: the operator keeps users, certificates and the deletion policy up to date, and changes nothing else until spec.suspend is false")
 	}
 	if d.turn != "" {
 		return isTrue(v1alpha1.ReasonReady, "the registry serves packs; %s", d.turn)
@@ -154,7 +158,11 @@ func stalledBy(o *observed, d decision) *finding {
 		return &finding{metav1.ConditionTrue, v1alpha1.ReasonConflict, d.conflict}
 	case d.invalid != "":
 		return &finding{metav1.ConditionTrue, v1alpha1.ReasonInvalid, d.invalid}
-	case o.deployment != nil:
+	}
+	if refused := worst(d.refused, true); refused != nil {
+		return refused
+	}
+	if o.deployment != nil {
 		c := deploymentCondition(o.deployment, appsv1.DeploymentProgressing)
 		if c != nil && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded" {
 			return &finding{metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded, podTrouble(o, "the new pods did not become ready in time")}

@@ -20,16 +20,16 @@ import (
 // ask ten times a second.
 const upgradePoll = 3 * time.Second
 
-// upgrades grants turns. What is under way is read from the Deployments, so that it survives the operator.
+// upgrades grants turns. What is under way is read from the Deployments, so that it survives the operator; what is kept in
+// memory are only turns whose Deployments the cache does not show yet.
 type upgrades struct {
-	mu sync.Mutex
-	// granted are turns whose Deployments the cache does not show yet.
-	granted map[types.NamespacedName]bool
+	mu      sync.Mutex
+	granted map[types.NamespacedName]types.UID
 	waiting map[types.NamespacedName]bool
 }
 
-// forget drops a registry that is no more.
-func (u *upgrades) forget(name types.NamespacedName) {
+// release gives up a turn that was not used, or is not needed any more, and the wait for one.
+func (u *upgrades) release(name types.NamespacedName) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	delete(u.granted, name)
@@ -61,10 +61,10 @@ func (r *Reconciler) takeTurn(ctx context.Context, o *observed) (wait string, ag
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.granted == nil {
-		u.granted, u.waiting = map[types.NamespacedName]bool{}, map[types.NamespacedName]bool{}
+		u.granted, u.waiting = map[types.NamespacedName]types.UID{}, map[types.NamespacedName]bool{}
 	}
 	me := client.ObjectKeyFromObject(o.registry)
-	if u.granted[me] {
+	if u.granted[me] == o.deployment.UID {
 		return "", 0, nil
 	}
 	list := &appsv1.DeploymentList{}
@@ -76,29 +76,38 @@ func (r *Reconciler) takeTurn(ctx context.Context, o *observed) (wait string, ag
 		u.waiting[me] = true
 		return wait, max(upgradePoll, time.Duration(len(u.waiting))*100*time.Millisecond), nil
 	}
-	u.granted[me] = true
+	u.granted[me] = o.deployment.UID
 	delete(u.waiting, me)
 	return "", 0, nil
 }
 
 // refusal says why no other registry can be upgraded now, or "".
 func (u *upgrades) refusal(deployments []appsv1.Deployment, release string, limit int) string {
-	busy := 0
+	busy, there := 0, map[types.NamespacedName]bool{}
 	for i := range deployments {
 		d := &deployments[i]
 		key := types.NamespacedName{Namespace: d.Namespace, Name: d.Labels[children.LabelRegistry]}
-		if d.Annotations[children.AnnotationVersion] != release || d.Annotations[children.AnnotationUpgradedFrom] == "" {
-			if u.granted[key] {
-				busy++
-			}
+		there[key] = true
+		if uid, ok := u.granted[key]; ok && uid == d.UID && d.Annotations[children.AnnotationVersion] != release {
+			busy++ // what was applied in its turn is on its way here
 			continue
 		}
 		delete(u.granted, key)
-		if c := deploymentCondition(d, appsv1.DeploymentProgressing); c != nil && c.Status == corev1.ConditionFalse {
+		if d.Annotations[children.AnnotationVersion] != release || d.Annotations[children.AnnotationUpgradedFrom] == "" {
+			continue
+		}
+		progress := deploymentCondition(d, appsv1.DeploymentProgressing)
+		if progress != nil && progress.Status == corev1.ConditionFalse {
 			return "its upgrade waits until the upgrade of another registry, which failed, is mended"
 		}
-		if rolling(d) {
+		// One that somebody has paused gets nowhere, and nobody is to wait for it.
+		if rolling(d) && (progress == nil || progress.Reason != "DeploymentPaused") {
 			busy++
+		}
+	}
+	for key := range u.granted {
+		if !there[key] {
+			delete(u.granted, key)
 		}
 	}
 	if busy >= limit {

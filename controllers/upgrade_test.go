@@ -18,7 +18,7 @@ func TestRefusalOfUpgrades(t *testing.T) {
 			updated = 0
 		}
 		d := deploymentWith(1, 1, 1, updated, 1)
-		d.Name, d.Namespace = name, "team"
+		d.Name, d.Namespace, d.UID = name, "team", types.UID(name)
 		d.Labels = map[string]string{children.LabelRegistry: name}
 		d.Annotations = map[string]string{children.AnnotationVersion: version, children.AnnotationUpgradedFrom: from}
 		d.Status.Conditions = nil
@@ -27,6 +27,8 @@ func TestRefusalOfUpgrades(t *testing.T) {
 		}
 		return *d
 	}
+	paused := deployment("a", release, "1 image", true, false)
+	paused.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionUnknown, Reason: "DeploymentPaused"}}
 	for name, tt := range map[string]struct {
 		deployments []appsv1.Deployment
 		granted     string
@@ -42,8 +44,14 @@ func TestRefusalOfUpgrades(t *testing.T) {
 		"a turn that the cache does not show":    {[]appsv1.Deployment{deployment("a", "1 image", "", false, false)}, "a", 1, true},
 		"one has failed":                         {[]appsv1.Deployment{deployment("a", release, "1 image", true, true)}, "", 9, true},
 		"a turn of one that is gone":             {nil, "a", 1, false},
+		"a turn of one that was made anew":       {[]appsv1.Deployment{deployment("a", "1 image", "", false, false)}, "earlier", 1, false},
+		"a turn that another change overtook":    {[]appsv1.Deployment{deployment("a", release, "", true, false)}, "a", 1, false},
+		"one is paused":                          {[]appsv1.Deployment{paused}, "", 1, false},
 	} {
-		u := &upgrades{granted: map[types.NamespacedName]bool{{Namespace: "team", Name: tt.granted}: tt.granted != ""}}
+		u := &upgrades{granted: map[types.NamespacedName]types.UID{}}
+		if tt.granted != "" {
+			u.granted[types.NamespacedName{Namespace: "team", Name: "a"}] = types.UID(tt.granted)
+		}
 		if got := u.refusal(tt.deployments, release, tt.limit); (got != "") != tt.refused {
 			t.Errorf("%s: %q", name, got)
 		}

@@ -101,6 +101,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 			return err
 		}
 	}
+	if options.RateLimiter == nil {
+		// What failed is tried again within a minute, however long it has failed: nobody sees when it would go well.
+		options.RateLimiter = workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, longestBackoff)
+	}
 	child := func() handler.EventHandler { return calm(handler.EnqueueRequestsFromMapFunc(byLabel)) }
 	built, err := ctrl.NewControllerManagedBy(mgr).
 		Named("packregistry").
@@ -138,6 +142,9 @@ func (r *Reconciler) takenOver(e event.UpdateEvent) bool {
 	me := r.Installation.reference()
 	return ok && same && me != nil && !equality.Semantic.DeepEqual(before.Status.Operator, now.Status.Operator) && (now.Status.Operator == nil || differs(me, now.Status.Operator))
 }
+
+// longestBackoff bounds the wait after a failure.
+const longestBackoff = time.Minute
 
 // calmTime is how long news of a child waits for more of the same registry: what one reconcile makes comes back as an
 // event for each child, and one look at all of them is enough.

@@ -59,6 +59,10 @@ const (
 	ReasonReconcileFailed  = "ReconcileFailed"
 	// ReasonOtherOperator is that of an event: another operator looks after the object.
 	ReasonOtherOperator = "OtherOperator"
+	// ReasonRefused: the API server, or a policy, refuses a child.
+	ReasonRefused = "Refused"
+	// ReasonQuotaExceeded: a quota of the namespace does not admit a child yet.
+	ReasonQuotaExceeded = "QuotaExceeded"
 
 	ReasonGatewayAPINotInstalled = "GatewayAPINotInstalled"
 	ReasonCertManagerMissing     = "CertManagerNotInstalled"

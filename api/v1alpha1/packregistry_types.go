@@ -138,7 +138,8 @@ type PackRegistrySpec struct {
 	// +optional
 	Monitoring *MonitoringSpec `json:"monitoring,omitempty"`
 
-	// Suspend stops the operator from changing anything. The registry goes on as it is.
+	// Suspend stops the operator from changing how the registry runs. Users, certificates and the claim's deletionPolicy are
+	// kept up to date all the same.
 	// +optional
 	Suspend bool `json:"suspend,omitempty"`
 }

@@ -265,7 +265,9 @@ func TestRenderingIsStable(t *testing.T) {
 
 func TestAClaimNeverShrinks(t *testing.T) {
 	live := resource.MustParse("20Gi")
-	c := children.Claim(registries["claim"](), &live)
+	claim := &corev1.PersistentVolumeClaim{Spec: corev1.PersistentVolumeClaimSpec{
+		Resources: corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: live}}}}
+	c := children.Claim(registries["claim"](), claim)
 	if got := (*c.Spec.Resources.Requests)[corev1.ResourceStorage]; got.Cmp(live) != 0 {
 		t.Errorf("asks for %s", got.String())
 	}

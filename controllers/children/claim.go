@@ -9,16 +9,31 @@ import (
 )
 
 // Claim is the claim that packs are kept on, or nil where the operator makes none. A claim that is to be retained has no
-// owner; it is found again by its label and name. live is what is requested now, or nil: a claim never shrinks.
-func Claim(r *v1alpha1.PackRegistry, live *resource.Quantity) *corev1apply.PersistentVolumeClaimApplyConfiguration {
+// owner; it is found again by its label and name. Of one that exists no other size is asked here than was before, so that
+// nothing that is said of sizes holds up the deletion policy.
+func Claim(r *v1alpha1.PackRegistry, live *corev1.PersistentVolumeClaim) *corev1apply.PersistentVolumeClaimApplyConfiguration {
 	spec := r.Spec.Storage.PersistentVolumeClaim
 	if spec == nil || spec.ClaimName != "" {
 		return nil
 	}
-	size := *spec.Size
-	if live != nil && live.Cmp(size) > 0 {
-		size = *live
+	if live != nil {
+		if size, ok := live.Spec.Resources.Requests[corev1.ResourceStorage]; ok {
+			return claim(r, size)
+		}
 	}
+	if spec.Size == nil {
+		return nil
+	}
+	return claim(r, *spec.Size)
+}
+
+// GrownClaim is the claim with the size that the spec asks for.
+func GrownClaim(r *v1alpha1.PackRegistry) *corev1apply.PersistentVolumeClaimApplyConfiguration {
+	return claim(r, *r.Spec.Storage.PersistentVolumeClaim.Size)
+}
+
+func claim(r *v1alpha1.PackRegistry, size resource.Quantity) *corev1apply.PersistentVolumeClaimApplyConfiguration {
+	spec := r.Spec.Storage.PersistentVolumeClaim
 	claim := corev1apply.PersistentVolumeClaim(ClaimName(r), r.Namespace).
 		WithLabels(KeptLabels(r)).
 		WithSpec(corev1apply.PersistentVolumeClaimSpec().

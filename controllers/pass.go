@@ -1,0 +1,214 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+)
+
+// pass applies one decision. A child that is refused is noted in the decision, and does not keep the others from being
+// applied, nor what is unwanted from being deleted.
+type pass struct {
+	*Reconciler
+	o  *observed
+	d  *decision
+	me types.NamespacedName
+	// failed are errors of calls that may succeed when they are made again.
+	failed []error
+	// podsWait says that something that pods mount is not there.
+	podsWait bool
+}
+
+// carryOut applies what was decided. Users, certificates and deletion policies come first, also where the rest of the spec
+// cannot or must not be carried out: what protects packs never waits for anything else.
+func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) error {
+	p := &pass{Reconciler: r, o: o, d: d, me: client.ObjectKeyFromObject(o.registry), failed: o.failed}
+	held := d.stalled() || o.registry.Spec.Suspend
+	for _, c := range d.first {
+		// Where the spec is not carried out, nothing is begun for a registry that does not run yet.
+		if !held || c.object() != nil || o.deployment != nil && c.kind() != claimKind {
+			p.apply(ctx, c)
+		}
+	}
+	p.keep(r.wakePods(ctx, d))
+	if held {
+		r.turns.release(p.me)
+		return errors.Join(p.failed...)
+	}
+	for _, c := range d.children {
+		p.apply(ctx, c)
+	}
+	p.applyPods(ctx)
+	for _, o := range d.unwanted {
+		p.delete(ctx, o)
+	}
+	p.prune(ctx)
+	return errors.Join(p.failed...)
+}
+
+// retain carries out a deletion policy of Retain that was set when the PackRegistry was being deleted already: as long as
+// somebody's finalizer holds it, what it owns is there.
+func (r *Reconciler) retain(ctx context.Context, registry *v1alpha1.PackRegistry) error {
+	if !children.KeptWithData(registry) {
+		return nil
+	}
+	if other, err := r.leftTo(ctx, registry); err != nil || other != nil {
+		return err
+	}
+	o, err := r.observe(ctx, registry)
+	if err != nil {
+		return err
+	}
+	d := decide(o)
+	p := &pass{Reconciler: r, o: o, d: &d, me: client.ObjectKeyFromObject(registry)}
+	for _, c := range d.first {
+		if c.object() != nil && (c.kind() == claimKind || c.kind() == "Secret" && c.name() == children.AuthorityName(registry)) {
+			p.apply(ctx, c)
+		}
+	}
+	return errors.Join(p.failed...)
+}
+
+// keep notes an error.
+func (p *pass) keep(err error) {
+	if err != nil {
+		p.failed = append(p.failed, err)
+	}
+}
+
+// apply brings one child in line, unless the same was refused a moment ago.
+func (p *pass) apply(ctx context.Context, c child) bool {
+	id := c.kind() + "/" + c.name()
+	known, refusedBefore := p.refusals.recall(p.me, id)
+	if refusedBefore {
+		if intent, err := digest(c.want()); err == nil && intent == known.intent && state(c.object()) == known.live && p.o.now.Before(known.until) {
+			p.d.lookIn(known.until.Sub(p.o.now))
+			p.refuse(c, known.refusal)
+			return false
+		}
+	}
+	err := p.Reconciler.apply(ctx, p.o, c)
+	if err == nil {
+		if refusedBefore {
+			p.refusals.forget(p.me, id)
+		}
+		return true
+	}
+	f, ok := refusalOf(p.o.registry, c.kind(), c.name(), err)
+	if !ok {
+		p.keep(fmt.Errorf("%s %s: %w", c.kind(), c.name(), err))
+		p.podsWait = p.podsWait || mounted(p.o, c) && c.object() == nil
+		return false
+	}
+	if intent, err := digest(c.want()); err == nil && f.write {
+		p.refusals.remember(p.me, id, remembered{f, intent, state(c.object()), p.o.now.Add(f.poll)})
+	}
+	p.d.lookIn(f.poll)
+	p.refuse(c, f)
+	return false
+}
+
+// refuse notes a refusal.
+func (p *pass) refuse(c child, f refusal) {
+	p.d.refused = append(p.d.refused, f)
+	// What is somebody else's must not be mounted; an update that was refused stops nobody from mounting what is there.
+	p.podsWait = p.podsWait || mounted(p.o, c) && (c.object() == nil || f.reason == v1alpha1.ReasonConflict)
+}
+
+// state tells one state of a live object from another, as far as what is asked of it goes: a status that moves is none.
+func state(live client.Object) string {
+	switch {
+	case live == nil:
+		return ""
+	case live.GetGeneration() != 0:
+		return string(live.GetUID()) + "/" + strconv.FormatInt(live.GetGeneration(), 10)
+	}
+	return string(live.GetUID()) + "/" + live.GetResourceVersion()
+}
+
+// mounted says whether pods cannot start without a child.
+func mounted(o *observed, c child) bool {
+	return c.kind() == claimKind || c.kind() == "Secret" && c.name() != children.AuthorityName(o.registry)
+}
+
+// applyPods applies the configuration and the Deployment that runs with it, when it is the registry's turn and everything
+// that its pods mount is there.
+func (p *pass) applyPods(ctx context.Context) {
+	if !p.d.upgrade || p.podsWait {
+		p.turns.release(p.me)
+	}
+	if p.podsWait || len(p.d.pods) == 0 {
+		return
+	}
+	if p.d.upgrade {
+		wait, again, err := p.takeTurn(ctx, p.o)
+		p.keep(err)
+		if p.d.turn = wait; wait != "" {
+			p.d.lookIn(again)
+		}
+		if err != nil || wait != "" {
+			return
+		}
+	}
+	for _, c := range p.d.pods {
+		if !p.apply(ctx, c) {
+			p.turns.release(p.me)
+			return
+		}
+	}
+}
+
+// delete removes what the spec asks for no more.
+func (p *pass) delete(ctx context.Context, o client.Object) {
+	if !o.GetDeletionTimestamp().IsZero() {
+		return // on its way
+	}
+	kind := p.kindOf(o)
+	log.FromContext(ctx).Info("delete what the spec asks for no more", "kind", kind, "name", o.GetName())
+	uid := o.GetUID()
+	err := p.Delete(ctx, o, client.Preconditions{UID: &uid})
+	if err == nil || apierrors.IsNotFound(err) {
+		return
+	}
+	f, ok := refusalOf(p.o.registry, kind, o.GetName(), err)
+	if !ok {
+		p.keep(fmt.Errorf("delete %s %s: %w", kind, o.GetName(), err))
+		return
+	}
+	p.d.lookIn(f.poll)
+	p.d.refused = append(p.d.refused, f)
+}
+
+func (p *pass) kindOf(o client.Object) string {
+	kind, err := p.GroupVersionKindFor(o)
+	if err != nil {
+		return fmt.Sprintf("%T", o)
+	}
+	return kind.Kind
+}
+
+// prune deletes configurations that nothing runs with any more.
+func (p *pass) prune(ctx context.Context) {
+	if len(p.d.outdated) == 0 {
+		return
+	}
+	used, err := p.configsInUse(ctx, p.o.registry)
+	if err != nil {
+		p.keep(err)
+		return
+	}
+	for i := range p.d.outdated {
+		if secret := &p.d.outdated[i]; !used[secret.Name] {
+			p.delete(ctx, secret)
+		}
+	}
+}
