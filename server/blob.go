@@ -157,11 +157,9 @@ func (s *Server) mountBlob(w http.ResponseWriter, r *request, mount, from string
 	}
 	// From names a repository as the same door does.
 	from = repositoryName(r.door, from)
-	if !store.ValidName(from) {
-		return false, fail(codeNameInvalid, "%q", from)
-	}
-	if !s.mayPull(r, from) {
-		return false, nil // whoever may not read it learns nothing of it
+	// Nothing can be mounted from what is no repository's name. Whoever may not read the repository learns nothing of it.
+	if !store.ValidName(from) || !s.mayPull(r, from) {
+		return false, nil
 	}
 	err = r.repository.MountBlob(r.Context(), s.store.Repository(from), d)
 	if errors.Is(err, store.ErrNotFound) {
@@ -265,7 +263,7 @@ func uploadError(err error) error { return as(codeUploadUnknown, err) }
 
 func (s *Server) uploadHeaders(w http.ResponseWriter, r *request, u *store.Upload) {
 	h := w.Header()
-	h.Set("Location", s.location(r, "blobs/uploads/"+u.ID()))
+	h.Set("Location", s.location(r, "/"+r.name+"/blobs/uploads/"+u.ID()))
 	h.Set("Docker-Upload-Uuid", u.ID())
 	// An upload that holds nothing has no last byte; "0-0" is what clients read as empty.
 	h.Set("Range", fmt.Sprintf("0-%d", max(u.Offset()-1, 0)))
@@ -277,36 +275,7 @@ func (s *Server) accepted(w http.ResponseWriter, r *request, u *store.Upload) {
 }
 
 func (s *Server) created(w http.ResponseWriter, r *request, path string, d digest.Digest) {
-	w.Header().Set("Location", s.location(r, path))
+	w.Header().Set("Location", s.location(r, "/"+r.name+"/"+path))
 	w.Header().Set("Docker-Content-Digest", d.String())
 	w.WriteHeader(http.StatusCreated)
-}
-
-// location is the URL of something in the request's repository, at the door it came through: relative to the host
-// unless the configuration says which host clients see, or that locations are absolute.
-func (s *Server) location(r *request, path string) string {
-	base := ""
-	switch relative := s.config.HTTP.RelativeURLs; {
-	case relative != nil && *relative:
-	case s.config.HTTP.Host != "":
-		base = strings.TrimSuffix(s.config.HTTP.Host, "/")
-	case relative != nil:
-		base = r.base()
-	}
-	return fmt.Sprintf("%s%s%s/%s/%s", base, s.prefix, r.door, r.name, path)
-}
-
-// base is scheme and host as the client sees them.
-func (r *request) base() string {
-	scheme, host := r.origin.scheme, r.origin.host
-	if scheme == "" {
-		scheme = "http"
-		if r.TLS != nil {
-			scheme = "https"
-		}
-	}
-	if host == "" {
-		host = r.Host
-	}
-	return scheme + "://" + host
 }

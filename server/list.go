@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -18,8 +17,8 @@ func quote(s string) string { return strconv.Quote(s) }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// base answers the version check that every client begins with.
-func (s *Server) base(w http.ResponseWriter, _ *request) error {
+// versionCheck answers the request that every client begins with.
+func (s *Server) versionCheck(w http.ResponseWriter, _ *request) error {
 	writeJSON(w, http.StatusOK, struct{}{})
 	return nil
 }
@@ -39,11 +38,6 @@ func page(r *request, limit int) (n int, last string, err error) {
 		n = min(n, limit)
 	}
 	return n, query.Get("last"), nil
-}
-
-// link announces the next page (RFC 8288).
-func (s *Server) link(w http.ResponseWriter, r *request, path string, query url.Values) {
-	w.Header().Set("Link", fmt.Sprintf("<%s%s%s?%s>; rel=\"next\"", s.prefix, r.door, path, query.Encode()))
 }
 
 func (s *Server) catalog(w http.ResponseWriter, r *request) error {

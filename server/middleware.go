@@ -45,6 +45,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	for name, values := range s.headers {
 		h[name] = values
 	}
+	s.allowOrigin(h, hr)
 	h["X-Request-Id"] = []string{r.id}
 	s.metrics.inFlight.Inc()
 	defer func() {
@@ -82,6 +83,9 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 	}
 	row, door, name, param, allowed := match(r.Method, "/"+path)
 	if row == nil {
+		if len(allowed) > 0 && s.preflight(w, r, allowed) {
+			return nil
+		}
 		if len(allowed) > 0 {
 			w.Header().Set("Allow", strings.Join(allowed, ", "))
 			return fail(codeUnsupported, "%s is not served here; %s is", r.Method, strings.Join(allowed, ", "))

@@ -27,13 +27,19 @@ func (f *fixture) tags(path string) ([]string, http.Header) {
 	return list.Tags, r.Header
 }
 
-// tagged tags one manifest, at the OCI door.
+// tagged tags one manifest, through the distribution API.
 func (f *fixture) tagged(name string, tags ...string) {
 	f.t.Helper()
-	d := f.pushBlob(name, "{}")
+	f.tagPaths("/v2/"+name, tags...)
+}
+
+func (f *fixture) tagPaths(path string, tags ...string) {
+	f.t.Helper()
+	d := digest.FromString("{}")
+	f.want(f.do("POST", path+"/blobs/uploads/?digest="+d.String(), strings.NewReader("{}")), 201)
 	for _, tag := range tags {
 		m := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"a/b","digest":%q,"size":2},"layers":[],"annotations":{"tag":%q}}`, imageManifest, d, tag)
-		f.want(f.putManifest("/v2/"+name+"/manifests/"+tag, m), 201)
+		f.want(f.putManifest(path+"/manifests/"+tag, m), 201)
 	}
 }
 

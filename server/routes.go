@@ -36,7 +36,7 @@ type route struct {
 // /v2/spectro-packs/archive/<pack>/….
 var routes = []route{
 	{"GET", "/health", open, (*Server).health, false},
-	{"GET", "/{door}/", pull, (*Server).base, false},
+	{"GET", "/{door}/", pull, (*Server).versionCheck, false},
 	{"GET", "/{door}/_catalog", pull, (*Server).catalog, false},
 	{"GET", filesPattern, pull, (*Server).getFiles, false},
 	{"GET", "/{door}/{name}/tags/list", pull, (*Server).listTags, false},

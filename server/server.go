@@ -7,6 +7,8 @@
 //	errors.go      the table of error codes
 //	middleware.go  what happens to every request: headers, authentication, log line, metrics
 //	source.go      where a request came from, as far as proxies are trusted
+//	location.go    URLs of this server, as clients see them
+//	cors.go        pages of other origins
 //	transfer.go    deadlines that move with the bytes
 //	space.go       pushes stop before the storage is full
 //	storage.go     the storage that the configuration names, with its operations counted

@@ -81,6 +81,7 @@ func (f *fixture) do(method, path string, body io.Reader, headers ...string) *ht
 	for i := 0; i+1 < len(headers); i += 2 {
 		r.Header.Set(headers[i], headers[i+1])
 	}
+	r.Host = r.Header.Get("Host")
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		f.t.Fatal(err)
@@ -209,7 +210,10 @@ func testUploads(t *testing.T, f *fixture) {
 	f.want(f.do("GET", "/v2/a/c/blobs/"+d.String(), nil), 404, "BLOB_UNKNOWN")
 	f.want(f.do("POST", "/v2/a/c/blobs/uploads/?from=a/b&mount="+d.String(), nil), 201)
 	f.want(f.do("GET", "/v2/a/c/blobs/"+d.String(), nil), 200)
-	f.want(f.do("POST", "/v2/a/c/blobs/uploads/?from=a/none&mount="+d.String(), nil), 202) // an upload instead
+	for _, from := range []string{"a/none", "Up/Case", "..", "a//b", "%20", strings.Repeat("x", 300)} { // an upload instead
+		f.want(f.do("POST", "/v2/a/c/blobs/uploads/?from="+from+"&mount="+d.String(), nil), 202)
+		f.want(f.do("POST", "/v1/c/blobs/uploads/?from="+from+"&mount="+d.String(), nil), 202)
+	}
 	f.want(f.do("POST", "/v2/a/b/blobs/uploads/?digest="+digest.FromString("other").String(), strings.NewReader("content")), 400, "DIGEST_INVALID")
 
 	r = f.do("POST", "/v2/a/b/blobs/uploads/", nil)

@@ -1,0 +1,42 @@
+package server
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// location is the URL of a path of the API that the request came through, for Location and Link: relative to the host
+// unless the configuration says which host clients see, or that locations are absolute.
+func (s *Server) location(r *request, path string) string {
+	base := ""
+	switch relative := s.config.HTTP.RelativeURLs; {
+	case relative != nil && *relative:
+	case s.config.HTTP.Host != "", relative != nil:
+		base = s.base(r)
+	}
+	return base + s.prefix + r.door + path
+}
+
+// base is scheme and host as the client sees them: as the configuration says, or else as the request came.
+func (s *Server) base(r *request) string {
+	if s.config.HTTP.Host != "" {
+		return strings.TrimSuffix(s.config.HTTP.Host, "/")
+	}
+	scheme, host := r.origin.scheme, r.origin.host
+	if scheme == "" {
+		scheme = "http"
+		if r.TLS != nil {
+			scheme = "https"
+		}
+	}
+	if host == "" {
+		host = r.Host
+	}
+	return scheme + "://" + host
+}
+
+// link announces the next page (RFC 8288).
+func (s *Server) link(w http.ResponseWriter, r *request, path string, query url.Values) {
+	w.Header().Set("Link", "<"+s.location(r, path)+"?"+query.Encode()+`>; rel="next"`)
+}
