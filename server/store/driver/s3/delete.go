@@ -48,7 +48,8 @@ func (d *Driver) delete(ctx context.Context, key string, version *string) error 
 	return translate(key, err)
 }
 
-// Reclaim implements driver.Reclaimer: it removes an object and, where that is a pointer, its segments.
+// Reclaim implements driver.Reclaimer: it removes an object and, where that is a pointer, its segments. The record of the
+// commit says from then on that the stream was discarded, until it is purged: whoever goes on with the upload finds out.
 func (d *Driver) Reclaim(ctx context.Context, key string) error {
 	o, err := d.open(ctx, key)
 	if errors.Is(err, driver.ErrNotExist) {
@@ -59,20 +60,50 @@ func (d *Driver) Reclaim(ctx context.Context, key string) error {
 	}
 	segments := o.segments
 	o.drop()
+	ours := map[string]bool{}
 	// The pointer goes last: as long as it is there, what a crash left is found by it.
 	for _, s := range segments {
 		id, isSegment := segmentOf(s.Key)
 		if !isSegment {
 			continue // the object is its own only segment
 		}
-		if err := d.Delete(ctx, s.Key); err != nil {
-			return err
+		if _, asked := ours[id]; !asked {
+			if ours[id], err = d.revoke(ctx, id, key); err != nil {
+				return err
+			}
 		}
-		if err := d.Delete(ctx, verdictKey(id)); err != nil {
+		if !ours[id] {
+			continue
+		}
+		if err := d.Delete(ctx, s.Key); err != nil {
 			return err
 		}
 	}
 	return d.Delete(ctx, key)
+}
+
+// revoke makes the record on a stream say that it was discarded. It returns false where the stream was committed under
+// another key than the one given: its segments are not to be removed.
+func (d *Driver) revoke(ctx context.Context, id, key string) (bool, error) {
+	for {
+		held, err := d.settle(ctx, id, verdict{})
+		if err != nil || held.Key == "" {
+			return err == nil, err
+		}
+		if held.Key != key {
+			return false, nil
+		}
+		_, version, err := d.Read(ctx, verdictKey(id))
+		if err == nil {
+			err = d.Replace(ctx, verdictKey(id), []byte(discarded), version) // which nobody changes, except to this
+		}
+		if err == nil {
+			return true, nil
+		}
+		if !errors.Is(err, driver.ErrChanged) && !errors.Is(err, driver.ErrNotExist) || ctx.Err() != nil {
+			return false, err
+		}
+	}
 }
 
 // Incomplete implements driver.Reclaimer: it looks for the segments of a pointer.

@@ -47,6 +47,9 @@ type stream struct {
 	id    string
 	state streamState
 	aim   string
+	// earlier are the segments that earlier requests brought, and found is what of them, and besides them, there is.
+	earlier []segment
+	found   []segment
 	// object gathers what was written since the last checkpoint.
 	object *upload
 	// committed says that the segments belong to an object now.
@@ -63,6 +66,7 @@ func (d *Driver) Stream(_ context.Context, id string, state []byte) (driver.Stre
 		if err := json.Unmarshal(state, &s.state); err != nil {
 			return nil, fmt.Errorf("stream %s: damaged state: %w", id, err)
 		}
+		s.earlier = slices.Clone(s.state.Segments)
 	}
 	return s, nil
 }
@@ -156,6 +160,9 @@ func (s *stream) Commit(ctx context.Context, key string) error {
 	if len(s.state.Segments) == 0 {
 		return s.d.Create(ctx, key, nil, driver.Durable)
 	}
+	if err := s.look(ctx); err != nil {
+		return err
+	}
 	v := verdict{Key: key, Segments: s.state.Segments}
 	settled, err := s.d.settle(ctx, s.id, v)
 	if err != nil {
@@ -167,6 +174,40 @@ func (s *stream) Commit(ctx context.Context, key string) error {
 	err = s.d.point(ctx, settled)
 	s.committed = err == nil
 	return err
+}
+
+// look finds what there is of the stream, and returns ErrNotExist where that lacks what earlier requests brought.
+func (s *stream) look(ctx context.Context) error {
+	if len(s.earlier) == 0 {
+		return nil
+	}
+	var err error
+	if s.found, err = s.d.segments(ctx, s.id); err != nil {
+		return err
+	}
+	var unseen []segment
+	for _, e := range s.earlier {
+		if !slices.Contains(s.found, e) && slices.Contains(s.state.Segments, e) {
+			unseen = append(unseen, e)
+		}
+	}
+	missing, err := s.d.missing(ctx, unseen) // some servers list late
+	if err == nil && missing != "" {
+		err = fmt.Errorf("stream %s: %s: %w", s.id, missing, driver.ErrNotExist)
+	}
+	return err
+}
+
+// segments lists what there is of a stream.
+func (d *Driver) segments(ctx context.Context, id string) ([]segment, error) {
+	var found []segment
+	for o, err := range d.below(ctx, segmentsPrefix(id)) {
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, segment{Key: o.key, Size: o.size})
+	}
+	return found, nil
 }
 
 func (s *stream) Reader(ctx context.Context) (io.ReadCloser, error) {
@@ -191,7 +232,13 @@ func (s *stream) Discard(ctx context.Context) error {
 		}
 		return s.d.Discard(ctx, s.id)
 	}
-	for _, key := range s.state.Spent {
+	spent := s.state.Spent
+	for _, f := range s.found { // among them what a request brought that died before its step was recorded
+		if !slices.ContainsFunc(s.state.Segments, func(kept segment) bool { return kept.Key == f.Key }) && !slices.Contains(spent, f.Key) {
+			spent = append(spent, f.Key)
+		}
+	}
+	for _, key := range spent {
 		if err := s.d.Delete(ctx, key); err != nil {
 			return err
 		}
@@ -263,22 +310,19 @@ func (d *Driver) Discard(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	prefix, after := segmentsPrefix(id), ""
-	for {
-		names, err := d.List(ctx, prefix, after, maxPage)
-		if err != nil || len(names) == 0 {
+	found, err := d.segments(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, f := range found {
+		if slices.ContainsFunc(keep, func(s segment) bool { return s.Key == f.Key }) {
+			continue
+		}
+		if err := d.Delete(ctx, f.Key); err != nil {
 			return err
 		}
-		for _, name := range names {
-			after = name
-			if slices.ContainsFunc(keep, func(s segment) bool { return s.Key == prefix+name }) {
-				continue
-			}
-			if err := d.Delete(ctx, prefix+name); err != nil {
-				return err
-			}
-		}
 	}
+	return nil
 }
 
 // keep finishes a commit and returns the segments that the object consists of: none where another object has the key.

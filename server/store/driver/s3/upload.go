@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -223,55 +222,4 @@ func (d *Driver) abort(ctx context.Context, key string, id *string) error {
 		return nil
 	}
 	return err
-}
-
-// Purge implements driver.Purger: it aborts multipart uploads that a process left behind when it died, and removes
-// verdicts on streams that were discarded that long ago.
-func (d *Driver) Purge(ctx context.Context, before time.Time, dryRun bool) (int, error) {
-	count := 0
-	pages := awss3.NewListMultipartUploadsPaginator(d.client, &awss3.ListMultipartUploadsInput{Bucket: &d.o.Bucket, Prefix: &d.prefix})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return count, fmt.Errorf("list incomplete uploads: %w", err)
-		}
-		for _, u := range page.Uploads {
-			if !aws.ToTime(u.Initiated).Before(before) {
-				continue
-			}
-			count++
-			if dryRun {
-				continue
-			}
-			if err := d.abort(ctx, aws.ToString(u.Key), u.UploadId); err != nil {
-				return count, fmt.Errorf("abort an incomplete upload: %w", err)
-			}
-		}
-	}
-	if dryRun {
-		return count, nil
-	}
-	return count, d.purgeVerdicts(ctx, before)
-}
-
-// purgeVerdicts removes verdicts on streams that were discarded before the given time. Those on committed ones stay with
-// the segments that they protect.
-func (d *Driver) purgeVerdicts(ctx context.Context, before time.Time) error {
-	prefix := d.prefix + verdictKey("")
-	pages := awss3.NewListObjectsV2Paginator(d.client, &awss3.ListObjectsV2Input{Bucket: &d.o.Bucket, Prefix: &prefix})
-	for pages.HasMorePages() {
-		page, err := pages.NextPage(ctx)
-		if err != nil {
-			return fmt.Errorf("list verdicts: %w", err)
-		}
-		for _, o := range page.Contents {
-			if aws.ToInt64(o.Size) != int64(len(discarded)) || !aws.ToTime(o.LastModified).Before(before) {
-				continue
-			}
-			if err := d.Delete(ctx, strings.TrimPrefix(*o.Key, d.prefix)); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
