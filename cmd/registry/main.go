@@ -179,6 +179,9 @@ func load(args []string, lenient bool, w io.Writer) (*config.Config, *slog.Logge
 }
 
 func serve(ctx context.Context, args []string, lenient bool) error {
+	// Go ends a program that writes to a standard output or error that nobody reads any more. The reader of a server's log
+	// may restart, as journald does: lines are lost then, and the server goes on.
+	signal.Ignore(syscall.SIGPIPE)
 	c, log, err := load(args, lenient, os.Stderr)
 	if err != nil {
 		return err
