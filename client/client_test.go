@@ -232,6 +232,74 @@ func TestConfig(t *testing.T) {
 	}
 }
 
+// The file may be a link into a folder of settings, which stays one, and others may keep their keys in it.
+func TestConfigBehindALink(t *testing.T) {
+	for name, before := range map[string]string{
+		"a file":            `{"auths": {"other.example.com": {"auth": "eDp5", "identitytoken": "t"}}, "credHelpers": {"a": "b"}}`,
+		"an empty file":     "",
+		"blanks":            " \n",
+		"a byte order mark": "\ufeff{}",
+		"no file yet":       "none",
+	} {
+		t.Run(name, func(t *testing.T) {
+			home, settings := t.TempDir(), t.TempDir()
+			target := filepath.Join(settings, "packctl.json")
+			if before != "none" {
+				if err := os.WriteFile(target, []byte(before), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// By way of a second link, a relative one.
+			link := filepath.Join(home, "config.json")
+			if err := errors.Join(os.Symlink(target, filepath.Join(home, "link")), os.Symlink("link", link)); err != nil {
+				t.Fatal(err)
+			}
+			c, err := client.LoadConfig(home)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.Login(client.Server{Host: "packs.example.com", Username: "ann", Password: "secret"})
+			if _, err := c.Save(home); err != nil {
+				t.Fatal(err)
+			}
+			if info, err := os.Lstat(link); err != nil || info.Mode()&os.ModeSymlink == 0 {
+				t.Errorf("the link is one no more: %v", err)
+			}
+			if info, err := os.Lstat(target); err != nil || info.Mode() != 0o600 {
+				t.Errorf("the file: %v, %v", info, err)
+			}
+			text, err := os.ReadFile(target)
+			if err != nil || !strings.Contains(string(text), "packs.example.com") {
+				t.Errorf("%s, %v", text, err)
+			}
+			for _, word := range []string{"credHelpers", "identitytoken", "other.example.com"} {
+				if strings.Contains(before, word) != strings.Contains(string(text), word) {
+					t.Errorf("%s: %s", word, text)
+				}
+			}
+			again, err := client.LoadConfig(home)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if s, err := again.Server(""); err != nil || s.Password != "secret" {
+				t.Errorf("%v, %v", s, err)
+			}
+			for _, dir := range []string{home, settings} {
+				if left, err := filepath.Glob(filepath.Join(dir, ".config-*")); err != nil || len(left) > 0 {
+					t.Errorf("left behind: %v, %v", left, err)
+				}
+			}
+		})
+	}
+	home := t.TempDir()
+	if err := os.Symlink("config.json", filepath.Join(home, "config.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&client.Config{}).Save(home); err == nil || !strings.Contains(err.Error(), "too many symbolic links") {
+		t.Errorf("a link to itself: %v", err)
+	}
+}
+
 func TestParseServer(t *testing.T) {
 	for in, want := range map[string]string{
 		"packs.example.com": "packs.example.com", "packs.example.com:5000": "packs.example.com:5000", "https://packs.example.com/": "packs.example.com",

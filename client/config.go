@@ -1,11 +1,13 @@
 package client
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,17 +16,84 @@ import (
 // Config is the file that logins are kept in:
 //
 //	{"auths": {"packs.example.com": {"auth": "<base64 of user:password>", "insecure": true}}, "defaultRegistry": "…"}
+//
+// Other keys stay as they are: the file may be shared with programs that keep their logins in the same form.
 type Config struct {
-	Auths           map[string]Auth `json:"auths"`
-	DefaultRegistry string          `json:"defaultRegistry,omitempty"`
+	Auths           map[string]Auth
+	DefaultRegistry string
+	// others are the keys of other programs.
+	others map[string]json.RawMessage
 }
 
 // Auth is a login.
 type Auth struct {
-	Auth     string `json:"auth"`
-	Insecure bool   `json:"insecure,omitempty"`
+	Auth     string
+	Insecure bool
 	// PlainHTTP says that the server speaks no TLS.
-	PlainHTTP bool `json:"plainHTTP,omitempty"`
+	PlainHTTP bool
+	others    map[string]json.RawMessage
+}
+
+// keys maps the keys of the file to the fields that they are read into.
+func (c *Config) keys() map[string]any {
+	return map[string]any{"auths": &c.Auths, "defaultRegistry": &c.DefaultRegistry}
+}
+
+func (a *Auth) keys() map[string]any {
+	return map[string]any{"auth": &a.Auth, "insecure": &a.Insecure, "plainHTTP": &a.PlainHTTP}
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (c *Config) UnmarshalJSON(text []byte) (err error) {
+	c.others, err = readKeys(text, c.keys())
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (c *Config) MarshalJSON() ([]byte, error) {
+	return writeKeys(c.others, map[string]any{"auths": c.Auths}, map[string]any{"defaultRegistry": c.DefaultRegistry})
+}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (a *Auth) UnmarshalJSON(text []byte) (err error) {
+	a.others, err = readKeys(text, a.keys())
+	return err
+}
+
+// MarshalJSON implements json.Marshaler.
+func (a Auth) MarshalJSON() ([]byte, error) {
+	return writeKeys(a.others, nil, map[string]any{"auth": a.Auth, "insecure": a.Insecure, "plainHTTP": a.PlainHTTP})
+}
+
+// readKeys reads an object's known keys into their fields, and returns the others.
+func readKeys(text []byte, fields map[string]any) (others map[string]json.RawMessage, err error) {
+	if err := json.Unmarshal(text, &others); err != nil {
+		return nil, err
+	}
+	for key, field := range fields {
+		if value, ok := others[key]; ok {
+			if err := json.Unmarshal(value, field); err != nil {
+				return nil, fmt.Errorf("%s: %w", key, err)
+			}
+			delete(others, key)
+		}
+	}
+	return others, nil
+}
+
+// writeKeys writes an object of keys of others, keys that are always there, and keys that are there unless empty.
+func writeKeys(others map[string]json.RawMessage, always, unlessEmpty map[string]any) ([]byte, error) {
+	object := map[string]any{}
+	for key, value := range others {
+		object[key] = value
+	}
+	maps.Copy(object, always)
+	for key, value := range unlessEmpty {
+		if value != "" && value != false {
+			object[key] = value
+		}
+	}
+	return json.Marshal(object)
 }
 
 const configFile = "config.json"
@@ -40,8 +109,12 @@ func LoadConfig(home string) (*Config, error) {
 	if err != nil {
 		return nil, err
 	}
+	text = bytes.TrimSpace(bytes.TrimPrefix(text, []byte("\ufeff")))
+	if len(text) == 0 {
+		return c, nil // as touch makes it, or a full disk
+	}
 	if err := json.Unmarshal(text, c); err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w; mend or remove it", path, err)
 	}
 	if c.Auths == nil {
 		c.Auths = map[string]Auth{}
@@ -49,7 +122,8 @@ func LoadConfig(home string) (*Config, error) {
 	return c, nil
 }
 
-// Save writes the file whole, readable to its owner alone, and returns its path.
+// Save writes the file whole, readable to its owner alone, and returns its path. Where it is a symbolic link the file that it
+// leads to is written.
 func (c *Config) Save(home string) (string, error) {
 	path := filepath.Join(home, configFile)
 	text, err := json.MarshalIndent(c, "", "  ")
@@ -59,19 +133,7 @@ func (c *Config) Save(home string) (string, error) {
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		return path, err
 	}
-	f, err := os.CreateTemp(home, ".config-") // 0600
-	if err != nil {
-		return path, err
-	}
-	defer os.Remove(f.Name())
-	if _, err := f.Write(append(text, '\n')); err != nil {
-		f.Close()
-		return path, err
-	}
-	if err := f.Close(); err != nil {
-		return path, err
-	}
-	return path, os.Rename(f.Name(), path)
+	return path, writePrivate(path, append(text, '\n'))
 }
 
 // Login remembers credentials.
