@@ -71,6 +71,7 @@ generate: ## Generate deep copies, the CRD and the roles
 	@gen=$$($(TOOL) controller-gen)/controller-gen; \
 	$$gen object paths=./api/...; \
 	$$gen crd paths=./api/... output:crd:dir=config/crd; \
+	go run ./hack/narrowcrd config/crd/packregistry.dev_packregistries.yaml; \
 	$$gen rbac:roleName=packregistry-operator paths=./controllers/... output:rbac:dir=config/rbac
 	@cp config/crd/packregistry.dev_packregistries.yaml charts/packregistry-operator/files/crd.yaml
 	@cp config/rbac/role.yaml charts/packregistry-operator/files/role.yaml

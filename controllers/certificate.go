@@ -49,9 +49,9 @@ func judgeServed(o *observed) certificateState {
 			why = clip(o.servedErr.Error())
 		}
 		return certificateState{reason: v1alpha1.ReasonNotIssued, nextLook: o.now.Add(servedPoll),
-			message: fmt.Sprintf("no certificate for %s was obtained yet (%s); its name must lead here from the ACME server, on port 443 or 80", o.registry.Spec.Hosts[0], why)}
+			message: fmt.Sprintf("no certificate for %s was obtained yet (%s); its name must lead here from the ACME server, on port 443 or 80", canonicalHost(o.registry), why)}
 	}
-	state := judgeLeaf(o.served, o.registry.Spec.Hosts[:1], o.now)
+	state := judgeLeaf(o.served, []string{canonicalHost(o.registry)}, o.now)
 	state.nextLook = earlier(o.now.Add(servedLook), state.nextLook)
 	if !state.ok() {
 		state.nextLook = o.now.Add(servedPoll)

@@ -75,6 +75,9 @@ func decide(o *observed) decision {
 	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users)
 	d.wake = podsToWake(o)
 	d.conflict = rivalry(r, o.rivals)
+	if wrong := r.DecodeError; wrong != "" {
+		d.invalid = "the spec cannot be read as it is stored: " + clip(wrong)
+	}
 	d.planFirst(o)
 	if d.conflict != "" {
 		d.lookIn(conflictPoll)
@@ -201,8 +204,11 @@ func (d *decision) planFirst(o *observed) {
 			d.first = append(d.first, claimChild(o.claim, claim))
 		}
 	}
-	if d.users.htpasswd != nil && len(r.Spec.Auth.SecretRefs) > 0 {
+	if d.users.htpasswd != nil && len(r.Spec.Auth.SecretRefs) > 0 && !unread(r, "spec.auth") {
 		d.first = append(d.first, secretChild(o.users, children.UsersSecret(r, d.users.htpasswd, d.users.versions)))
+	}
+	if unread(r, "spec.hosts") || unread(r, "spec.tls") {
+		return
 	}
 	if d.authority.leaf != nil {
 		d.first = append(d.first,
@@ -214,6 +220,9 @@ func (d *decision) planFirst(o *observed) {
 		d.invalid = err.Error()
 	}
 }
+
+// unread says whether a part of the spec could not be decoded, so that nothing may be made of it.
+func unread(r *v1alpha1.PackRegistry, part string) bool { return strings.Contains(r.DecodeError, part) }
 
 // plan lists the other children. A registry that never ran waits for what its pods need; one that runs goes on with what it
 // had.

@@ -17,12 +17,15 @@ var (
 	readyGauge = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "packregistry_ready", Help: "1 where a PackRegistry's condition Ready is true, else 0.",
 	}, []string{"namespace", "name"})
+	undecodableGauge = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "packregistry_undecodable", Help: "1 for each PackRegistry that is stored in a form that cannot be read; no series for others.",
+	}, []string{"namespace", "name"})
 	leftToOthers = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "packregistry_operator_left_to_others", Help: "PackRegistries that this operator leaves alone because another one looks after them.",
 	})
 )
 
-func init() { metrics.Registry.MustRegister(applies, readyGauge, leftToOthers) } // controller-runtime's registry is the process's one
+func init() { metrics.Registry.MustRegister(applies, readyGauge, leftToOthers, undecodableGauge) } // controller-runtime's registry is the process's one
 
 func measureReady(name types.NamespacedName, status v1alpha1.PackRegistryStatus) {
 	value := 0.0
@@ -32,4 +35,16 @@ func measureReady(name types.NamespacedName, status v1alpha1.PackRegistryStatus)
 	readyGauge.WithLabelValues(name.Namespace, name.Name).Set(value)
 }
 
-func forgetReady(name types.NamespacedName) { readyGauge.DeleteLabelValues(name.Namespace, name.Name) }
+func forgetReady(name types.NamespacedName) {
+	readyGauge.DeleteLabelValues(name.Namespace, name.Name)
+	undecodableGauge.DeleteLabelValues(name.Namespace, name.Name)
+}
+
+// measureDecoding counts a PackRegistry that cannot be read as a whole.
+func measureDecoding(registry *v1alpha1.PackRegistry) {
+	if registry.DecodeError == "" {
+		undecodableGauge.DeleteLabelValues(registry.Namespace, registry.Name)
+		return
+	}
+	undecodableGauge.WithLabelValues(registry.Namespace, registry.Name).Set(1)
+}

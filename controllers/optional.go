@@ -262,5 +262,5 @@ func routeURL(o *observed) string {
 	if port == 80 && !children.ServesTLS(o.registry) {
 		scheme, port = "http", 0
 	}
-	return address(scheme, o.registry.Spec.Hosts[0], port)
+	return address(scheme, canonicalHost(o.registry), port)
 }

@@ -116,6 +116,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{RequeueAfter: r.leasePoll()}, nil
 	}
 	r.others.keep(request.NamespacedName)
+	measureDecoding(registry)
 	observed, err := r.observe(ctx, registry)
 	if err != nil {
 		return ctrl.Result{}, err

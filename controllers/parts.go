@@ -210,7 +210,7 @@ func url(o *observed) string {
 		if o.ingress == nil || len(o.ingress.Status.LoadBalancer.Ingress) == 0 {
 			return ""
 		}
-		return "https://" + r.Spec.Hosts[0]
+		return "https://" + canonicalHost(r)
 	case o.service == nil:
 		return ""
 	}
@@ -218,10 +218,7 @@ func url(o *observed) string {
 	if !children.ServesTLS(r) {
 		scheme = "http"
 	}
-	host := ""
-	if len(r.Spec.Hosts) > 0 {
-		host = r.Spec.Hosts[0]
-	}
+	host := canonicalHost(r)
 	switch o.service.Spec.Type {
 	case corev1.ServiceTypeLoadBalancer:
 		ingress := o.service.Status.LoadBalancer.Ingress
@@ -241,6 +238,14 @@ func url(o *observed) string {
 		host = fmt.Sprintf("%s.%s.svc", o.service.Name, o.service.Namespace)
 	}
 	return address(scheme, host, port)
+}
+
+// canonicalHost is the first of the hosts, or "".
+func canonicalHost(r *v1alpha1.PackRegistry) string {
+	if len(r.Spec.Hosts) == 0 {
+		return ""
+	}
+	return r.Spec.Hosts[0]
 }
 
 // address is a URL; the port is left out where it is the usual one.

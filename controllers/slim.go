@@ -32,6 +32,8 @@ import (
 const (
 	// annotationOwned is the digest of what the operator owns.
 	annotationOwned = "(owned)"
+	// ownedUnknown is its value where what the operator owns cannot be read: it is applied again.
+	ownedUnknown = "unknown"
 	// annotationImage is the image of a Deployment's pods.
 	annotationImage = "(image)"
 	// annotationScaled says that somebody else has set the number of replicas.
@@ -62,13 +64,12 @@ func slimChild[L client.Object, W any](extract func(L, string) (W, error), keep 
 		if !ok || from.GetAnnotations()[annotationOwned] != "" { // a tombstone, or reduced already
 			return o, nil
 		}
-		owned, err := extract(from, FieldOwner)
-		if err != nil {
-			return nil, err
-		}
-		sum, err := digest(owned)
-		if err != nil {
-			return nil, err
+		// An error here would be the watch's, and keep all objects of the kind from the cache for the sake of one.
+		sum := ownedUnknown
+		if owned, err := extract(from, FieldOwner); err == nil {
+			if known, err := digest(owned); err == nil {
+				sum = known
+			}
 		}
 		to, ok := emptyOf(from).(L)
 		if !ok {

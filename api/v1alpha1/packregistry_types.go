@@ -33,6 +33,9 @@ type PackRegistry struct {
 	// +optional
 	// +kubebuilder:default:={"observedGeneration":-1}
 	Status PackRegistryStatus `json:"status,omitempty"`
+
+	// DecodeError says what of the object could not be decoded, and was left out. It is never sent anywhere.
+	DecodeError string `json:"-"`
 }
 
 // PackRegistryList is a list of PackRegistry objects.
@@ -168,11 +171,17 @@ type LogSpec struct {
 
 // GarbageCollectionSpec says when content that nothing refers to is removed.
 type GarbageCollectionSpec struct {
-	// Interval between collections.
+	// Interval between collections, such as 24h; units are h, m, s and ms.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^(0|([0-9]{1,5}(\.[0-9]{1,9})?(ms|s|m|h)){1,4})$`
 	Interval *metav1.Duration `json:"interval,omitempty"`
-	// KeepUntagged is how long a manifest without a tag stays.
+	// KeepUntagged is how long a manifest without a tag stays, such as 168h.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^(0|([0-9]{1,5}(\.[0-9]{1,9})?(ms|s|m|h)){1,4})$`
 	KeepUntagged *metav1.Duration `json:"keepUntagged,omitempty"`
 }
 
