@@ -48,7 +48,7 @@ func (r *Repository) link(ctx context.Context, d digest.Digest) (link, error) {
 
 // promise finds a blob whose existence somebody will rely on: where a collector is about to remove it, it is kept.
 func (r *Repository) promise(ctx context.Context, d digest.Digest) (link, error) {
-	for {
+	for try := (attempts{}); ; {
 		l, version, err := r.readLink(ctx, d)
 		if err == nil && l.Purged {
 			err = fmt.Errorf("blob %s: %w", d, ErrNotFound)
@@ -59,6 +59,9 @@ func (r *Repository) promise(ctx context.Context, d digest.Digest) (link, error)
 		if l.Condemned != nil {
 			l.Condemned, l.Nonce = nil, nonce()
 			if err := r.s.d.Replace(ctx, linkKey(r.name, d), mustJSON(l), version); isLostRace(err) {
+				if err := try.again(ctx, r.s, err); err != nil {
+					return link{}, err
+				}
 				continue
 			} else if err != nil {
 				return link{}, err
@@ -128,12 +131,36 @@ func (r *Repository) BlobURL(ctx context.Context, d digest.Digest) (string, erro
 	return address, notFound(err, "blob", d)
 }
 
-// DeleteBlob takes a blob out of this repository. Other repositories keep it.
+// DeleteBlob takes a blob out of this repository. Other repositories keep it. Where it is pushed again meanwhile it was deleted
+// before that, and stays.
 func (r *Repository) DeleteBlob(ctx context.Context, d digest.Digest) error {
-	if _, err := r.link(ctx, d); err != nil {
+	l, version, err := r.readLink(ctx, d)
+	if err == nil && l.Purged {
+		err = fmt.Errorf("blob %s: %w", d, ErrNotFound)
+	}
+	if err != nil {
 		return err
 	}
-	return r.s.d.Delete(ctx, linkKey(r.name, d))
+	for try := (attempts{}); !l.Purged; {
+		err := r.removeLink(ctx, d, version)
+		if !isLostRace(err) {
+			return err
+		}
+		if err := try.again(ctx, r.s, err); err != nil {
+			return err
+		}
+		if l, version, err = r.readLink(ctx, d); errors.Is(err, ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeLink removes a link that is still as it was seen.
+func (r *Repository) removeLink(ctx context.Context, d digest.Digest, version driver.Version) error {
+	return r.s.removeUnchanged(ctx, linkKey(r.name, d), mustJSON(link{Purged: true, Nonce: nonce()}), version)
 }
 
 // MountBlob puts a blob of another repository into this one.
@@ -153,7 +180,7 @@ func (r *Repository) MountBlob(ctx context.Context, from *Repository, d digest.D
 // where a collector was faster: then the bytes must be stored again, as another incarnation.
 func (r *Repository) addLink(ctx context.Context, d digest.Digest, key string, size int64) error {
 	l := link{Key: key, Size: size, Nonce: nonce()}
-	for {
+	for try := (attempts{}); ; {
 		err := r.s.d.Create(ctx, linkKey(r.name, d), mustJSON(l), driver.Durable)
 		if err == nil {
 			break
@@ -162,21 +189,23 @@ func (r *Repository) addLink(ctx context.Context, d digest.Digest, key string, s
 			return err
 		}
 		current, version, err := r.readLink(ctx, d)
-		if errors.Is(err, ErrNotFound) {
-			continue
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
 		}
-		if !current.Purged && current.Condemned == nil {
-			err := r.s.settleLink(ctx, current)
-			if !errors.Is(err, errPurged) {
-				return err // it was here already
+		if err == nil {
+			if !current.Purged && current.Condemned == nil {
+				err := r.s.settleLink(ctx, current)
+				if !errors.Is(err, errPurged) {
+					return err // it was here already
+				}
+			}
+			if err = r.s.d.Replace(ctx, linkKey(r.name, d), mustJSON(l), version); err == nil {
+				break
+			} else if !isLostRace(err) {
+				return err
 			}
 		}
-		if err := r.s.d.Replace(ctx, linkKey(r.name, d), mustJSON(l), version); err == nil {
-			break
-		} else if !isLostRace(err) {
+		if err := try.again(ctx, r.s, err); err != nil {
 			return err
 		}
 	}
@@ -201,25 +230,30 @@ func (s *Store) newBytes(ctx context.Context, d digest.Digest) (string, error) {
 // PutBlob stores a small blob whose bytes are at hand.
 func (r *Repository) PutBlob(ctx context.Context, data []byte) (digest.Digest, error) {
 	d := digest.FromBytes(data)
-	for {
-		key, err := r.s.newBytes(ctx, d)
-		if err != nil {
-			return "", err
-		}
-		err = r.s.d.Create(ctx, key, data, driver.Durable)
-		if errors.Is(err, driver.ErrExist) {
-			err = r.s.confirm(ctx, key, content{digest: d, size: int64(len(data))})
-		}
-		if errors.Is(err, ErrTryAgain) && ctx.Err() == nil {
-			continue
-		}
-		if err != nil {
-			return "", err
-		}
-		if err := r.addLink(ctx, d, key, int64(len(data))); !errors.Is(err, errPurged) {
+	for try := (attempts{}); ; {
+		err := r.putBlob(ctx, d, data)
+		if errors.Is(err, errBusy) || !errors.Is(err, ErrTryAgain) && !errors.Is(err, errPurged) {
 			return d, err
 		}
+		if err := try.again(ctx, r.s, err); err != nil {
+			return "", err
+		}
 	}
+}
+
+func (r *Repository) putBlob(ctx context.Context, d digest.Digest, data []byte) error {
+	key, err := r.s.newBytes(ctx, d)
+	if err != nil {
+		return err
+	}
+	err = r.s.d.Create(ctx, key, data, driver.Durable)
+	if errors.Is(err, driver.ErrExist) {
+		err = r.s.confirm(ctx, key, content{digest: d, size: int64(len(data))})
+	}
+	if err != nil {
+		return err
+	}
+	return r.addLink(ctx, d, key, int64(len(data)))
 }
 
 // ReadBlob returns a blob of this repository whole, if it is no larger than limit bytes.

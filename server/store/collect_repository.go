@@ -256,9 +256,7 @@ func (c *collector) manifest(ctx context.Context, r *Repository, m *node, alive,
 	case named, !c.old(condemned, c.o.KeepUntagged):
 		return false, nil
 	}
-	gone, err = c.changed(func() error {
-		return c.s.removeUnchanged(ctx, manifestKey(r.name, m.Digest), header{Purged: true, Incarnation: nonce()}.record(nil), m.version)
-	})
+	gone, err = c.changed(func() error { return r.removeManifest(ctx, m.Manifest) })
 	if !gone || err != nil {
 		return gone, err
 	}

@@ -183,8 +183,11 @@ func TestEverythingGoes(t *testing.T) {
 			if strings.HasPrefix(key, marksPrefix) {
 				return true
 			}
+			// Where nothing can be deleted on a condition there are tombstones, and a tag's has its deletion beside it.
 			text, _, err := s.d.Read(ctx, key)
-			return err == nil && strings.Contains(string(text), `"purged":true`) // where nothing can be deleted on a condition
+			tag, _, isDeletion := parseDeletion(strings.TrimPrefix(key, deletionPrefix("r")))
+			_, _, tombstone := s.d.Read(ctx, tagKey("r", tag))
+			return err == nil && strings.Contains(string(text), `"purged":true`) || isDeletion && tag != "" && tombstone == nil
 		})
 		if len(left) != 0 {
 			t.Errorf("left: %v", left)

@@ -15,8 +15,10 @@ import (
 //	format                 the layout's version
 //	c/<R>                  catalog: this repository has a manifest
 //	r/<R>/m/<D>            manifest: one line of JSON about it, then its exact bytes
-//	r/<R>/t/<tag>          tag: the manifest it names; alive while that manifest has the incarnation the tag was given
+//	r/<R>/t/<tag>          tag: the manifest it names; alive while that manifest has the generation the tag was given
 //	r/<R>/g/<D>/<tag>      reverse index of tags by manifest
+//	r/<R>/d/<tag>!<nonce>  deletion of a tag: the tag is read before it is listed
+//	r/<R>/d/!<D>!<nonce>   deletion of a manifest: the tags that the reverse index has of it are read before they are listed
 //	r/<R>/s/<D>/<D>        referrers by subject: the referrer's descriptor, listed while its manifest exists
 //	r/<R>/l/<D>            link: this blob is in this repository, and its bytes are at that key
 //	b/<alg>/<hh>/<hex>.<i> bytes of a blob, incarnation i
@@ -31,12 +33,13 @@ import (
 //	push blob          stream bytes, b, l!, look at x, then forget the upload
 //	mount blob         l!, look at x
 //	delete blob        l!
-//	push manifest      s (if it has a subject), m!, look at the l and m it names, c; then, if tagged, g, t!, look at m
-//	delete manifest    m!, then its tags t and g, s; c when it was the last
-//	delete tag         t!, then g
+//	push manifest      s (if it has a subject), m!, look at the l and m it names, s once more, c
+//	tag manifest       g, t!, look at m
+//	delete manifest    d, m!, then its tags t and g, s, d; c when it was the last
+//	delete tag         t!, then g; where the storage cannot delete on a condition d, t! (a tombstone), then g
 //
-// A tag outlives the crash of a manifest's deletion only in name: reading it finds the manifest gone, or of another
-// incarnation.
+// A tag whose manifest is gone, or of another generation, is dead: it is not listed, reading it finds nothing, and it never
+// comes back to life, so that anybody may remove it at any time. The collector mends g, s, c and d where a crash left them.
 
 const formatKey = "format"
 
@@ -107,6 +110,31 @@ func taggedPrefix(name string, d digest.Digest) string {
 	return repositoryKey(name, "g/", digestName(d), "/")
 }
 func taggedKey(name string, d digest.Digest, tag string) string { return taggedPrefix(name, d) + tag }
+
+// A '!' comes before every character of a tag, so that deletions are in the order of the tags.
+func deletionPrefix(name string) string { return repositoryKey(name, "d/") }
+func tagDeletionKey(name, tag, nonce string) string {
+	return repositoryKey(name, "d/", tag, "!", nonce)
+}
+func manifestDeletionKey(name string, d digest.Digest, nonce string) string {
+	return repositoryKey(name, "d/!", digestName(d), "!", nonce)
+}
+
+// parseDeletion takes the name of a deletion apart: it is of a tag or of a manifest.
+func parseDeletion(name string) (tag string, d digest.Digest, ok bool) {
+	what, _, ok := strings.Cut(strings.TrimPrefix(name, "!"), "!")
+	if !ok {
+		return "", "", false
+	}
+	if !strings.HasPrefix(name, "!") {
+		return what, "", ValidTag(what)
+	}
+	d, err := parseDigestName(what)
+	return "", d, err == nil
+}
+
+func referrersPrefix(name string) string { return repositoryKey(name, "s/") }
+func indexPrefix(name string) string     { return repositoryKey(name, "g/") }
 
 func referrerPrefix(name string, subject digest.Digest) string {
 	return repositoryKey(name, "s/", digestName(subject), "/")

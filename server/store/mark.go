@@ -50,7 +50,7 @@ func (s *Store) readMark(ctx context.Context, bytesKey string) (mark, driver.Ver
 // collector that condemned the bytes before it looked for links is overruled here, and one that condemns them later
 // finds the link.
 func (s *Store) settle(ctx context.Context, bytesKey string) error {
-	for {
+	for try := (attempts{}); ; {
 		m, version, err := s.readMark(ctx, bytesKey)
 		if err != nil || !m.condemned() && !m.purged() {
 			return err
@@ -58,7 +58,10 @@ func (s *Store) settle(ctx context.Context, bytesKey string) error {
 		if m.purged() {
 			return fmt.Errorf("%s: %w", bytesKey, errPurged)
 		}
-		if err := s.unmark(ctx, bytesKey, version); !isLostRace(err) {
+		if err = s.unmark(ctx, bytesKey, version); !isLostRace(err) {
+			return err
+		}
+		if err := try.again(ctx, s, err); err != nil {
 			return err
 		}
 	}

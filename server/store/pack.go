@@ -10,7 +10,7 @@ import (
 // RecordPack records that the archive of a manifest that is there already was validated, and as what. It returns
 // ErrNotFound where the manifest, or one of the files, went meanwhile.
 func (r *Repository) RecordPack(ctx context.Context, d digest.Digest, pack string, files []File) error {
-	for {
+	for try := (attempts{}); ; {
 		m, err := r.Manifest(ctx, d)
 		if err != nil {
 			return err
@@ -19,6 +19,9 @@ func (r *Repository) RecordPack(ctx context.Context, d digest.Digest, pack strin
 			h := m.header
 			h.Pack, h.Files, h.Nonce = pack, files, nonce()
 			if err := r.replaceHeader(ctx, m, h); isLostRace(err) {
+				if err := try.again(ctx, r.s, err); err != nil {
+					return err
+				}
 				continue
 			} else if err != nil {
 				return err

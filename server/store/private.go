@@ -15,16 +15,16 @@ func (s *Store) ReadPrivate(ctx context.Context, name string) ([]byte, error) {
 
 // WritePrivate keeps something for the server itself. Of several that write at once one is last.
 func (s *Store) WritePrivate(ctx context.Context, name string, data []byte) error {
-	for {
+	for try := (attempts{}); ; {
 		_, version, err := s.d.Read(ctx, privateKey(name))
 		if err != nil && !errors.Is(err, driver.ErrNotExist) {
 			return err
 		}
 		err = s.d.Replace(ctx, privateKey(name), data, version)
-		if !errors.Is(err, driver.ErrChanged) && !errors.Is(err, driver.ErrNotExist) {
+		if !isLostRace(err) {
 			return err
 		}
-		if err := ctx.Err(); err != nil {
+		if err := try.again(ctx, s, err); err != nil {
 			return err
 		}
 	}

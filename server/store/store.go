@@ -45,6 +45,8 @@ type Store struct {
 
 	d   driver.Driver
 	now func() time.Time
+	// sleep waits before a lost write is tried again.
+	sleep func(ctx context.Context, d time.Duration) error
 	// settled are nonces of links whose bytes stay.
 	settled words
 	// manifests, tags and links are records that were taken apart before.
@@ -54,7 +56,7 @@ type Store struct {
 }
 
 func newStore(d driver.Driver) *Store {
-	return &Store{d: d, now: time.Now, manifests: newRecords[*Manifest](), tags: newRecords[tagRecord](), links: newRecords[link]()}
+	return &Store{d: d, now: time.Now, sleep: sleep, manifests: newRecords[*Manifest](), tags: newRecords[tagRecord](), links: newRecords[link]()}
 }
 
 const formatVersion = "packregistry/1\n"

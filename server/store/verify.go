@@ -178,7 +178,7 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 // quarantineBytes takes bytes out of use: no push will take them for good, no repository has them any more, and then they
 // are moved aside.
 func (v *verifier) quarantineBytes(ctx context.Context, key string) error {
-	for {
+	for try := (attempts{}); ; {
 		m, version, err := v.s.readMark(ctx, key)
 		if err != nil {
 			return err
@@ -192,6 +192,9 @@ func (v *verifier) quarantineBytes(ctx context.Context, key string) error {
 			break
 		}
 		if !isLostRace(err) {
+			return err
+		}
+		if err := try.again(ctx, v.s, err); err != nil {
 			return err
 		}
 	}
@@ -214,7 +217,7 @@ func (v *verifier) unlink(ctx context.Context, r *Repository, key string) error 
 	if err != nil {
 		return err
 	}
-	for {
+	for try := (attempts{}); ; {
 		l, version, err := r.readLink(ctx, d)
 		if errors.Is(err, ErrNotFound) || err == nil && (l.Purged || l.Key != key) {
 			return nil
@@ -222,7 +225,10 @@ func (v *verifier) unlink(ctx context.Context, r *Repository, key string) error 
 		if err != nil {
 			return err
 		}
-		if err := v.s.removeUnchanged(ctx, linkKey(r.name, d), mustJSON(link{Purged: true, Nonce: nonce()}), version); !isLostRace(err) {
+		if err = r.removeLink(ctx, d, version); !isLostRace(err) {
+			return err
+		}
+		if err := try.again(ctx, v.s, err); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,93 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"packregistry.dev/server/store/driver"
+)
+
+// This file is the lists of manifests by their subject.
+
+// listReferrer puts a manifest on the list of its subject, if it has one.
+func (r *Repository) listReferrer(ctx context.Context, p PutManifest) error {
+	if p.Subject == "" {
+		return nil
+	}
+	key := referrerKey(r.name, p.Subject, p.Digest)
+	return ignoreExist(r.s.d.Create(ctx, key, mustJSON(p.Referrer), driver.Durable))
+}
+
+// forgetReferrer takes a manifest off its subject's list, and back onto it where it was pushed again at that moment: the
+// other pusher saw the entry still there.
+func (r *Repository) forgetReferrer(ctx context.Context, subject, d digest.Digest) error {
+	if subject == "" {
+		return nil
+	}
+	key := referrerKey(r.name, subject, d)
+	entry, _, err := r.s.d.Read(ctx, key)
+	if errors.Is(err, driver.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.s.d.Delete(ctx, key); err != nil {
+		return err
+	}
+	m, err := r.Manifest(ctx, d)
+	if errors.Is(err, ErrNotFound) || err == nil && m.header.Subject != string(subject) {
+		return nil
+	}
+	if err != nil && !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	return ignoreExist(r.s.d.Create(ctx, key, entry, driver.Durable))
+}
+
+// Referrers returns up to limit descriptors of manifests whose subject is d, after the given one, and the digest to go
+// on after (empty at the end).
+func (r *Repository) Referrers(ctx context.Context, subject, after digest.Digest, limit int) ([]ocispec.Descriptor, digest.Digest, error) {
+	prefix, start := referrerPrefix(r.name, subject), ""
+	if after != "" {
+		start = digestName(after)
+	}
+	names, err := r.s.d.List(ctx, prefix, start, limit)
+	if err != nil {
+		return nil, "", err
+	}
+	list := make([]ocispec.Descriptor, 0, len(names))
+	var next digest.Digest
+	for i, name := range names {
+		d, err := parseDigestName(name)
+		if err != nil {
+			continue // not of this store
+		}
+		if i == limit-1 {
+			next = d
+		}
+		data, _, err := r.s.d.Read(ctx, prefix+name)
+		if errors.Is(err, driver.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, "", err
+		}
+		if _, err := r.Manifest(ctx, d); errors.Is(err, ErrNotFound) {
+			continue // its manifest is gone, or was never committed
+		} else if err != nil {
+			return nil, "", err
+		}
+		var descriptor ocispec.Descriptor
+		if err := json.Unmarshal(data, &descriptor); err != nil {
+			return nil, "", fmt.Errorf("referrer %s: damaged: %w", d, err)
+		}
+		list = append(list, descriptor)
+	}
+	return list, next, nil
+}

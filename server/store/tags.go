@@ -1,0 +1,154 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+)
+
+// This file is the list of a repository's tags. Tags are listed by their keys, without being read, but for those that are
+// being deleted or were: a tombstone, and a tag whose manifest went, are in the list of keys too. An object at d/ says
+// which ones these can be. It is there before such a tag is, and goes after.
+
+// deletionPage is how many deletions are read at once.
+const deletionPage = 1000
+
+// Tags returns up to limit tags that come after the given one, in byte order. A repository without a manifest is
+// ErrNotFound.
+func (r *Repository) Tags(ctx context.Context, after string, limit int) ([]string, error) {
+	var found []string
+	for cursor := after; len(found) < limit; {
+		page, suspects, err := r.tagPage(ctx, cursor, limit)
+		if err != nil {
+			return nil, err
+		}
+		dead, err := r.deadOf(ctx, suspects)
+		if err != nil {
+			return nil, err
+		}
+		for _, tag := range page {
+			if !dead[tag] && ValidTag(tag) && len(found) < limit {
+				found = append(found, tag)
+			}
+		}
+		if len(page) < limit {
+			break
+		}
+		cursor = page[len(page)-1]
+	}
+	if len(found) > 0 || limit <= 0 {
+		return found, nil
+	}
+	exists, err := r.Exists(ctx)
+	if err == nil && !exists {
+		err = fmt.Errorf("repository %s: %w", r.name, ErrNotFound)
+	}
+	return nil, err
+}
+
+// tagPage returns a page of the names of tags, and which of them may be dead.
+func (r *Repository) tagPage(ctx context.Context, after string, limit int) (page, suspects []string, err error) {
+	var deletions []string
+	group, groupCtx := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		page, err = r.s.d.List(groupCtx, tagPrefix(r.name), after, limit)
+		return err
+	})
+	group.Go(func() (err error) {
+		deletions, err = r.s.d.List(groupCtx, deletionPrefix(r.name), "", deletionPage)
+		return err
+	})
+	if err := group.Wait(); err != nil || len(page) == 0 || len(deletions) == 0 {
+		return page, nil, err
+	}
+	last := page[len(page)-1]
+	may := map[string]bool{}
+	for {
+		passed := false
+		for _, name := range deletions {
+			tag, d, ok := parseDeletion(name)
+			switch {
+			case !ok:
+			case d != "":
+				err = r.s.each(ctx, taggedPrefix(r.name, d), func(tag string) error {
+					may[tag] = true
+					return nil
+				})
+				if err != nil {
+					return nil, nil, err
+				}
+			case tag > last:
+				passed = true
+			default:
+				may[tag] = true
+			}
+		}
+		if passed || len(deletions) < deletionPage {
+			break
+		}
+		// Those of manifests come first; then those of the tags before the page can be passed over.
+		cursor := deletions[len(deletions)-1]
+		if begin := after + "!~"; after != "" && !strings.HasPrefix(cursor, "!") && cursor < begin {
+			cursor = begin
+		}
+		if deletions, err = r.s.d.List(ctx, deletionPrefix(r.name), cursor, deletionPage); err != nil {
+			return nil, nil, err
+		}
+	}
+	for _, tag := range page {
+		if may[tag] {
+			suspects = append(suspects, tag)
+		}
+	}
+	return page, suspects, nil
+}
+
+// deadOf says which of these tags name nothing.
+func (r *Repository) deadOf(ctx context.Context, tags []string) (map[string]bool, error) {
+	if len(tags) == 0 {
+		return nil, nil
+	}
+	var mu sync.Mutex
+	dead := map[string]bool{}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(parallel)
+	for _, tag := range tags {
+		group.Go(func() error {
+			_, err := r.Tagged(ctx, tag)
+			if errors.Is(err, ErrNotFound) {
+				mu.Lock()
+				defer mu.Unlock()
+				dead[tag] = true
+				return nil
+			}
+			return ignoreDamaged(err)
+		})
+	}
+	return dead, group.Wait()
+}
+
+// tagDeletions returns the keys of all deletions of a tag.
+func (r *Repository) tagDeletions(ctx context.Context, tag string) ([]string, error) {
+	prefix, start := deletionPrefix(r.name), tag+"!"
+	var keys []string
+	for after := start; ; {
+		names, err := r.s.d.List(ctx, prefix, after, deletionPage)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if !strings.HasPrefix(name, start) {
+				return keys, nil
+			}
+			keys = append(keys, prefix+name)
+			after = name
+		}
+		if len(names) < deletionPage {
+			return keys, nil
+		}
+	}
+}
