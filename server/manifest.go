@@ -175,7 +175,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 		Blobs: named.blobs, Manifests: named.manifests, AcceptMissing: s.config.Manifests.Missing == "accept"}
 	if c.Subject != nil {
 		p.Subject = c.Subject.Digest
-		p.Referrer = referrer(p, c)
+		p.Referrer = c.Referrer(mediaType, d, len(text))
 		w.Header().Set("OCI-Subject", p.Subject.String())
 	}
 	if err := r.repository.PutManifest(r.Context(), p); err != nil {
@@ -221,18 +221,6 @@ func putReference(r *request) (tags []string, d digest.Digest, err error) {
 		}
 	}
 	return tags, d, nil
-}
-
-// referrer is what the subject's list of referrers will say of a manifest.
-func referrer(p store.PutManifest, c *store.Content) *ocispec.Descriptor {
-	artifactType := c.ArtifactType
-	if artifactType == "" && c.Config != nil {
-		artifactType = c.Config.MediaType
-	}
-	return &ocispec.Descriptor{
-		MediaType: p.MediaType, Digest: p.Digest, Size: int64(len(p.Content)),
-		ArtifactType: artifactType, Annotations: c.Annotations,
-	}
 }
 
 func (s *Server) deleteManifest(w http.ResponseWriter, r *request) error {

@@ -1,13 +1,19 @@
 package store
 
 import (
+	"context"
 	"fmt"
+	"hash/maphash"
+	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
+	"packregistry.dev/server/store/driver"
 	"packregistry.dev/server/store/driver/filesystem"
+	"packregistry.dev/server/store/driver/inmemory"
 )
 
 // fill makes a repository with so many tags, without the syncing that pushes pay for.
@@ -82,4 +88,70 @@ func BenchmarkTagging(b *testing.B) {
 		}
 	}
 	b.ReportMetric(float64(took[1])/float64(took[0]), "full/empty")
+}
+
+// collected is a collection of a repository of so many manifests, each of size bytes with ten layers of its own, that has read
+// all that it needs to decide.
+func collected(tb testing.TB, manifests, size int) *repositoryCollection {
+	tb.Helper()
+	d := inmemory.New()
+	s, err := Open(tb.Context(), d)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	create := func(key string, data []byte) {
+		if err := d.Create(tb.Context(), key, data, driver.Relaxed); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	filler := strings.Repeat("x", size)
+	for i := range manifests {
+		var layers []digest.Digest
+		for j := range 10 {
+			layer := digest.FromString(fmt.Sprintf("%d/%d", i, j))
+			layers = append(layers, layer)
+			create(linkKey("r", layer), mustJSON(link{Key: bytesKey(layer, 0), Size: 1, Nonce: nonce()}))
+		}
+		text := []byte(strings.Replace(image(layers...), "{", fmt.Sprintf(`{"filler":%q,`, filler), 1))
+		m := digest.FromBytes(text)
+		create(manifestKey("r", m), header{Incarnation: "1", MediaType: "m"}.record(text))
+		create(tagKey("r", fmt.Sprintf("v%06d", i)), mustJSON(tagRecord{Digest: m, Incarnation: "1", Nonce: nonce()}))
+	}
+	c := &collector{s: s, seed: maphash.MakeSeed(), named: map[uint64]struct{}{}}
+	rc := &repositoryCollection{collector: c, r: s.Repository("r"), graph: newGraph(c.seed), links: map[uint64]observedLink{}, tags: map[string]int32{}}
+	before := heap()
+	for _, step := range []func(context.Context) error{rc.readLinks, rc.readManifests, rc.readTags} {
+		if err := step(tb.Context()); err != nil {
+			tb.Fatal(err)
+		}
+	}
+	held := float64(heap()-before) / float64(manifests)
+	if b, ok := tb.(*testing.B); ok {
+		b.ReportMetric(held, "held-B/manifest")
+	} else if held > 2<<10 {
+		tb.Errorf("a collection holds %.0f bytes for each manifest of %d bytes", held, size)
+	}
+	return rc
+}
+
+func heap() uint64 {
+	var stats runtime.MemStats
+	runtime.GC()
+	runtime.GC()
+	runtime.ReadMemStats(&stats)
+	return stats.HeapAlloc
+}
+
+// What a collection remembers of a manifest, of its ten layers and its tag does not grow with what the manifest says.
+func TestCollectionHoldsNoContent(t *testing.T) {
+	if rc := collected(t, 2000, 3*maxRecordSize); len(rc.graph.nodes) != 2000 || len(rc.links) != 20_000 || len(rc.tags) != 2000 {
+		t.Errorf("%d manifests, %d links, %d tags", len(rc.graph.nodes), len(rc.links), len(rc.tags))
+	}
+}
+
+// BenchmarkCollectionMemory is what a collection holds of a repository of 10,000 manifests, of ten layers each, with a tag.
+func BenchmarkCollectionMemory(b *testing.B) {
+	for b.Loop() {
+		runtime.KeepAlive(collected(b, 10_000, 0))
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"hash/maphash"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"packregistry.dev/server/store/driver"
@@ -31,7 +32,7 @@ import (
 
 // Collection says what to collect.
 type Collection struct {
-	// Grace is how long a blob must have been condemned, and KeepUntagged a manifest, to be removed.
+	// Grace is how long a blob must have been marked for deletion, and KeepUntagged a manifest, to be removed.
 	Grace, KeepUntagged time.Duration
 	// DryRun changes nothing.
 	DryRun bool
@@ -59,19 +60,23 @@ const forgetPurged = 7 * 24 * time.Hour
 
 // collector is one collection under way.
 type collector struct {
-	s   *Store
-	o   Collection
-	now time.Time
+	s *Store
+	o Collection
+	// now is the storage's time when the collection began, and began the process's. Ages are measured up to that time:
+	// references are read after it, so that what is old enough was old enough when they were looked for.
+	now, began time.Time
 
 	seed  maphash.Seed
 	mu    sync.Mutex
 	done  Collected
 	named map[uint64]struct{}
+	// full is why something could not be written: the storage had no space left.
+	full error
 }
 
 // Collect removes what nothing refers to. Any number of collections may run at once, on any number of processes.
 func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
-	c := &collector{s: s, o: o, seed: maphash.MakeSeed(), named: map[uint64]struct{}{}}
+	c := &collector{s: s, o: o, began: s.now(), seed: maphash.MakeSeed(), named: map[uint64]struct{}{}}
 	var err error
 	if c.now, err = s.clock(ctx, o.DryRun); err != nil {
 		return Collected{}, err
@@ -111,7 +116,13 @@ func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
 	if damaged != nil {
 		return c.done, fmt.Errorf("no bytes were removed, since some of what refers to them cannot be read (see registry verify): %w", damaged)
 	}
-	return c.done, c.bytes(ctx, marks)
+	if err := c.bytes(ctx, marks); err != nil {
+		return c.done, err
+	}
+	if c.full != nil {
+		return c.done, fmt.Errorf("not everything could be marked for deletion, since the storage is full; the next collection goes on: %w", c.full)
+	}
+	return c.done, nil
 }
 
 // CollectionDue says whether the last collection began so long ago, and if so notes that one begins now: of several
@@ -149,16 +160,44 @@ func (s *Store) CollectionDue(ctx context.Context, interval time.Duration) (bool
 	return err == nil, err
 }
 
-// clock is the storage's own time, so that ages do not depend on whose clock is right.
+// clock is the storage's own time, so that ages do not depend on whose clock is right. The object that is written for it is
+// empty: that is possible on a volume without a byte left.
 func (s *Store) clock(ctx context.Context, dryRun bool) (time.Time, error) {
-	if !dryRun {
-		if err := s.WritePrivate(ctx, "clock", []byte(nonce())); err != nil {
+	if dryRun {
+		return s.now().UTC(), nil
+	}
+	key := privateKey("clock")
+	for try := (attempts{}); ; {
+		if err := s.d.Delete(ctx, key); err != nil {
 			return time.Time{}, err
 		}
-		info, err := s.d.Stat(ctx, privateKey("clock"))
-		return info.ModTime.UTC(), err
+		// Where another was faster its object is as new.
+		if err := ignoreExist(s.d.Create(ctx, key, nil, driver.Relaxed)); err != nil {
+			return time.Time{}, err
+		}
+		info, err := s.d.Stat(ctx, key)
+		if !errors.Is(err, driver.ErrNotExist) {
+			return info.ModTime.UTC(), err
+		}
+		if err := try.again(ctx, s, err); err != nil {
+			return time.Time{}, err
+		}
 	}
-	return s.now().UTC(), nil
+}
+
+// time is the storage's time at this moment. It is written where something is marked, so that the grace period begins when it
+// was seen that nothing refers to it, and not when the collection began.
+func (c *collector) time() *time.Time {
+	now := roundUp(c.now).Add(c.s.now().Sub(c.began)).UTC()
+	return &now
+}
+
+// roundUp returns the latest time that a storage may have meant that tells whole seconds only, as S3 does.
+func roundUp(t time.Time) time.Time {
+	if t.Nanosecond() == 0 {
+		return t.Add(time.Second)
+	}
+	return t
 }
 
 // each calls f for every name below a prefix.
@@ -177,9 +216,25 @@ func (s *Store) each(ctx context.Context, prefix string, f func(name string) err
 	}
 }
 
-// old says whether something was condemned long enough ago.
-func (c *collector) old(condemned *time.Time, limit time.Duration) bool {
-	return condemned != nil && c.now.Sub(*condemned) >= limit
+// nameHash is what is remembered of the key of a blob's data that a link names.
+func (c *collector) nameHash(key string) uint64 { return maphash.String(c.seed, key) }
+
+// old says whether something was marked long enough ago.
+func (c *collector) old(marked *time.Time, limit time.Duration) bool {
+	return marked != nil && (limit <= 0 || c.now.Sub(*marked) >= limit)
+}
+
+// seasoned says whether a record that is marked was written long enough ago, by the storage's clock: the collector that
+// marked it may have been stopped between looking at the time and writing.
+func (c *collector) seasoned(ctx context.Context, key string, limit time.Duration) (bool, error) {
+	if limit <= 0 {
+		return true, nil
+	}
+	info, err := c.s.d.Stat(ctx, key)
+	if errors.Is(err, driver.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && c.now.Sub(roundUp(info.ModTime)) >= limit, err
 }
 
 // misdated says that something was condemned in what is the future by now: the clock was wrong. It is condemned once more,
@@ -204,5 +259,17 @@ func (c *collector) changed(change func() error) (bool, error) {
 	if isLostRace(err) {
 		return false, nil
 	}
-	return err == nil, err
+	return err == nil, c.unlessFull(err)
+}
+
+// unlessFull takes note that something could not be written for lack of space. The collection goes on: what it removes makes
+// space.
+func (c *collector) unlessFull(err error) error {
+	if !errors.Is(err, syscall.ENOSPC) && !errors.Is(err, syscall.EDQUOT) {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.full = err
+	return nil
 }

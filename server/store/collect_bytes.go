@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"hash/maphash"
 
 	"packregistry.dev/server/store/driver"
 )
@@ -50,7 +49,7 @@ func (c *collector) bytes(ctx context.Context, marks map[string]observedMark) er
 		if m.purged() {
 			there[key] = true
 		}
-		_, named := c.named[maphash.String(c.seed, key)]
+		_, named := c.named[c.nameHash(key)]
 		return c.oneBytes(ctx, key, m, named)
 	})
 	if err != nil || c.o.DryRun {
@@ -58,7 +57,7 @@ func (c *collector) bytes(ctx context.Context, marks map[string]observedMark) er
 	}
 	for key, m := range marks {
 		if !there[key] && m.purged() && c.old(m.Purged, forgetPurged) {
-			if err := c.s.unmark(ctx, key, m.version); err != nil && !isLostRace(err) {
+			if _, err := c.changed(func() error { return c.s.unmark(ctx, key, m.version) }); err != nil {
 				return err
 			}
 		}
@@ -83,7 +82,7 @@ func (c *collector) oneBytes(ctx context.Context, key string, m observedMark, na
 	case named:
 		return nil
 	case !m.condemned(), c.misdated(m.Condemned):
-		next := mark{Nonce: nonce(), Condemned: &c.now}
+		next := mark{Nonce: nonce(), Condemned: c.time()}
 		done, err := c.changed(func() error { return c.s.d.Replace(ctx, markKey(key), mustJSON(next), m.version) })
 		if done {
 			c.count(func(d *Collected) { d.Condemned++ })
@@ -92,7 +91,10 @@ func (c *collector) oneBytes(ctx context.Context, key string, m observedMark, na
 	case !c.old(m.Condemned, c.o.Grace):
 		return nil
 	}
-	next := mark{Nonce: nonce(), Condemned: m.Condemned, Purged: &c.now}
+	if seasoned, err := c.seasoned(ctx, markKey(key), c.o.Grace); err != nil || !seasoned {
+		return err
+	}
+	next := mark{Nonce: nonce(), Condemned: m.Condemned, Purged: c.time()}
 	won, err := c.changed(func() error { return c.s.d.Replace(ctx, markKey(key), mustJSON(next), m.version) })
 	if err != nil || !won {
 		return err

@@ -3,260 +3,178 @@ package store
 import (
 	"context"
 	"errors"
-	"hash/maphash"
-	"maps"
-	"slices"
 	"sync"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"golang.org/x/sync/errgroup"
-
-	"packregistry.dev/server/store/driver"
 )
 
-// This file is the collector at work in one repository: which manifests are alive, and which blobs they need.
+// This file is the collector at work in one repository: which manifests are alive, and which blobs they need. Of each record
+// it remembers what it takes to decide, and a hash of the version that it had: before a record is changed it is read
+// again, and stays where it has another version by now.
+
+// repositoryCollection is the collection of one repository.
+type repositoryCollection struct {
+	*collector
+	r     *Repository
+	graph *graph
+	links map[uint64]observedLink
+	// tags are those that name a manifest, with its place in the graph.
+	tags map[string]int32
+	// deletions are those that there were before any manifest was read.
+	deletions []string
+}
 
 // observedLink is a link as it was before the repository's manifests were read.
 type observedLink struct {
-	link
-	version driver.Version
+	// version is the hash of the record's version, and data that of the key of the blob's data.
+	version, data uint64
+	marked        int64
+	tombstone     bool
+	referenced    bool
 }
 
 func (c *collector) repository(ctx context.Context, r *Repository) error {
-	links, err := c.links(ctx, r)
-	if err != nil {
-		return err
-	}
-	manifests, err := c.manifests(ctx, r)
-	if err != nil {
-		return err
-	}
-	tagged, err := c.tagged(ctx, r, manifests)
-	if err != nil {
-		return err
-	}
-	alive := closure(manifests, tagged)
-	gone, err := c.sweep(ctx, r, manifests, alive)
-	if err != nil {
-		return err
-	}
-	referenced := map[digest.Digest]bool{}
-	for d, m := range manifests {
-		if !gone[d] {
-			for _, blob := range m.blobs {
-				referenced[blob] = true
-			}
-		}
-	}
-	for _, d := range slices.Sorted(maps.Keys(links)) {
-		if err := c.link(ctx, r, d, links[d], referenced[d]); err != nil {
+	rc := &repositoryCollection{collector: c, r: r, graph: newGraph(c.seed), links: map[uint64]observedLink{}, tags: map[string]int32{}}
+	for _, step := range []func(context.Context) error{
+		rc.readDeletions, rc.readLinks, rc.readManifests, rc.readTags, rc.sweepManifests, rc.sweepLinks, rc.mend,
+	} {
+		if err := step(ctx); err != nil {
 			return err
 		}
-	}
-	return c.catalog(ctx, r)
-}
-
-// catalog mends what a push or a deletion that died left of the catalog.
-func (c *collector) catalog(ctx context.Context, r *Repository) error {
-	if c.o.DryRun {
-		return nil
-	}
-	empty, err := r.empty(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = c.s.d.Stat(ctx, catalogKey(r.name))
-	switch listed := err == nil; {
-	case err != nil && !errors.Is(err, driver.ErrNotExist):
-		return err
-	case listed && empty:
-		return r.leaveCatalog(ctx)
-	case !listed && !empty:
-		return ignoreExist(c.s.d.Create(ctx, catalogKey(r.name), nil, driver.Durable))
 	}
 	return nil
 }
 
-// readAll reads what the names below a prefix stand for, several at once. Names that are gone meanwhile are passed over.
-func readAll[T any](ctx context.Context, s *Store, prefix string, read func(ctx context.Context, name string) (digest.Digest, T, error)) (map[digest.Digest]T, error) {
-	var mu sync.Mutex
-	found := map[digest.Digest]T{}
+// eachParallel calls read for the names below a prefix, several at once. Names that are gone meanwhile are passed over.
+func eachParallel(ctx context.Context, s *Store, prefix string, read func(ctx context.Context, name string) error) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(parallel)
 	err := s.each(ctx, prefix, func(name string) error {
 		group.Go(func() error {
-			d, v, err := read(ctx, name)
-			if errors.Is(err, ErrNotFound) {
-				return nil
+			if err := read(ctx, name); !errors.Is(err, ErrNotFound) {
+				return err
 			}
-			if err == nil {
-				mu.Lock()
-				defer mu.Unlock()
-				found[d] = v
-			}
-			return err
+			return nil
 		})
 		return nil
 	})
-	return found, errors.Join(group.Wait(), err)
+	return errors.Join(group.Wait(), err)
 }
 
-func (c *collector) links(ctx context.Context, r *Repository) (map[digest.Digest]observedLink, error) {
-	return readAll(ctx, c.s, linkPrefix(r.name), func(ctx context.Context, name string) (digest.Digest, observedLink, error) {
-		d, err := parseDigestName(name)
-		if err != nil {
-			return "", observedLink{}, ErrNotFound // not of this store; a server's own temporary name, perhaps
-		}
-		l, version, err := r.readLink(ctx, d)
-		return d, observedLink{l, version}, err
-	})
-}
-
-// node is a manifest and what it names.
-type node struct {
-	*Manifest
-	blobs, manifests []digest.Digest
-	subject          digest.Digest
-}
-
-func (c *collector) manifests(ctx context.Context, r *Repository) (map[digest.Digest]*node, error) {
-	return readAll(ctx, c.s, manifestPrefix(r.name), func(ctx context.Context, name string) (digest.Digest, *node, error) {
-		d, err := parseDigestName(name)
-		if err != nil {
-			return "", nil, ErrNotFound // as above
-		}
-		m, err := r.Manifest(ctx, d)
-		if err != nil {
-			return "", nil, err
-		}
-		return d, newNode(m), nil
-	})
-}
-
-func newNode(m *Manifest) *node {
-	n := &node{Manifest: m, subject: digest.Digest(m.header.Subject)}
-	for _, ref := range m.references() {
-		// Whatever it is named as: what is there under that digest stays.
-		n.blobs = append(n.blobs, ref.Digest)
-		if ref.Kind != ToBlob {
-			n.manifests = append(n.manifests, ref.Digest)
-		}
-	}
-	for _, file := range m.Files {
-		n.blobs = append(n.blobs, file.Digest)
-	}
-	return n
-}
-
-// tagged finds the manifests that tags name, by reading the tags: the reverse index may lack one whose writer is stopped.
-func (c *collector) tagged(ctx context.Context, r *Repository, manifests map[digest.Digest]*node) (map[digest.Digest]bool, error) {
+func (c *repositoryCollection) readLinks(ctx context.Context) error {
 	var mu sync.Mutex
-	found := map[digest.Digest]bool{}
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(parallel)
-	err := c.s.each(ctx, tagPrefix(r.name), func(tag string) error {
-		group.Go(func() error {
-			t, _, err := r.tag(ctx, tag)
-			if errors.Is(err, ErrNotFound) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if m := manifests[t.Digest]; m != nil && m.header.Incarnation == t.Incarnation {
-				mu.Lock()
-				defer mu.Unlock()
-				found[t.Digest] = true
-			}
-			return nil
-		})
+	return eachParallel(ctx, c.s, linkPrefix(c.r.name), func(ctx context.Context, name string) error {
+		d, err := parseDigestName(name)
+		if err != nil {
+			return nil //nolint:nilerr // not of this store; a server's own temporary name, perhaps
+		}
+		l, version, err := c.r.readLink(ctx, d)
+		if err != nil {
+			return err
+		}
+		observed := observedLink{version: c.graph.hash(string(version)), data: c.nameHash(l.Key), tombstone: l.Purged}
+		if l.Condemned != nil {
+			observed.marked = l.Condemned.UnixNano()
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		c.links[c.graph.hash(string(d))] = observed
 		return nil
 	})
-	return found, errors.Join(group.Wait(), err)
 }
 
-// closure adds to the tagged manifests those that they name, and those whose subject is among them.
-func closure(manifests map[digest.Digest]*node, tagged map[digest.Digest]bool) map[digest.Digest]bool {
-	referrers := map[digest.Digest][]digest.Digest{}
-	for d, m := range manifests {
-		if m.subject != "" {
-			referrers[m.subject] = append(referrers[m.subject], d)
+func (c *repositoryCollection) readManifests(ctx context.Context) error {
+	var mu sync.Mutex
+	return eachParallel(ctx, c.s, manifestPrefix(c.r.name), func(ctx context.Context, name string) error {
+		d, err := parseDigestName(name)
+		if err != nil {
+			return nil //nolint:nilerr // as above
 		}
-	}
-	alive := map[digest.Digest]bool{}
-	todo := slices.Collect(maps.Keys(tagged))
-	for len(todo) > 0 {
-		d := todo[len(todo)-1]
-		todo = todo[:len(todo)-1]
-		m := manifests[d]
-		if alive[d] || m == nil {
-			continue
+		m, err := c.r.Manifest(ctx, d)
+		if err != nil {
+			return err
 		}
-		alive[d] = true
-		todo = append(append(todo, m.manifests...), referrers[d]...)
-	}
-	return alive
+		refs := c.graph.references(m)
+		mu.Lock()
+		defer mu.Unlock()
+		c.graph.add(m, refs)
+		return nil
+	})
 }
 
-// sweep decides on all manifests, and returns those that are gone. An index goes before what it names: where somebody
-// tags it in this moment it stays, and so must they.
-func (c *collector) sweep(ctx context.Context, r *Repository, manifests map[digest.Digest]*node, alive map[digest.Digest]bool) (map[digest.Digest]bool, error) {
-	parents := map[digest.Digest][]digest.Digest{}
-	for d, m := range manifests {
-		for _, child := range m.manifests {
-			parents[child] = append(parents[child], d)
+// readTags finds the manifests that tags name, by reading the tags: the reverse index may lack one whose writer is stopped.
+// Tags that are dead are removed.
+func (c *repositoryCollection) readTags(ctx context.Context) error {
+	var mu sync.Mutex
+	var tagged []int32
+	err := eachParallel(ctx, c.s, tagPrefix(c.r.name), func(ctx context.Context, tag string) error {
+		if !ValidTag(tag) {
+			return nil // not of this store
 		}
-	}
-	decided, gone := map[digest.Digest]bool{}, map[digest.Digest]bool{}
-	var decide func(d digest.Digest) error
-	decide = func(d digest.Digest) error {
-		if decided[d] {
-			return nil
+		t, _, err := c.r.tag(ctx, tag)
+		if err != nil {
+			return err
 		}
-		decided[d] = true
-		named := false
-		for _, parent := range parents[d] {
-			if err := decide(parent); err != nil {
-				return err
+		i, ok := c.graph.find(t.Digest)
+		if !ok || c.graph.nodes[i].generation != c.graph.hash(t.Incarnation) {
+			if c.o.DryRun {
+				return nil
 			}
-			named = named || !gone[parent]
+			return c.unlessFull(c.r.removeIfDead(ctx, tag))
 		}
-		var err error
-		gone[d], err = c.manifest(ctx, r, manifests[d], alive[d], named)
-		return err
-	}
-	for _, d := range slices.Sorted(maps.Keys(manifests)) {
-		if err := decide(d); err != nil {
-			return nil, err
-		}
-	}
-	return gone, nil
+		mu.Lock()
+		defer mu.Unlock()
+		c.tags[tag] = i
+		tagged = append(tagged, i)
+		return nil
+	})
+	c.graph.reach(tagged)
+	return err
 }
 
-// manifest decides on one manifest, and says whether it is gone. One that is named by another stays as long as that does.
-func (c *collector) manifest(ctx context.Context, r *Repository, m *node, alive, named bool) (gone bool, err error) {
-	next := m.header
-	switch condemned := m.header.Condemned; {
-	case alive && condemned != nil:
-		next.Condemned, next.Nonce = nil, nonce()
-		kept, err := c.changed(func() error { return r.replaceHeader(ctx, m.Manifest, next) })
-		if kept {
-			c.count(func(d *Collected) { d.Kept++ })
-		}
-		return false, err
-	case alive:
+func (c *repositoryCollection) sweepManifests(ctx context.Context) error {
+	return c.graph.sweep(func(n *node, held bool) (bool, error) { return c.manifest(ctx, n, held) })
+}
+
+// observed returns a manifest that still has the version that was observed, or nil.
+func (c *repositoryCollection) observed(ctx context.Context, n *node) (*Manifest, error) {
+	m, err := c.r.Manifest(ctx, n.digest)
+	if errors.Is(err, ErrNotFound) || err == nil && c.graph.hash(string(m.version)) != n.version {
+		return nil, nil
+	}
+	return m, err
+}
+
+// manifest decides on one manifest, and says whether it is gone. One that is held by another stays as long as that does.
+func (c *repositoryCollection) manifest(ctx context.Context, n *node, held bool) (gone bool, err error) {
+	marked := markedAt(n.marked)
+	remove := c.old(marked, c.o.KeepUntagged)
+	switch {
+	case n.alive && marked == nil:
 		return false, nil
-	case condemned == nil, c.misdated(condemned):
-		next.Condemned, next.Nonce = &c.now, nonce()
-		done, err := c.changed(func() error { return r.replaceHeader(ctx, m.Manifest, next) })
-		if done {
-			c.count(func(d *Collected) { d.Condemned++ })
-		}
-		return false, err
-	case named, !c.old(condemned, c.o.KeepUntagged):
+	case n.alive, marked == nil, c.misdated(marked):
+		return false, c.markManifest(ctx, n, !n.alive)
+	case held || !remove:
 		return false, nil
 	}
-	gone, err = c.changed(func() error { return r.removeManifest(ctx, m.Manifest) })
+	m, err := c.observed(ctx, n)
+	if m == nil || err != nil {
+		return false, err
+	}
+	if seasoned, err := c.seasoned(ctx, manifestKey(c.r.name, n.digest), c.o.KeepUntagged); err != nil || !seasoned {
+		return false, err
+	}
+	if subject := digest.Digest(m.header.Subject); subject != "" {
+		// One that was pushed since the repository was read may be tagged by now.
+		if _, known := c.graph.find(subject); !known {
+			if _, err := c.r.Manifest(ctx, subject); !errors.Is(err, ErrNotFound) {
+				return false, ignoreDamaged(err)
+			}
+		}
+	}
+	gone, err = c.changed(func() error { return c.r.removeManifest(ctx, m) })
 	if !gone || err != nil {
 		return gone, err
 	}
@@ -264,47 +182,105 @@ func (c *collector) manifest(ctx context.Context, r *Repository, m *node, alive,
 	if c.o.DryRun {
 		return true, nil
 	}
-	return true, r.forgetManifest(ctx, m.Manifest)
+	return true, c.unlessFull(c.r.forgetManifest(ctx, m))
 }
 
-// link decides on one link; one that stays speaks for its bytes.
-func (c *collector) link(ctx context.Context, r *Repository, d digest.Digest, l observedLink, referenced bool) error {
-	if l.Purged {
+// markManifest marks a manifest for deletion, or takes the mark away.
+func (c *repositoryCollection) markManifest(ctx context.Context, n *node, mark bool) error {
+	m, err := c.observed(ctx, n)
+	if m == nil || err != nil {
+		return err
+	}
+	next := m.header
+	next.Condemned, next.Nonce = nil, nonce()
+	if mark {
+		next.Condemned = c.time()
+	}
+	done, err := c.changed(func() error { return c.r.replaceHeader(ctx, m, next) })
+	c.countMark(mark, done)
+	return err
+}
+
+func (c *collector) countMark(mark, done bool) {
+	c.count(func(d *Collected) {
+		switch {
+		case done && mark:
+			d.Condemned++
+		case done:
+			d.Kept++
+		}
+	})
+}
+
+func markedAt(nanoseconds int64) *time.Time {
+	if nanoseconds == 0 {
 		return nil
 	}
-	key, next := linkKey(r.name, d), l.link
-	switch {
-	case referenced && l.Condemned != nil:
-		next.Condemned, next.Nonce = nil, nonce()
-		kept, err := c.changed(func() error { return c.s.d.Replace(ctx, key, mustJSON(next), l.version) })
-		if err != nil {
-			return err
+	at := time.Unix(0, nanoseconds)
+	return &at
+}
+
+// sweepLinks decides on all links, once it is known which manifests stay.
+func (c *repositoryCollection) sweepLinks(ctx context.Context) error {
+	for i := range c.graph.nodes {
+		n := &c.graph.nodes[i]
+		if n.gone {
+			continue
 		}
-		if kept {
-			c.count(func(d *Collected) { d.Kept++ })
-		}
-	case referenced:
-	case l.Condemned == nil, c.misdated(l.Condemned):
-		next.Condemned, next.Nonce = &c.now, nonce()
-		done, err := c.changed(func() error { return c.s.d.Replace(ctx, key, mustJSON(next), l.version) })
-		if err != nil {
-			return err
-		}
-		if done {
-			c.count(func(d *Collected) { d.Condemned++ })
-		}
-	case c.old(l.Condemned, c.o.Grace):
-		gone, err := c.changed(func() error {
-			return c.s.removeUnchanged(ctx, key, mustJSON(link{Purged: true, Nonce: nonce()}), l.version)
-		})
-		if err != nil {
-			return err
-		}
-		if gone {
-			c.count(func(d *Collected) { d.Links++ })
-			return nil
+		for _, ref := range c.graph.edges[n.from:n.to] {
+			if l, ok := c.links[ref]; ok && !l.referenced {
+				l.referenced = true
+				c.links[ref] = l
+			}
 		}
 	}
-	c.named[maphash.String(c.seed, l.Key)] = struct{}{}
-	return nil
+	return c.s.each(ctx, linkPrefix(c.r.name), func(name string) error {
+		d, err := parseDigestName(name)
+		if err != nil {
+			return nil //nolint:nilerr // as above
+		}
+		l, ok := c.links[c.graph.hash(string(d))]
+		if !ok || l.tombstone {
+			return nil // it came after the others were read, and its bytes are kept by whoever made it
+		}
+		gone, err := c.link(ctx, d, l)
+		if !gone && err == nil {
+			c.named[l.data] = struct{}{}
+		}
+		return err
+	})
+}
+
+// link decides on one link, and says whether it is gone; one that stays speaks for its bytes.
+func (c *repositoryCollection) link(ctx context.Context, d digest.Digest, l observedLink) (gone bool, err error) {
+	marked := markedAt(l.marked)
+	mark := !l.referenced && (marked == nil || c.misdated(marked))
+	remove := !l.referenced && !mark && c.old(marked, c.o.Grace)
+	if !mark && !remove && (!l.referenced || marked == nil) {
+		return false, nil
+	}
+	current, version, err := c.r.readLink(ctx, d)
+	if errors.Is(err, ErrNotFound) || err == nil && c.graph.hash(string(version)) != l.version {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	if remove {
+		if seasoned, err := c.seasoned(ctx, linkKey(c.r.name, d), c.o.Grace); err != nil || !seasoned {
+			return false, err
+		}
+		gone, err = c.changed(func() error { return c.r.removeLink(ctx, d, version) })
+		if gone {
+			c.count(func(d *Collected) { d.Links++ })
+		}
+		return gone, err
+	}
+	current.Condemned, current.Nonce = nil, nonce()
+	if mark {
+		current.Condemned = c.time()
+	}
+	done, err := c.changed(func() error { return c.s.d.Replace(ctx, linkKey(c.r.name, d), mustJSON(current), version) })
+	c.countMark(mark, done)
+	return false, err
 }

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"packregistry.dev/server/store/driver"
 	"packregistry.dev/server/store/driver/inmemory"
 )
@@ -103,4 +105,19 @@ func forEachPromise(t *testing.T, test func(t *testing.T, h *hooked, s, others *
 			test(t, h, s, others)
 		})
 	}
+}
+
+// named is what a manifest names, as far as it must be there.
+type named struct{ blobs, manifests []digest.Digest }
+
+func newNode(m *Manifest) named {
+	var n named
+	for _, ref := range m.references() {
+		if ref.Kind == ToManifest {
+			n.manifests = append(n.manifests, ref.Digest)
+		} else {
+			n.blobs = append(n.blobs, ref.Digest)
+		}
+	}
+	return n
 }

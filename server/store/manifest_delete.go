@@ -38,6 +38,9 @@ func (r *Repository) DeleteManifest(ctx context.Context, d digest.Digest) error 
 	if err := r.forgetManifest(ctx, m); err != nil {
 		return err
 	}
+	if err := r.leaveCatalog(ctx); err != nil {
+		return err
+	}
 	return r.s.d.Delete(ctx, deletion)
 }
 
@@ -64,15 +67,12 @@ func (r *Repository) deleteGeneration(ctx context.Context, m *Manifest) error {
 	}
 }
 
-// forgetManifest removes what was written about a manifest that is gone.
+// forgetManifest removes what was written about a manifest that is gone, but for the catalog.
 func (r *Repository) forgetManifest(ctx context.Context, m *Manifest) error {
 	if err := r.sweepTags(ctx, m.Digest); err != nil {
 		return err
 	}
-	if err := r.forgetReferrer(ctx, digest.Digest(m.header.Subject), m.Digest); err != nil {
-		return err
-	}
-	return r.leaveCatalog(ctx)
+	return r.forgetReferrer(ctx, digest.Digest(m.header.Subject), m.Digest)
 }
 
 // sweepTags removes the tags of a manifest that was deleted, as the reverse index has them. One that is moved meanwhile stays.

@@ -23,6 +23,31 @@ func (r *Repository) listReferrer(ctx context.Context, p PutManifest) error {
 	return ignoreExist(r.s.d.Create(ctx, key, mustJSON(p.Referrer), driver.Durable))
 }
 
+// Referrer is what the list of its subject says of a manifest.
+func (c *Content) Referrer(mediaType string, d digest.Digest, size int) *ocispec.Descriptor {
+	artifactType := c.ArtifactType
+	if artifactType == "" && c.Config != nil {
+		artifactType = c.Config.MediaType
+	}
+	return &ocispec.Descriptor{MediaType: mediaType, Digest: d, Size: int64(size), ArtifactType: artifactType, Annotations: c.Annotations}
+}
+
+// relistReferrer puts a manifest on the list of its subject from which it is missing.
+func (r *Repository) relistReferrer(ctx context.Context, d digest.Digest) error {
+	m, err := r.Manifest(ctx, d)
+	if errors.Is(err, ErrNotFound) || err == nil && m.header.Subject == "" {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	c, err := ParseManifest(m.MediaType, m.Content)
+	if err != nil {
+		c = &Content{} // of a kind that would not be accepted today
+	}
+	return r.listReferrer(ctx, PutManifest{Digest: d, Subject: digest.Digest(m.header.Subject), Referrer: c.Referrer(m.MediaType, d, len(m.Content))})
+}
+
 // forgetReferrer takes a manifest off its subject's list, and back onto it where it was pushed again at that moment: the
 // other pusher saw the entry still there.
 func (r *Repository) forgetReferrer(ctx context.Context, subject, d digest.Digest) error {

@@ -252,12 +252,7 @@ func (r *repository) manifest(ctx context.Context, d digest.Digest) error {
 		}
 	}
 	if c.Subject != nil {
-		artifactType := c.ArtifactType
-		if artifactType == "" && c.Config != nil {
-			artifactType = c.Config.MediaType
-		}
-		p.Subject = c.Subject.Digest
-		p.Referrer = &ocispec.Descriptor{MediaType: p.MediaType, Digest: d, Size: int64(len(text)), ArtifactType: artifactType, Annotations: c.Annotations}
+		p.Subject, p.Referrer = c.Subject.Digest, c.Referrer(p.MediaType, d, len(text))
 	}
 	if err := r.to.PutManifest(ctx, p); err != nil {
 		return err
