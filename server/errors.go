@@ -41,11 +41,15 @@ var (
 	codeNoSpace         = code{http.StatusInsufficientStorage, "INSUFFICIENT_STORAGE", "the registry's storage is full"}
 	codeUnavailable     = code{http.StatusServiceUnavailable, "UNAVAILABLE", "try again"}
 	codeStalled         = code{http.StatusRequestTimeout, "REQUEST_TIMEOUT", "the request stopped in the middle"}
+	codeClientClosed    = code{statusClientClosed, "CLIENT_CLOSED_REQUEST", "the client closed the connection before the answer"}
 	codeUnsupported     = code{http.StatusMethodNotAllowed, "UNSUPPORTED", "the operation is unsupported"}
 	codeNotFound        = code{http.StatusNotFound, "NOT_FOUND", "no such page"}
 	codePackInvalid     = code{http.StatusBadRequest, "MANIFEST_INVALID", "not a valid pack"}
 	codeUnknown         = code{http.StatusInternalServerError, "UNKNOWN", "the registry failed; its log says why"}
 )
+
+// statusClientClosed is what logs and metrics say of requests whose client hung up, as nginx's do. Nobody reads such an answer.
+const statusClientClosed = 499
 
 // errStalled: nothing came for as long as http.limits.stalltimeout.
 var errStalled = errors.New("the request stopped in the middle")

@@ -8,6 +8,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"time"
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/store"
@@ -51,6 +52,11 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
+	done, err := s.unpackSlot(r.Context(), w)
+	if err != nil {
+		return err
+	}
+	defer done()
 	archive, err := r.repository.Blob(r.Context(), layer.Digest)
 	if err != nil {
 		return as(codeBlobUnknown, err)
@@ -60,6 +66,24 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		return listFiles(r.Context(), w, archive)
 	}
 	return sendFile(w, r, archive, name)
+}
+
+// unpackWait is how long a request waits for others to be done with unpacking.
+const unpackWait = 5 * time.Second
+
+// unpackSlot takes one of the places of requests that unpack archives, which takes processors and memory.
+func (s *Server) unpackSlot(ctx context.Context, w http.ResponseWriter) (done func(), err error) {
+	timer := time.NewTimer(unpackWait)
+	defer timer.Stop()
+	select {
+	case s.unpacks <- struct{}{}:
+		return func() { <-s.unpacks }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-timer.C:
+		w.Header().Set("Retry-After", "1")
+		return nil, fail(codeTooMany, "%d requests are reading files of packs, which is the most at once (http.limits.unpacks)", cap(s.unpacks))
+	}
 }
 
 func listFiles(ctx context.Context, w http.ResponseWriter, archive io.Reader) error {

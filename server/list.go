@@ -11,6 +11,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"packregistry.dev/pack"
+	"packregistry.dev/server/auth"
 )
 
 func quote(s string) string { return strconv.Quote(s) }
@@ -52,16 +53,28 @@ func (s *Server) catalog(w http.ResponseWriter, r *request) error {
 	if last != "" {
 		last = prefix + last
 	}
+	if next := r.URL.Query().Get("next"); next != "" {
+		if last, err = s.cursors.open(r.Context(), next); err != nil {
+			return err
+		}
+	}
 	// One more than asked for tells whether there is a next page.
-	names, err := s.visible(r, prefix, last, n+1)
+	names, read, err := s.visible(r, prefix, last, n+1)
 	if err != nil {
 		return err
 	}
-	if n < len(names) {
+	switch {
+	case n == 0:
+		names = nil
+	case n < len(names):
 		names = names[:n]
-		if n > 0 {
-			s.link(w, r, "/_catalog", url.Values{"n": {strconv.Itoa(n)}, "last": {names[n-1][len(prefix):]}})
+		s.link(w, r, "/_catalog", url.Values{"n": {strconv.Itoa(n)}, "last": {names[n-1][len(prefix):]}})
+	case read != "":
+		next, err := s.cursors.seal(r.Context(), read)
+		if err != nil {
+			return err
 		}
+		s.link(w, r, "/_catalog", url.Values{"n": {strconv.Itoa(n)}, "next": {next}})
 	}
 	shown := make([]string, len(names))
 	for i, name := range names {
@@ -71,27 +84,33 @@ func (s *Server) catalog(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
-// visible returns up to n repositories that the caller may pull.
-func (s *Server) visible(r *request, prefix, last string, n int) ([]string, error) {
+// maxNamesRead bounds how many names are read for a page, however few of them its caller may see.
+const maxNamesRead = 1000
+
+// visible returns up to n repositories that the caller may pull. Where it gives up before it has found so many, read is
+// the last name that it looked at.
+func (s *Server) visible(r *request, prefix, last string, n int) (found []string, read string, err error) {
 	if s.policy == nil || s.policy.Everything(r.user) {
-		return s.store.Repositories(r.Context(), prefix, last, n)
+		found, err = s.store.Repositories(r.Context(), prefix, last, n)
+		return found, "", err
 	}
-	var found []string
-	for {
-		names, err := s.store.Repositories(r.Context(), prefix, last, max(n, defaultPage))
+	for left := maxNamesRead; left > 0; {
+		names, err := s.store.Repositories(r.Context(), prefix, last, min(max(n, defaultPage), left))
 		if err != nil || len(names) == 0 {
-			return found, err
+			return found, "", err
 		}
+		left -= len(names)
 		for _, name := range names {
 			last = name
-			if !s.mayPull(r, name) {
+			if !s.policy.Allows(r.user, auth.Pull, name) {
 				continue
 			}
 			if found = append(found, name); len(found) == n {
-				return found, nil
+				return found, "", nil
 			}
 		}
 	}
+	return found, last, nil
 }
 
 func (s *Server) listTags(w http.ResponseWriter, r *request) error {

@@ -1,11 +1,9 @@
 package server
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
-	"io"
 	"log/slog"
 	"math"
 	"net/http"
@@ -64,7 +62,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		end(recorder.code())
 	}()
 	if err := s.route(recorder, r); err != nil {
-		s.render(recorder, r, err)
+		s.render(recorder, r, body, err)
 	}
 }
 
@@ -230,14 +228,16 @@ func (s *Server) mayPull(r *request, repository string) bool {
 }
 
 // render answers with an error, and logs what is the server's own fault.
-func (s *Server) render(w *recorder, r *request, err error) {
+func (s *Server) render(w *recorder, r *request, body *incoming, err error) {
 	known := classify(err)
 	switch {
 	case known != nil:
-	case r.Context().Err() != nil, errors.Is(err, context.Canceled), errors.Is(err, io.ErrUnexpectedEOF):
-		// The client went away; nobody reads the answer, and it is nobody's fault.
+	case r.Context().Err() != nil, body.hungUp():
+		// Nobody reads the answer, and it is nobody's fault here.
 		s.log.Debug("the client went away", "request", r.id, "error", err)
-		known = fail(codeUploadInvalid, "the request ended before its content did")
+		known = fail(codeClientClosed, "")
+	case body.err != nil:
+		known = fail(codeUploadInvalid, "the request's content cannot be read: %w", body.err)
 	default:
 		s.log.Error("a request failed", "request", r.id, "method", r.Method, "path", r.URL.Path, "error", err)
 		known = fail(codeUnknown, "")

@@ -63,8 +63,11 @@ type Server struct {
 	metrics *metrics
 	tracing *tracing
 	space   *space
+	cursors *cursors
 	// uploads holds a place for each request that brings content.
 	uploads chan struct{}
+	// unpacks holds a place for each request that unpacks an archive.
+	unpacks chan struct{}
 
 	// draining is true from SIGTERM on: probes fail while requests are still served.
 	draining atomic.Bool
@@ -109,7 +112,9 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	}
 	s := &Server{config: c, store: content, users: users, log: log, access: log, prefix: prefix, metrics: m,
 		space:   &space{store: content, log: log},
-		uploads: make(chan struct{}, c.HTTP.Limits.Uploads)}
+		cursors: &cursors{store: content, readOnly: c.Storage.Maintenance.ReadOnly.Enabled},
+		uploads: make(chan struct{}, c.HTTP.Limits.Uploads),
+		unpacks: make(chan struct{}, c.HTTP.Limits.Unpacks)}
 	s.headers = make(map[string][]string, len(c.HTTP.Headers))
 	for name, values := range c.HTTP.Headers {
 		s.headers[name] = slices.Clip([]string(values))

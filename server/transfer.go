@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"sync"
@@ -48,7 +49,9 @@ func (p *progress) stop() {
 // incoming is what a client sends, if anything: counted, and with a deadline for each part of it.
 type incoming struct {
 	io.ReadCloser
-	n        int64
+	n int64
+	// err is why the content could not be read to its end.
+	err      error
 	progress progress
 }
 
@@ -61,10 +64,19 @@ func (b *incoming) Read(p []byte) (int, error) {
 		// The deadline stays: the server would wait for the rest of the body before it answers.
 		return n, errStalled
 	case err != nil:
+		if !errors.Is(err, io.EOF) {
+			b.err = err
+		}
 		// The server goes on watching the connection after the last byte: a deadline would look like its end.
 		b.progress.stop()
 	}
 	return n, err
+}
+
+// hungUp says whether the connection ended before the content did.
+func (b *incoming) hungUp() bool {
+	_, network := errors.AsType[net.Error](b.err)
+	return network || errors.Is(b.err, io.ErrUnexpectedEOF)
 }
 
 // recorder notes what was answered.

@@ -226,6 +226,9 @@ type Limits struct {
 	ManifestBytes int `yaml:"manifestbytes,omitempty"`
 	// Uploads is how many requests may bring content at once; more are told to come again (429).
 	Uploads int `yaml:"uploads,omitempty"`
+	// Unpacks is how many requests may read files of packs' archives at once; others wait, and are told to come again (429)
+	// if that takes longer than some seconds.
+	Unpacks int `yaml:"unpacks,omitempty"`
 	// StallTimeout is how long a request or an answer may go without a byte. A transfer that moves has all the time it
 	// needs.
 	StallTimeout Duration `yaml:"stalltimeout,omitempty"`

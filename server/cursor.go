@@ -1,0 +1,88 @@
+package server
+
+import (
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"sync"
+
+	"packregistry.dev/server/store"
+)
+
+// A page of the catalog may end at a repository that the caller must not know of, since the names that are read for a page
+// are bounded. Where the next page begins is therefore told in a form that only registries on this storage can read.
+
+// cursorKeyName is where the store keeps the key, for all replicas.
+const cursorKeyName = "cursor-key"
+
+// cursors encrypts positions in lists.
+type cursors struct {
+	store *store.Store
+	// readOnly says that a key cannot be kept: a process then reads its own cursors only.
+	readOnly bool
+
+	mu   sync.Mutex
+	aead cipher.AEAD
+}
+
+// cipher returns the key's cipher, and makes the key where there is none.
+func (c *cursors) cipher(ctx context.Context) (cipher.AEAD, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.aead != nil {
+		return c.aead, nil
+	}
+	key, err := c.store.ReadPrivate(ctx, cursorKeyName)
+	if errors.Is(err, store.ErrNotFound) {
+		key = make([]byte, 32)
+		rand.Read(key) //nolint:errcheck // never fails
+		err = nil
+		if !c.readOnly {
+			if err = c.store.WritePrivate(ctx, cursorKeyName, key); err == nil {
+				key, err = c.store.ReadPrivate(ctx, cursorKeyName) // another replica's may be there by now
+			}
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	c.aead, err = cipher.NewGCM(block)
+	return c.aead, err
+}
+
+// seal hides a name.
+func (c *cursors) seal(ctx context.Context, name string) (string, error) {
+	aead, err := c.cipher(ctx)
+	if err != nil {
+		return "", err
+	}
+	nonce := make([]byte, aead.NonceSize())
+	rand.Read(nonce) //nolint:errcheck // never fails
+	return base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, []byte(name), nil)), nil
+}
+
+// open returns the name that was hidden.
+func (c *cursors) open(ctx context.Context, cursor string) (string, error) {
+	aead, err := c.cipher(ctx)
+	if err != nil {
+		return "", err
+	}
+	text, err := base64.RawURLEncoding.DecodeString(cursor)
+	if err != nil || len(text) < aead.NonceSize() {
+		return "", errCursor
+	}
+	name, err := aead.Open(nil, text[:aead.NonceSize()], text[aead.NonceSize():], nil)
+	if err != nil {
+		return "", errCursor
+	}
+	return string(name), nil
+}
+
+var errCursor = fail(codePagination, "next is no position of this registry's; begin anew without it")
