@@ -160,6 +160,11 @@ func TestAPITransitions(t *testing.T) {
 		{"storage: {persistentVolumeClaim: null, s3: {bucket: packs}}", "storage: {persistentVolumeClaim: null, s3: {bucket: packs, rootDirectory: x}}", "cannot be changed"},
 		{"storage: {persistentVolumeClaim: null, s3: {bucket: packs}}", "storage: {persistentVolumeClaim: null, s3: {bucket: packs, storageClass: x}}", ""},
 		{"", "tls: {secretRef: {name: other}}", ""},
+		{"service: {type: LoadBalancer}", "service: {type: LoadBalancer, loadBalancerClass: a}", "loadBalancerClass cannot be changed"},
+		{"service: {type: LoadBalancer, loadBalancerClass: a}", "service: {type: LoadBalancer}", "loadBalancerClass cannot be changed"},
+		{"service: {type: LoadBalancer, loadBalancerClass: a}", "service: {type: ClusterIP}", ""},
+		{"service: {type: LoadBalancer, loadBalancerClass: a}", "", ""},
+		{"", "service: {type: LoadBalancer, loadBalancerClass: a}", ""},
 	} {
 		t.Run(tt.after, func(t *testing.T) {
 			name := fmt.Sprintf("t%d", i)

@@ -92,6 +92,9 @@ func decide(o *observed) decision {
 	if claimMissing(o) {
 		d.lookIn(claimPoll) // a claim without our labels is not watched
 	}
+	if o.autoscaler != "" {
+		d.lookIn(scalePoll)
+	}
 	if o.classMissing {
 		d.lookIn(classPoll) // classes are not watched
 	}
@@ -171,6 +174,9 @@ func impossible(o *observed) string {
 	if o.image == "" && o.registry.Spec.Image == "" {
 		return "neither spec.image nor the operator names an image for the registry; set spec.image, or RELATED_IMAGE_REGISTRY on the operator"
 	}
+	if why := unlikeKept(o.registry, o.claim); why != "" {
+		return why
+	}
 	spec := o.registry.Spec.Storage.PersistentVolumeClaim
 	if spec == nil || spec.ClaimName == "" || o.claim == nil {
 		return ""
@@ -188,8 +194,8 @@ func shared(o *observed) bool {
 		return true
 	}
 	modes := children.AccessModes(o.registry)
-	if spec.ClaimName != "" && o.claim != nil {
-		modes = o.claim.Spec.AccessModes
+	if (spec.ClaimName != "" || len(spec.AccessModes) == 0) && o.claim != nil {
+		modes = o.claim.Spec.AccessModes // also of one that was kept
 	}
 	return slices.Contains(modes, corev1.ReadWriteMany)
 }
@@ -261,7 +267,7 @@ func (d *decision) planPods(o *observed, rendered children.RenderedConfig) error
 	r := o.registry
 	wanted := func(release, from string) (child, error) {
 		deployment, err := children.Deployment(r, children.DeploymentInput{
-			Image: o.image, Config: rendered, Shared: shared(o), LeaveReplicas: scaledByOthers(o.deployment), Version: release, UpgradedFrom: from,
+			Image: o.image, Config: rendered, Shared: shared(o), LeaveReplicas: leavesReplicas(o), NotedReplicas: notedReplicas(o), Version: release, UpgradedFrom: from,
 		})
 		if err != nil {
 			return nil, err
@@ -329,7 +335,7 @@ func (d *decision) planExposure(o *observed) {
 // planBudget keeps or removes the PodDisruptionBudget, by how many replicas there are to be.
 func (d *decision) planBudget(o *observed) {
 	replicas := children.Replicas(o.registry)
-	if scaledByOthers(o.deployment) && o.deployment.Spec.Replicas != nil {
+	if leavesReplicas(o) {
 		replicas = *o.deployment.Spec.Replicas
 	}
 	if budget := children.DisruptionBudget(o.registry, replicas); budget != nil {
@@ -402,10 +408,12 @@ func podsToWake(o *observed) map[*corev1.Pod]string {
 // Constructors of children pair what exists with what is wanted, and know how to read what we own of it.
 
 func claimChild(live *corev1.PersistentVolumeClaim, want *corev1apply.PersistentVolumeClaimApplyConfiguration) child {
+	keepClaim(want, live)
 	return newChild("PersistentVolumeClaim", live, want, corev1apply.ExtractPersistentVolumeClaim)
 }
 
 func secretChild(live *corev1.Secret, want *corev1apply.SecretApplyConfiguration) child {
+	keepSecret(want, live)
 	return newChild("Secret", live, want, corev1apply.ExtractSecret)
 }
 

@@ -34,7 +34,7 @@ func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1a
 			continue
 		case now.Type == v1alpha1.ConditionReady && now.Status == metav1.ConditionFalse:
 			continue // the part that failed says so, or Stalled does
-		case now.Type == v1alpha1.ConditionStalled || now.Status == metav1.ConditionFalse:
+		case now.Type == v1alpha1.ConditionStalled || now.Status == metav1.ConditionFalse || needsAttention[now.Reason]:
 			kind = corev1.EventTypeWarning
 		case now.Type != v1alpha1.ConditionReady && (before == nil || before.status != metav1.ConditionFalse || underWay[before.reason]):
 			continue
@@ -63,6 +63,9 @@ func outlineOf(conditions []metav1.Condition) []outline {
 	}
 	return outlines
 }
+
+// needsAttention are reasons of conditions that are true, and that somebody should know of.
+var needsAttention = map[string]bool{v1alpha1.ReasonScaledElsewhere: true}
 
 // underWay are reasons that go away by themselves.
 var underWay = map[string]bool{

@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -19,6 +20,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 
 	"packregistry.dev/api/v1alpha1"
@@ -101,4 +103,10 @@ func readSamples(t *testing.T) []*unstructured.Unstructured {
 		list = append(list, u)
 	}
 	return list
+}
+
+// schemaOf reads "apps/v1/Deployment".
+func schemaOf(text string) schema.GroupVersionKind {
+	i := strings.LastIndex(text, "/")
+	return schema.FromAPIVersionAndKind(text[:i], text[i+1:])
 }

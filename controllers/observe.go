@@ -49,6 +49,8 @@ type observed struct {
 	// release is what this operator renders by default.
 	release    string
 	deployment *appsv1.Deployment
+	// autoscaler is the HorizontalPodAutoscaler that scales the Deployment, or "".
+	autoscaler string
 	service    *corev1.Service
 	metrics    *corev1.Service // names the pods for whoever scrapes them
 	ingress    *networkingv1.Ingress
@@ -88,6 +90,9 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 		return nil, err
 	}
 	if o.deployment, err = lookup(ctx, r.Client, registry, children.DeploymentName(registry), &appsv1.Deployment{}); err != nil {
+		return nil, err
+	}
+	if err := r.observeAutoscaler(ctx, o); err != nil {
 		return nil, err
 	}
 	if o.service, err = lookup(ctx, r.Client, registry, children.ServiceName(registry), &corev1.Service{}); err != nil {

@@ -128,7 +128,11 @@ func available(o *observed) finding {
 	if o.deployment == nil {
 		return isFalse(v1alpha1.ReasonProgressing, "the registry was not started yet")
 	}
+	elsewhere := scaledElsewhere(o)
 	if replicas := o.deployment.Spec.Replicas; replicas != nil && *replicas == 0 {
+		if elsewhere != "" {
+			return isFalse(v1alpha1.ReasonScaledToZero, "nothing serves: %s", elsewhere)
+		}
 		return isFalse(v1alpha1.ReasonScaledToZero, "spec.replicas is 0: nothing serves")
 	}
 	if c := deploymentCondition(o.deployment, appsv1.DeploymentReplicaFailure); c != nil && c.Status == corev1.ConditionTrue {
@@ -136,6 +140,9 @@ func available(o *observed) finding {
 	}
 	c := deploymentCondition(o.deployment, appsv1.DeploymentAvailable)
 	if c != nil && c.Status == corev1.ConditionTrue && o.deployment.Status.AvailableReplicas > 0 {
+		if elsewhere != "" {
+			return isTrue(v1alpha1.ReasonScaledElsewhere, "%d of %d replicas answer; %s", o.deployment.Status.AvailableReplicas, o.deployment.Status.Replicas, elsewhere)
+		}
 		return isTrue(v1alpha1.ReasonMinimumAvailable, "%d of %d replicas answer", o.deployment.Status.AvailableReplicas, o.deployment.Status.Replicas)
 	}
 	return isFalse(v1alpha1.ReasonRollingOut, "%s", podTrouble(o, rolloutMessage(o.deployment)))

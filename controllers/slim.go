@@ -36,7 +36,7 @@ const (
 	ownedUnknown = "unknown"
 	// annotationImage is the image of a Deployment's pods.
 	annotationImage = "(image)"
-	// annotationScaled says that somebody else has set the number of replicas.
+	// annotationScaled says who else has set the number of replicas.
 	annotationScaled = "(scaled-by-others)"
 )
 
@@ -171,7 +171,7 @@ var (
 		if containers := from.Spec.Template.Spec.Containers; len(containers) > 0 {
 			to.Annotations[annotationImage] = unique.Make(containers[0].Image).Value() // a Container is 700 bytes, most registries' images are one
 		}
-		for _, key := range []string{children.AnnotationVersion, children.AnnotationUpgradedFrom} {
+		for _, key := range []string{children.AnnotationVersion, children.AnnotationUpgradedFrom, children.AnnotationReplicas} {
 			if value := from.Annotations[key]; value != "" {
 				to.Annotations[key] = unique.Make(value).Value()
 			}
@@ -185,15 +185,20 @@ var (
 			}
 			to.Status.Conditions = append(to.Status.Conditions, kept)
 		}
-		if scaledByOthers(from) {
-			to.Annotations[annotationScaled] = "true"
+		if by := scaledBy(from); by != "" {
+			to.Annotations[annotationScaled] = by
 		}
 	})
 	slimService = slimChild(corev1apply.ExtractService, func(from, to *corev1.Service) {
 		to.Spec.Type, to.Spec.Ports, to.Status = from.Spec.Type, from.Spec.Ports, from.Status
 	})
 	slimClaim = slimChild(corev1apply.ExtractPersistentVolumeClaim, func(from, to *corev1.PersistentVolumeClaim) {
+		to.CreationTimestamp = from.CreationTimestamp
 		to.Spec.AccessModes, to.Spec.StorageClassName, to.Spec.Resources = from.Spec.AccessModes, from.Spec.StorageClassName, from.Spec.Resources
+		to.Spec.DataSource = from.Spec.DataSource
+		if owned := ownedFields(from); len(owned) > 0 {
+			to.Annotations[annotationOwnedFields] = strings.Join(owned, ",")
+		}
 		to.Status = from.Status
 	})
 	slimConfigMap = slimChild(corev1apply.ExtractConfigMap, func(_, _ *corev1.ConfigMap) {})
@@ -249,23 +254,4 @@ func imageOf(live *appsv1.Deployment) string {
 		return containers[0].Image
 	}
 	return ""
-}
-
-// scaledByOthers says whether somebody else, such as an autoscaler, has set the Deployment's replicas.
-func scaledByOthers(live *appsv1.Deployment) bool {
-	if live == nil {
-		return false
-	}
-	if live.Annotations[annotationScaled] != "" {
-		return true
-	}
-	for _, entry := range live.ManagedFields {
-		if entry.Manager == FieldOwner || entry.FieldsV1 == nil || entry.Subresource == "status" {
-			continue
-		}
-		if strings.Contains(entry.FieldsV1.GetRawString(), `"f:replicas"`) {
-			return true
-		}
-	}
-	return false
 }

@@ -51,6 +51,7 @@ const (
 	ReasonCannotGrow       = "CannotGrow"
 	ReasonMinimumAvailable = "MinimumReplicasAvailable"
 	ReasonScaledToZero     = "ScaledToZero"
+	ReasonScaledElsewhere  = "ScaledElsewhere"
 	ReasonRollingOut       = "RollingOut"
 	ReasonDeadlineExceeded = "ProgressDeadlineExceeded"
 	ReasonReplicaFailure   = "ReplicaFailure"

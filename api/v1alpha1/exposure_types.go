@@ -6,6 +6,7 @@ import corev1 "k8s.io/api/core/v1"
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.nodePort) || (has(self.type) && self.type != 'ClusterIP')",message="nodePort needs type NodePort or LoadBalancer"
 // +kubebuilder:validation:XValidation:rule="!has(self.loadBalancerClass) && !has(self.loadBalancerSourceRanges) && !has(self.externalTrafficPolicy) || (has(self.type) && self.type != 'ClusterIP')",message="loadBalancerClass, loadBalancerSourceRanges and externalTrafficPolicy need a Service that is reached from outside: type LoadBalancer or NodePort"
+// +kubebuilder:validation:XValidation:rule="!has(self.type) || self.type != 'LoadBalancer' || !has(oldSelf.type) || oldSelf.type != 'LoadBalancer' || has(self.loadBalancerClass) == has(oldSelf.loadBalancerClass) && (!has(self.loadBalancerClass) || self.loadBalancerClass == oldSelf.loadBalancerClass)",message="loadBalancerClass cannot be changed while type is LoadBalancer: change the type to ClusterIP first"
 type ServiceSpec struct {
 	// Type of the Service; ClusterIP if left out.
 	// +optional

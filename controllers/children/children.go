@@ -38,6 +38,10 @@ const (
 	// AnnotationUpgradedFrom is on a Deployment that was rolled because the operator became another.
 	AnnotationUpgradedFrom = "packregistry.dev/upgraded-from"
 
+	// AnnotationReplicas is on the Deployment: the spec.replicas that was in effect last, so that a change of it is seen also
+	// where somebody else has scaled the Deployment meanwhile.
+	AnnotationReplicas = "packregistry.dev/replicas"
+
 	// ManagedBy is the value of LabelManagedBy.
 	ManagedBy = "packregistry-operator"
 	appName   = "packregistry"

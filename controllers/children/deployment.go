@@ -31,6 +31,8 @@ type DeploymentInput struct {
 	UpgradedFrom string
 	// LeaveReplicas leaves the number of replicas to somebody else, who has set it.
 	LeaveReplicas bool
+	// NotedReplicas is the spec.replicas that was in effect last.
+	NotedReplicas string
 }
 
 // Defaults of a pod.
@@ -68,7 +70,7 @@ func Deployment(r *v1alpha1.PackRegistry, in DeploymentInput) (*appsv1apply.Depl
 	}
 	deployment := appsv1apply.Deployment(DeploymentName(r), r.Namespace).
 		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).WithSpec(spec)
-	for key, value := range map[string]string{AnnotationVersion: in.Version, AnnotationUpgradedFrom: in.UpgradedFrom} {
+	for key, value := range map[string]string{AnnotationVersion: in.Version, AnnotationUpgradedFrom: in.UpgradedFrom, AnnotationReplicas: in.NotedReplicas} {
 		if value != "" {
 			deployment.WithAnnotations(map[string]string{key: value})
 		}
