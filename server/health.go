@@ -40,7 +40,7 @@ func (s *Server) checkStorage(ctx context.Context) {
 func (s *Server) checkStorageOnce(ctx context.Context) {
 	check, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	err := s.store.Check(check)
+	err := s.store.Probe(check)
 	if err == nil {
 		if s.storageFailures.Swap(0) > 0 {
 			s.log.Info("the storage answers again")

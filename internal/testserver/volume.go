@@ -20,14 +20,7 @@ type Volume struct {
 func SmallVolume(t testing.TB, mebibytes int) Volume {
 	t.Helper()
 	dir := t.TempDir()
-	if err := mount(dir, mebibytes); err != nil {
-		t.Skipf("mounting a small volume needs root on Linux: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := unmount(dir); err != nil {
-			t.Error(err)
-		}
-	})
+	MountVolume(t, dir, mebibytes)
 	filler := filepath.Join(dir, "filler")
 	return Volume{Dir: dir,
 		Fill: func() {
@@ -60,4 +53,17 @@ func MemoryDir(t testing.TB) string {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) }) //nolint:errcheck // as far as it goes
 	return dir
+}
+
+// MountVolume mounts a volume of so many MiB at a folder for the time of the test.
+func MountVolume(t testing.TB, dir string, mebibytes int) {
+	t.Helper()
+	if err := mount(dir, mebibytes); err != nil {
+		t.Skipf("mounting a small volume needs root on Linux: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := unmount(dir); err != nil {
+			t.Error(err)
+		}
+	})
 }

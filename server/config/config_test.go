@@ -233,6 +233,7 @@ func TestErrorsNameKeyLineAndMend(t *testing.T) {
 		{"endpoint with a path", s3 + "    regionendpoint: https://h/p\n", nil, []string{"storage.s3.regionendpoint: must be a URL of scheme and host alone"}},
 		{"endpoint with a password", s3 + "    regionendpoint: https://u:hunter2@h\n", nil, []string{"storage.s3.regionendpoint: must be"}},
 		{"key without encryption", s3 + "    keyid: k\n", nil, []string{"storage.s3.keyid", "encrypt: true"}},
+		{"a root that not all servers list", s3 + "    rootdirectory: a//b\n", nil, []string{"storage.s3.rootdirectory", "a//b", "one slash"}},
 		{"small parts", s3 + "    chunksize: 1000\n", nil, []string{"storage.s3.chunksize: 1000", "5242880"}},
 		{"certificate and letsencrypt", minimal + "http: {tls: {certificate: c, key: k, letsencrypt: {cachefile: d, hosts: a.example.com}}}\n", nil, []string{"http.tls: has a certificate and letsencrypt"}},
 		{"letsencrypt without hosts", minimal + "http: {tls: {letsencrypt: {cachefile: d}}}\n", nil, []string{"http.tls.letsencrypt.hosts: missing"}},

@@ -59,6 +59,15 @@ func (d *decoder) validateS3(s *S3) {
 	if s.RedirectEndpoint != "" {
 		d.validateEndpoint(path+"redirectendpoint", s.RedirectEndpoint)
 	}
+	if root := strings.Trim(s.RootDirectory, "/"); root != "" {
+		for part := range strings.SplitSeq(root, "/") {
+			if part == "" || part == "." || part == ".." {
+				d.fail(path+"rootdirectory: %q has a component %q, which some servers take for another prefix when they list than when they write; "+
+					"write each component once, with one slash between them", s.RootDirectory, part)
+				break
+			}
+		}
+	}
 	if s.KeyID != "" && !s.Encrypt {
 		d.fail(path + "keyid: has no effect without " + path + "encrypt: true")
 	}

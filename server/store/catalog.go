@@ -30,7 +30,7 @@ func (r *Repository) empty(ctx context.Context) (bool, error) {
 	const few = 10
 	after := ""
 	for {
-		names, err := r.s.d.List(ctx, manifestPrefix(r.name), after, few)
+		names, err := r.s.list(ctx, manifestPrefix(r.name), after, few)
 		if err != nil || len(names) == 0 {
 			return err == nil, err
 		}

@@ -200,22 +200,6 @@ func roundUp(t time.Time) time.Time {
 	return t
 }
 
-// each calls f for every name below a prefix.
-func (s *Store) each(ctx context.Context, prefix string, f func(name string) error) error {
-	after := ""
-	for {
-		names, err := s.d.List(ctx, prefix, after, 1000)
-		if err != nil || len(names) == 0 {
-			return err
-		}
-		for _, after = range names {
-			if err := f(after); err != nil {
-				return err
-			}
-		}
-	}
-}
-
 // nameHash is what is remembered of the key of a blob's data that a link names.
 func (c *collector) nameHash(key string) uint64 { return maphash.String(c.seed, key) }
 

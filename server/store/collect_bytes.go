@@ -12,11 +12,16 @@ import (
 
 // eachBytes calls f for everything that lies where bytes do, or their marks: b/<alg>/<hh>/<name>.
 func (s *Store) eachBytes(ctx context.Context, prefix string, f func(name string) error) error {
-	return s.each(ctx, prefix, func(algorithm string) error {
-		return s.each(ctx, prefix+algorithm, func(start string) error {
-			return s.each(ctx, prefix+algorithm+start, func(name string) error { return f(algorithm + start + name) })
-		})
-	})
+	return s.eachBytesReporting(ctx, prefix, f, func(string) {})
+}
+
+// eachBytesReporting is eachBytes that reports the keys of others' files.
+func (s *Store) eachBytesReporting(ctx context.Context, prefix string, f func(name string) error, stray func(key string)) error {
+	return s.eachReporting(ctx, prefix, func(algorithm string) error {
+		return s.eachReporting(ctx, prefix+algorithm, func(start string) error {
+			return s.eachReporting(ctx, prefix+algorithm+start, func(name string) error { return f(algorithm + start + name) }, stray)
+		}, stray)
+	}, stray)
 }
 
 // observedMark is a mark as it was before any link was read.

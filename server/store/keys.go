@@ -163,6 +163,9 @@ const (
 
 func quarantineKey(name string) string { return "q/" + name }
 
+// stepDigits is how many digits a step's number has.
+const stepDigits = 9
+
 // uploadOver comes after every number.
 const uploadOver = "over"
 
@@ -172,5 +175,5 @@ const uploadsPrefix = "u/"
 
 func uploadPrefix(id string) string { return uploadsPrefix + id + "/" }
 func uploadKey(id string, number int) string {
-	return fmt.Sprintf("%s%09d", uploadPrefix(id), number)
+	return fmt.Sprintf("%s%0*d", uploadPrefix(id), stepDigits, number)
 }

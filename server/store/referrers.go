@@ -82,7 +82,7 @@ func (r *Repository) Referrers(ctx context.Context, subject, after digest.Digest
 	if after != "" {
 		start = digestName(after)
 	}
-	names, err := r.s.d.List(ctx, prefix, start, limit)
+	names, err := r.s.list(ctx, prefix, start, limit)
 	if err != nil {
 		return nil, "", err
 	}

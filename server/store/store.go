@@ -103,6 +103,17 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
+// Probe is Check that also tries what a push needs, where the storage can tell that cheaply.
+func (s *Store) Probe(ctx context.Context) error {
+	prober, ok := driver.As[driver.Prober](s.d)
+	if !s.ReadOnly && ok {
+		if err := prober.Probe(ctx); err != nil {
+			return err
+		}
+	}
+	return s.Check(ctx)
+}
+
 // Repository is one repository of the store. It need not exist.
 type Repository struct {
 	s    *Store
@@ -126,7 +137,7 @@ func (s *Store) Repositories(ctx context.Context, prefix, after string, limit in
 		// The prefix itself is no repository's name where it ends in a separator, so nothing is passed over.
 		start = p
 	}
-	entries, err := s.d.List(ctx, catalogPrefix, start, limit)
+	entries, err := s.list(ctx, catalogPrefix, start, limit)
 	if err != nil {
 		return nil, err
 	}

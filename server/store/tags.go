@@ -55,11 +55,11 @@ func (r *Repository) tagPage(ctx context.Context, after string, limit int) (page
 	var deletions []string
 	group, groupCtx := errgroup.WithContext(ctx)
 	group.Go(func() (err error) {
-		page, err = r.s.d.List(groupCtx, tagPrefix(r.name), after, limit)
+		page, err = r.s.list(groupCtx, tagPrefix(r.name), after, limit)
 		return err
 	})
 	group.Go(func() (err error) {
-		deletions, err = r.s.d.List(groupCtx, deletionPrefix(r.name), "", deletionPage)
+		deletions, err = r.s.list(groupCtx, deletionPrefix(r.name), "", deletionPage)
 		return err
 	})
 	if err := group.Wait(); err != nil || len(page) == 0 || len(deletions) == 0 {
@@ -95,7 +95,7 @@ func (r *Repository) tagPage(ctx context.Context, after string, limit int) (page
 		if begin := after + "!~"; after != "" && !strings.HasPrefix(cursor, "!") && cursor < begin {
 			cursor = begin
 		}
-		if deletions, err = r.s.d.List(ctx, deletionPrefix(r.name), cursor, deletionPage); err != nil {
+		if deletions, err = r.s.list(ctx, deletionPrefix(r.name), cursor, deletionPage); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -136,7 +136,7 @@ func (r *Repository) tagDeletions(ctx context.Context, tag string) ([]string, er
 	prefix, start := deletionPrefix(r.name), tag+"!"
 	var keys []string
 	for after := start; ; {
-		names, err := r.s.d.List(ctx, prefix, after, deletionPage)
+		names, err := r.s.list(ctx, prefix, after, deletionPage)
 		if err != nil {
 			return nil, err
 		}

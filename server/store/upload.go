@@ -157,7 +157,7 @@ func (r *Repository) steps(ctx context.Context, id string) (int, error) {
 	const page = 1000
 	last := ""
 	for {
-		names, err := r.s.d.List(ctx, uploadPrefix(id), last, page)
+		names, err := r.s.list(ctx, uploadPrefix(id), last, page)
 		if err != nil {
 			return 0, err
 		}
@@ -446,7 +446,7 @@ func (s *Store) removeUpload(ctx context.Context, id string) error {
 		return err
 	}
 	for {
-		names, err := s.d.List(ctx, uploadPrefix(id), "", 1000)
+		names, err := s.list(ctx, uploadPrefix(id), "", 1000)
 		if err != nil || len(names) == 0 {
 			return err
 		}
@@ -467,7 +467,7 @@ func (s *Store) PurgeUploads(ctx context.Context, age time.Duration, dryRun bool
 	}
 	count, after, before := 0, "", now.Add(-age)
 	for {
-		ids, err := s.d.List(ctx, uploadsPrefix, after, 1000)
+		ids, err := s.list(ctx, uploadsPrefix, after, 1000)
 		if err != nil {
 			return count, err
 		}

@@ -30,7 +30,8 @@ type Verification struct {
 // Problem is something that is not as it should be.
 type Problem struct {
 	// Kind is corrupt-blob, corrupt-manifest, corrupt-link, corrupt-tag, missing-bytes (a blob without its content), missing-blob and
-	// missing-manifest (a manifest names what its repository lacks), foreign-object (a name that is none of this store's).
+	// missing-manifest (a manifest names what its repository lacks), foreign-object (a file that is none of this
+	// store's, which is passed over and does not count).
 	Kind       string        `json:"kind"`
 	Repository string        `json:"repository,omitempty"`
 	Digest     digest.Digest `json:"digest,omitempty"`
@@ -45,6 +46,8 @@ type Verified struct {
 	Bytes        int64 `json:"bytes"`
 	Problems     int   `json:"problems"`
 	Quarantined  int   `json:"quarantined"`
+	// Strays are files that are not the store's. They are reported, and are no problem.
+	Strays int `json:"strays"`
 }
 
 type verifier struct {
@@ -64,15 +67,32 @@ func (s *Store) Verify(ctx context.Context, o Verification) (Verified, error) {
 	if o.BytesPerSecond > 0 {
 		v.limiter.SetLimit(rate.Limit(o.BytesPerSecond))
 	}
-	err := s.eachBytes(ctx, bytesPrefix, func(name string) error { return v.bytes(ctx, bytesPrefix+name) })
+	err := s.eachBytesReporting(ctx, bytesPrefix, func(name string) error { return v.bytes(ctx, bytesPrefix+name) }, v.stray)
 	if err != nil {
 		return v.done, err
 	}
-	err = s.each(ctx, repositoriesPrefix, func(name string) error {
+	err = v.each(ctx, catalogPrefix, func(string) error { return nil })
+	if err != nil {
+		return v.done, err
+	}
+	err = v.each(ctx, repositoriesPrefix, func(name string) error {
 		v.done.Repositories++
 		return v.repository(ctx, s.Repository(unescape(strings.TrimSuffix(name, "/"))))
 	})
 	return v.done, err
+}
+
+// each is the store's that reports what lies there and is not the store's.
+func (v *verifier) each(ctx context.Context, prefix string, f func(name string) error) error {
+	return v.s.eachReporting(ctx, prefix, f, v.stray)
+}
+
+// stray reports a file of somebody else. It harms nothing, so it is no problem of the store.
+func (v *verifier) stray(key string) {
+	v.done.Strays++
+	if v.o.Found != nil {
+		v.o.Found(Problem{Kind: "foreign-object", Detail: fmt.Sprintf("%s is not of this store, and is passed over", key)})
+	}
 }
 
 func (v *verifier) found(p Problem) {
@@ -100,8 +120,7 @@ func digestOf(bytesKey string) (digest.Digest, error) {
 func (v *verifier) bytes(ctx context.Context, key string) error {
 	want, err := digestOf(key)
 	if err != nil {
-		v.found(Problem{Kind: "foreign-object", Detail: err.Error()})
-		return nil //nolint:nilerr // told as a problem
+		return err
 	}
 	o, err := v.s.d.Open(ctx, key)
 	if errors.Is(err, driver.ErrNotExist) {
@@ -263,7 +282,7 @@ func (v *verifier) aside(ctx context.Context, key, name string) error {
 
 // repository compares a repository's manifests with their digests, and looks whether what they name is there.
 func (v *verifier) repository(ctx context.Context, r *Repository) error {
-	err := v.s.each(ctx, linkPrefix(r.name), func(name string) error {
+	err := v.each(ctx, linkPrefix(r.name), func(name string) error {
 		d, err := parseDigestName(name)
 		if err != nil {
 			return nil //nolint:nilerr // not of this store
@@ -274,18 +293,17 @@ func (v *verifier) repository(ctx context.Context, r *Repository) error {
 	if err != nil {
 		return err
 	}
-	err = v.s.each(ctx, tagPrefix(r.name), func(tag string) error {
+	err = v.each(ctx, tagPrefix(r.name), func(tag string) error {
 		_, _, err := r.tag(ctx, tag)
 		return v.record(ctx, r, "corrupt-tag", tagKey(r.name, tag), "", err)
 	})
 	if err != nil {
 		return err
 	}
-	return v.s.each(ctx, manifestPrefix(r.name), func(name string) error {
+	return v.each(ctx, manifestPrefix(r.name), func(name string) error {
 		d, err := parseDigestName(name)
 		if err != nil {
-			v.found(Problem{Kind: "foreign-object", Repository: r.name, Detail: err.Error()})
-			return nil //nolint:nilerr // told as a problem
+			return err
 		}
 		m, err := r.Manifest(ctx, d)
 		if errors.Is(err, ErrNotFound) {

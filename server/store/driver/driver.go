@@ -129,6 +129,12 @@ type Purger interface {
 	Purge(ctx context.Context, before time.Time, dryRun bool) (int, error)
 }
 
+// Prober is a driver that can try what a push needs of its place.
+type Prober interface {
+	// Probe returns what would fail every push, and what to do about it. A place that is full is none of that.
+	Probe(ctx context.Context) error
+}
+
 // Spacer is a driver that knows how full its place is.
 type Spacer interface {
 	// Space returns how many bytes can still be written, and how many there are in all.

@@ -3,6 +3,8 @@ package filesystem
 import (
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 	"golang.org/x/sys/unix"
@@ -10,10 +12,15 @@ import (
 	"packregistry.dev/server/store/driver"
 )
 
-// Bounds of the cache: it holds at most so many objects of so many bytes, and one open file for each.
+// Bounds of the cache: it holds at most so many objects of so many bytes, and one open file for each; it takes at most a
+// share of all the files that the process may have open.
 const (
 	maxCached     = 512
+	minCached     = 16
+	cachedShare   = 4
 	maxCachedSize = 8 << 10
+	// pressure is for how long nothing is remembered after files ran out.
+	pressure = 5 * time.Second
 )
 
 // cache remembers the content of small objects, each with its file open. Whether an object is still the one that was read
@@ -22,6 +29,8 @@ const (
 // way through the directories would.
 type cache struct {
 	entries *lru.Cache[string, *cached]
+	// yielded is when files ran out last, in nanoseconds since 1970.
+	yielded atomic.Int64
 }
 
 // cached is a file that was read. It stays open until nobody can find it here any more.
@@ -34,12 +43,19 @@ type cached struct {
 	version driver.Version
 }
 
+// cacheSize is how many objects are remembered by a process that may have so many open files.
+func cacheSize(limit uint64) int {
+	return max(minCached, int(min(limit/cachedShare, maxCached))) //nolint:gosec // at most maxCached
+}
+
 func newCache() *cache {
-	entries, err := lru.NewWithEvict(maxCached, func(_ string, c *cached) { c.close() })
+	limit := unix.Rlimit{Cur: cachedShare * maxCached}
+	unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) //nolint:errcheck // then it is as it would be with many
+	entries, err := lru.NewWithEvict(cacheSize(limit.Cur), func(_ string, c *cached) { c.close() })
 	if err != nil {
 		panic(err) // its one reason is a size below one
 	}
-	return &cache{entries}
+	return &cache{entries: entries}
 }
 
 func (c *cached) close() {
@@ -71,15 +87,30 @@ func fstat(number int) (stat unix.Stat_t, err error) {
 // get returns the object if it is remembered and still is what its path stands for.
 func (c *cache) get(key string) *cached {
 	entry, ok := c.entries.Get(key)
-	if !ok || !entry.current() {
+	if !ok {
+		return nil
+	}
+	if !entry.current() {
+		c.forget(key) // or the file of what was deleted would stay open, and its room taken
 		return nil
 	}
 	return entry
 }
 
+// forget closes the file of an object that is deleted or replaced.
+func (c *cache) forget(key string) { c.entries.Remove(key) }
+
+// yield closes all files because there are none left, and says whether it had any.
+func (c *cache) yield() bool {
+	c.yielded.Store(time.Now().UnixNano())
+	any := c.entries.Len() > 0
+	c.entries.Purge()
+	return any
+}
+
 // put remembers an object, and takes its open file over. It says whether it did.
 func (c *cache) put(key, path string, file *os.File, data []byte, version driver.Version) bool {
-	if len(data) > maxCachedSize {
+	if len(data) > maxCachedSize || time.Now().UnixNano()-c.yielded.Load() < int64(pressure) {
 		return false
 	}
 	// One link, and after that found under the path: so that link is the path, which the file never gets a second time.
@@ -92,7 +123,11 @@ func (c *cache) put(key, path string, file *os.File, data []byte, version driver
 	if err := unix.Stat(path, &named); err != nil || named.Ino != stat.Ino || named.Dev != stat.Dev || named.Ctim != stat.Ctim {
 		return false
 	}
-	c.entries.Remove(key) // closes what was there under that name
+	c.forget(key) // closes what was there under that name
+	// What another process deleted is noticed when its turn to be dropped comes near.
+	if oldest, entry, ok := c.entries.GetOldest(); ok && !entry.current() {
+		c.forget(oldest)
+	}
 	c.entries.Add(key, &cached{file: file, number: number, changed: stat.Ctim, data: data, version: version})
 	return true
 }

@@ -8,8 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"packregistry.dev/server/store/driver"
 )
@@ -139,6 +142,123 @@ func TestCacheIsBounded(t *testing.T) {
 		t.Errorf("%d files of the store are open, not %d", n, maxCached)
 	}
 	runtime.KeepAlive(d) // else its files could be closed while they are counted
+}
+
+// What is deleted or replaced does not stay open, whoever does it: on NFS it would keep its room and a name.
+func TestCacheLetsGoOfWhatIsGone(t *testing.T) {
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		t.Skipf("open files are counted in /proc, which only Linux has: %v", err)
+	}
+	ctx := context.Background()
+	root := t.TempDir()
+	d, other := open(t, root), open(t, root)
+	for _, by := range []*Driver{d, other} {
+		for _, change := range []func(key string) error{
+			func(key string) error { return by.Delete(ctx, key) },
+			func(key string) error { return by.DeleteUnchanged(ctx, key, version([]byte("text"))) },
+			func(key string) error {
+				return errors.Join(by.Replace(ctx, key, []byte("new"), version([]byte("text"))), by.Delete(ctx, key))
+			},
+		} {
+			if err := d.Create(ctx, "r/k", []byte("text"), driver.Durable); err != nil {
+				t.Fatal(err)
+			}
+			if got := read(d, "r/k"); got != "text" || opened(t, root) != 1 {
+				t.Fatalf("%q, and %d open files", got, opened(t, root))
+			}
+			if err := change("r/k"); err != nil {
+				t.Fatal(err)
+			}
+			if by == other { // which is noticed when it is asked for, or when others are read
+				if got := read(d, "r/k"); got != "absent" {
+					t.Fatal(got)
+				}
+			}
+			if n := opened(t, root); n != 0 {
+				t.Errorf("%d files are open", n)
+			}
+		}
+	}
+	runtime.KeepAlive(d)
+}
+
+// Where the process has no file left to open, the cache gives its own back.
+func TestCacheYieldsWhenFilesRunOut(t *testing.T) {
+	ctx := t.Context()
+	d := open(t, t.TempDir())
+	fill := func() (release func()) {
+		for i := range 2 * minCached {
+			key := fmt.Sprint("r/k", i)
+			d.Create(ctx, key, []byte("text"), driver.Relaxed) //nolint:errcheck // it may be there
+			if got := read(d, key); got != "text" {
+				t.Fatal(got)
+			}
+		}
+		var taken []*os.File
+		for {
+			f, err := os.Open(os.DevNull)
+			if err != nil {
+				break
+			}
+			taken = append(taken, f)
+		}
+		return func() {
+			for _, f := range taken {
+				f.Close()
+			}
+		}
+	}
+	var was unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &was); err != nil {
+		t.Fatal(err)
+	}
+	few := was
+	few.Cur = 256
+	if entries, err := os.ReadDir("/proc/self/fd"); err == nil { // other tests have theirs open
+		for _, e := range entries {
+			if n, err := strconv.ParseUint(e.Name(), 10, 64); err == nil {
+				few.Cur = max(few.Cur, n+128)
+			}
+		}
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &few); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Setrlimit(unix.RLIMIT_NOFILE, &was) //nolint:errcheck // it was so before
+	for name, operation := range map[string]func() error{
+		"create":  func() error { return d.Create(ctx, "r/new", nil, driver.Durable) },
+		"replace": func() error { return d.Replace(ctx, "r/k0", []byte("text"), version([]byte("text"))) },
+		"delete":  func() error { return d.Delete(ctx, "r/none") },
+		"open": func() error {
+			o, err := d.Open(ctx, "r/k1")
+			if err == nil {
+				err = o.Close()
+			}
+			return err
+		},
+		"list": func() error { _, err := d.List(ctx, "r/", "", 10); return err },
+		"stream": func() error {
+			s, err := d.Stream(ctx, "id", nil)
+			if err != nil {
+				return err
+			}
+			return errors.Join(s.Commit(ctx, "b/x"), s.Discard(ctx), s.Close())
+		},
+		"probe": func() error { return d.Probe(ctx) },
+	} {
+		d.cache = newCache()
+		release := fill()
+		if err := operation(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		release()
+	}
+	// The cache itself leaves most files to others from the start.
+	for limit, want := range map[uint64]int{10: minCached, 400: 100, 1024: 256, 1 << 20: maxCached, 1<<64 - 1: maxCached} {
+		if got := cacheSize(limit); got != want {
+			t.Errorf("%d of %d files, not %d", got, limit, want)
+		}
+	}
 }
 
 // opened counts this process's open files below root.

@@ -51,7 +51,7 @@ func New(root string) (*Driver, error) {
 			return nil, fmt.Errorf("storage directory %s: %w; it must be writable for user %d", root, err, os.Getuid())
 		}
 	}
-	if err := d.probe(); err != nil {
+	if err := d.probeAll(); err != nil {
 		return nil, err
 	}
 	d.sweep()
@@ -76,30 +76,14 @@ func (d *Driver) Foreign(context.Context) (bool, error) {
 	return err == nil, err
 }
 
-// probe finds out now, with a clear message, what would otherwise fail every push.
-func (d *Driver) probe() error {
-	f, err := os.CreateTemp(d.path("tmp"), "probe-")
-	if err != nil {
-		return fmt.Errorf("storage directory %s: %w; it must be writable for user %d", d.root, err, os.Getuid())
-	}
-	defer os.Remove(f.Name())
-	defer f.Close()
-	linked := f.Name() + "-link"
-	if err := os.Link(f.Name(), linked); err != nil {
-		return fmt.Errorf("storage directory %s: the file system has no hard links (%w); use one that has", d.root, err)
-	}
-	return os.Remove(linked)
-}
-
 // sweep removes what writes of the past left behind when their process died.
 func (d *Driver) sweep() {
-	entries, err := os.ReadDir(d.path("tmp"))
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if info, err := e.Info(); err == nil && time.Since(info.ModTime()) > staleAfter {
-			os.Remove(d.path("tmp", e.Name())) //nolint:errcheck // tried again at the next start
+	for _, pattern := range []string{"tmp/*", "streams/" + probePrefix + "*", "objects/" + probePrefix + "*", "objects/*/" + probePrefix + "*"} {
+		paths, _ := filepath.Glob(d.path(pattern)) //nolint:errcheck // the patterns are valid
+		for _, path := range paths {
+			if info, err := os.Lstat(path); err == nil && time.Since(info.ModTime()) > staleAfter {
+				os.Remove(path) //nolint:errcheck // tried again at the next start
+			}
 		}
 	}
 }
@@ -162,7 +146,7 @@ func (d *Driver) Open(_ context.Context, key string) (driver.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	f, err := os.Open(path)
+	f, err := d.openFile(path, os.O_RDONLY)
 	if err != nil {
 		return nil, translate(key, err)
 	}
@@ -191,7 +175,7 @@ func (d *Driver) Read(_ context.Context, key string) ([]byte, driver.Version, er
 
 // readFile reads an object and remembers it.
 func (d *Driver) readFile(path, key string) ([]byte, driver.Version, error) {
-	f, err := os.Open(path)
+	f, err := d.openFile(path, os.O_RDONLY)
 	if err != nil {
 		return nil, "", translate(key, err)
 	}
@@ -260,7 +244,7 @@ const placeTries = 10
 func (d *Driver) place(give func(from, to string) error, from, path, key string, durability driver.Durability) error {
 	err := give(from, path)
 	for tries := 0; errors.Is(err, fs.ErrNotExist) && tries < placeTries; tries++ {
-		if err := makeDirs(filepath.Dir(path), durability); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := d.makeDirs(filepath.Dir(path), durability); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return translate(key, err)
 		}
 		err = give(from, path)
@@ -268,23 +252,23 @@ func (d *Driver) place(give func(from, to string) error, from, path, key string,
 	if err != nil {
 		if errors.Is(err, fs.ErrExist) && durability == driver.Durable {
 			// Whoever created it may not have synced yet, and our caller will take it for safe.
-			if syncErr := syncDir(filepath.Dir(path)); syncErr != nil {
+			if syncErr := d.syncDir(filepath.Dir(path)); syncErr != nil {
 				return syncErr
 			}
 		}
 		return translate(key, err)
 	}
 	if durability == driver.Durable {
-		return syncDir(filepath.Dir(path))
+		return d.syncDir(filepath.Dir(path))
 	}
 	return nil
 }
 
 // makeDirs is os.MkdirAll that syncs the parent of each directory it makes for a durable object.
-func makeDirs(dir string, durability driver.Durability) error {
+func (d *Driver) makeDirs(dir string, durability driver.Durability) error {
 	err := os.Mkdir(dir, 0o700)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err := makeDirs(filepath.Dir(dir), durability); err != nil {
+		if err := d.makeDirs(filepath.Dir(dir), durability); err != nil {
 			return err
 		}
 		err = os.Mkdir(dir, 0o700)
@@ -295,11 +279,11 @@ func makeDirs(dir string, durability driver.Durability) error {
 	if err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(dir))
+	return d.syncDir(filepath.Dir(dir))
 }
 
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
+func (d *Driver) syncDir(dir string) error {
+	f, err := d.openFile(dir, os.O_RDONLY)
 	if err != nil {
 		return err
 	}
@@ -330,17 +314,18 @@ func (d *Driver) Replace(ctx context.Context, key string, data []byte, old drive
 		return err
 	}
 	defer unlock()
-	current, err := os.ReadFile(path)
+	current, err := d.readWhole(path)
 	if err != nil {
 		return translate(key, err)
 	}
 	if version(current) != old {
 		return fmt.Errorf("%s: %w", key, driver.ErrChanged)
 	}
+	d.cache.forget(key) // an open file would keep its room, and on NFS a name of its own
 	if err := os.Rename(tmp, path); err != nil {
 		return translate(key, err)
 	}
-	return syncDir(filepath.Dir(path))
+	return d.syncDir(filepath.Dir(path))
 }
 
 // lockShards is how many locks share the objects among them.
@@ -350,7 +335,7 @@ const lockShards = 64
 func (d *Driver) lock(ctx context.Context, key string) (unlock func(), err error) {
 	h := fnv.New32a()
 	h.Write([]byte(key)) //nolint:errcheck // never fails
-	f, err := os.OpenFile(d.path("locks", fmt.Sprint(h.Sum32()%lockShards)), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := d.openFile(d.path("locks", fmt.Sprint(h.Sum32()%lockShards)), os.O_CREATE|os.O_RDWR)
 	if err != nil {
 		return nil, err
 	}
@@ -370,7 +355,7 @@ func (d *Driver) Delete(ctx context.Context, key string) error {
 // DeleteUnchanged implements driver.Driver.
 func (d *Driver) DeleteUnchanged(ctx context.Context, key string, old driver.Version) error {
 	return d.remove(ctx, key, func(path string) error {
-		current, err := os.ReadFile(path)
+		current, err := d.readWhole(path)
 		if err == nil && version(current) != old {
 			err = fmt.Errorf("%s: %w", key, driver.ErrChanged)
 		}
@@ -390,7 +375,9 @@ func (d *Driver) remove(ctx context.Context, key string, check func(path string)
 	}
 	defer unlock()
 	if err = check(path); err == nil {
+		d.cache.forget(key) // before, or NFS would rename the file for as long as it is open
 		err = os.Remove(path)
+		d.cache.forget(key) // somebody may have read it in between
 	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist), isNotDir(err):
@@ -399,7 +386,7 @@ func (d *Driver) remove(ctx context.Context, key string, check func(path string)
 		return translate(key, err)
 	}
 	dir := filepath.Dir(path)
-	if err := syncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := d.syncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	d.prune(dir)
@@ -418,7 +405,7 @@ func (d *Driver) List(ctx context.Context, prefix, after string, limit int) ([]s
 	if err := driver.CheckPrefix(prefix); err != nil {
 		return nil, err
 	}
-	dir, err := os.Open(d.path("objects", filepath.FromSlash(prefix)))
+	dir, err := d.openFile(d.path("objects", filepath.FromSlash(prefix)), os.O_RDONLY)
 	if errors.Is(err, fs.ErrNotExist) || isNotDir(err) {
 		return nil, nil
 	}

@@ -85,6 +85,9 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 	}
 	d := &Driver{client: client, o: o}
 	if root := strings.Trim(o.Root, "/"); root != "" {
+		if err := driver.CheckKey(root); err != nil {
+			return nil, fmt.Errorf("rootdirectory: %w; write each component once, with one slash between them", err)
+		}
 		d.prefix = root + "/"
 	}
 	if o.Redirect {

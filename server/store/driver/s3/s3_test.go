@@ -442,8 +442,10 @@ func TestOptionsThatCannotWork(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		"small parts": {func(o *Options) { o.PartSize = 1000 }, "1000"},
-		"no CA file":  {func(o *Options) { o.CAFile = "/none/ca.crt" }, "/none/ca.crt"},
+		"small parts":             {func(o *Options) { o.PartSize = 1000 }, "1000"},
+		"a root with two slashes": {func(o *Options) { o.Root = "a//b" }, "rootdirectory: invalid key \"a//b\""},
+		"a root with dots":        {func(o *Options) { o.Root = "/a/../b/" }, "rootdirectory"},
+		"no CA file":              {func(o *Options) { o.CAFile = "/none/ca.crt" }, "/none/ca.crt"},
 		"no CA in it": {func(o *Options) {
 			o.CAFile = filepath.Join(t.TempDir(), "ca.crt")
 			if err := os.WriteFile(o.CAFile, []byte("x"), 0o600); err != nil {
