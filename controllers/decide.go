@@ -102,6 +102,7 @@ func decide(o *observed) decision {
 		d.lookIn(spacePoll)
 	}
 	d.plan(o)
+	d.planPruning(o)
 	return d
 }
 
@@ -216,6 +217,7 @@ func (d *decision) planFirst(o *observed) {
 	if unread(r, "spec.hosts") || unread(r, "spec.tls") {
 		return
 	}
+	d.planGivenUpCA(o)
 	if d.authority.leaf != nil {
 		d.first = append(d.first,
 			secretChild(o.ca, children.AuthoritySecret(r, d.authority.ca)),
@@ -313,26 +315,20 @@ func (d *decision) planPods(o *observed, rendered children.RenderedConfig) error
 	return nil
 }
 
-// planExposure keeps or removes what leads clients here, and who may come.
+// planExposure lists what leads clients here, and who may come.
 func (d *decision) planExposure(o *observed) {
 	if ingress := children.Ingress(o.registry); ingress != nil {
 		d.children = append(d.children, newChild("Ingress", o.ingress, ingress, networkingv1apply.ExtractIngress))
-	} else if o.ingress != nil && foreign(o.registry, o.ingress) == "" {
-		d.unwanted = append(d.unwanted, o.ingress)
 	}
 	if policy := children.NetworkPolicy(o.registry); policy != nil {
 		d.children = append(d.children, newChild("NetworkPolicy", o.policy, policy, networkingv1apply.ExtractNetworkPolicy))
-	} else if o.policy != nil && foreign(o.registry, o.policy) == "" {
-		d.unwanted = append(d.unwanted, o.policy)
 	}
 	if metrics := children.MetricsService(o.registry); metrics != nil {
 		d.children = append(d.children, serviceChild(o.metrics, metrics))
-	} else if o.metrics != nil && foreign(o.registry, o.metrics) == "" {
-		d.unwanted = append(d.unwanted, o.metrics)
 	}
 }
 
-// planBudget keeps or removes the PodDisruptionBudget, by how many replicas there are to be.
+// planBudget lists the PodDisruptionBudget, by how many replicas there are to be.
 func (d *decision) planBudget(o *observed) {
 	replicas := children.Replicas(o.registry)
 	if leavesReplicas(o) {
@@ -340,8 +336,6 @@ func (d *decision) planBudget(o *observed) {
 	}
 	if budget := children.DisruptionBudget(o.registry, replicas); budget != nil {
 		d.children = append(d.children, budgetChild(o.budget, budget))
-	} else if o.budget != nil && foreign(o.registry, o.budget) == "" {
-		d.unwanted = append(d.unwanted, o.budget)
 	}
 }
 

@@ -36,6 +36,8 @@ type observed struct {
 	sources map[string]*corev1.Secret
 	// users is the operator's own Secret of merged users.
 	users *corev1.Secret
+	// owned are other objects that carry the registry's label, of kinds that can be unwanted.
+	owned []ownedChild
 	// configs are the configurations that were rendered so far.
 	configs []metav1.PartialObjectMetadata
 
@@ -114,9 +116,6 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 	if err := r.observeClaim(ctx, o); err != nil {
 		return nil, err
 	}
-	if err := r.observeAuthority(ctx, o); err != nil {
-		return nil, err
-	}
 	if o.rivals, err = r.rivals(ctx, registry); err != nil {
 		return nil, err
 	}
@@ -126,11 +125,12 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 		return nil, err
 	}
 	o.pods = pods.Items
-	configs := metadataList("Secret")
-	if err := r.Metadata.List(ctx, configs, append(mine, client.HasLabels{children.LabelConfig})...); err != nil {
+	if err := r.observeOwned(ctx, o, mine); err != nil {
 		return nil, err
 	}
-	o.configs = slices.DeleteFunc(configs.Items, func(m metav1.PartialObjectMetadata) bool { return ofEarlier(registry, &m) })
+	if err := r.observeAuthority(ctx, o); err != nil {
+		return nil, err
+	}
 	r.observeServed(ctx, o)
 	r.observeSpace(ctx, o)
 	return o, nil
@@ -138,10 +138,15 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 
 // observeAuthority reads what tls.selfSigned has made so far.
 func (r *Reconciler) observeAuthority(ctx context.Context, o *observed) (err error) {
-	if o.registry.Spec.TLS.SelfSigned == nil {
-		return nil
-	}
 	name := children.AuthorityName(o.registry)
+	if o.registry.Spec.TLS.SelfSigned == nil {
+		// One that was given up is read only where there is one.
+		if !slices.ContainsFunc(o.owned, func(c ownedChild) bool { return c.kind == "Secret" && c.GetName() == name }) {
+			return nil
+		}
+		o.ca, err = lookup(ctx, r.Client, o.registry, name, &corev1.Secret{})
+		return err
+	}
 	if o.ca, err = lookup(ctx, r.Client, o.registry, name, &corev1.Secret{}); err != nil {
 		return err
 	}

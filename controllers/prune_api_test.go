@@ -1,0 +1,119 @@
+package controllers
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
+)
+
+// Users and keys that nothing uses go, but not before the last pod that mounts them.
+func TestAPIWhatNothingUsesGoes(t *testing.T) {
+	o, r := onBucket(t, 1)
+	must(t, api.Create(t.Context(), certificateSecret(t, r.Namespace, "packs.example.com", time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))))
+	ca := get(t, r.Namespace, children.AuthorityName(r), &corev1.Secret{})
+	// A copy that somebody keeps of a Secret, labels and all, is theirs.
+	backup := get(t, r.Namespace, "packs-registry-tls", &corev1.Secret{}).DeepCopy()
+	backup.ObjectMeta = metav1.ObjectMeta{Name: "backup", Namespace: r.Namespace, Labels: backup.Labels}
+	must(t, api.Create(t.Context(), backup))
+
+	patchSpec(t, r, `{"tls":{"selfSigned":null,"secretRef":{"name":"certificate"}},"auth":{"secretRefs":null,"anonymous":{}}}`)
+	eventually(t, "the Deployment has another configuration", func() error {
+		if config := string(configOf(t, r).Data["config.yml"]); strings.Contains(config, "htpasswd") {
+			return fmt.Errorf("%s", config)
+		}
+		return nil
+	})
+	o.settle(t)
+	for _, name := range []string{"packs-registry-tls", "packs-registry-users"} {
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: r.Namespace, Name: name}, &corev1.Secret{}); err != nil {
+			t.Errorf("pods of before still mount it: %v", err)
+		}
+	}
+	rollOut(t, r.Namespace, r.Name)
+	gone(t, &corev1.Secret{}, r.Namespace, "packs-registry-tls")
+	gone(t, &corev1.Secret{}, r.Namespace, "packs-registry-users")
+	gone(t, &corev1.ConfigMap{}, r.Namespace, children.AuthorityName(r))
+	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	o.settle(t)
+	get(t, r.Namespace, "backup", &corev1.Secret{})
+	// Clients trust the CA, and the packs stay: so does it, and is the same when it is asked for again.
+	if now := get(t, r.Namespace, ca.Name, &corev1.Secret{}); now.UID != ca.UID || len(now.OwnerReferences) > 0 {
+		t.Errorf("the CA is another, or has owners: %v", now.OwnerReferences)
+	}
+	patchSpec(t, r, `{"tls":{"secretRef":null,"selfSigned":{}}}`)
+	bundle := get(t, r.Namespace, ca.Name, &corev1.ConfigMap{})
+	if bundle.Data[children.CAKey] != string(ca.Data[children.CAKey]) {
+		t.Error("clients have to trust another CA")
+	}
+}
+
+// A CA that was given up goes with the packs, where they go: its deletion policy is carried out like theirs.
+func TestAPIAGivenUpCAFollowsTheDeletionPolicy(t *testing.T) {
+	needAPI(t)
+	namespace := newNamespace(t)
+	startOperator(t, namespace)
+	must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "p"))))
+	must(t, api.Create(t.Context(), certificateSecret(t, namespace, "packs.example.com", time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))))
+	r := newRegistry(namespace)
+	r.Spec.TLS = v1alpha1.TLSSpec{SelfSigned: &v1alpha1.SelfSignedSpec{}}
+	r.Spec.Storage.PersistentVolumeClaim.DeletionPolicy = v1alpha1.DeletionDelete
+	must(t, api.Create(t.Context(), r))
+	bind(t, namespace, "packs-data")
+	rollOut(t, namespace, "packs")
+	ca := get(t, namespace, children.AuthorityName(r), &corev1.Secret{})
+	if len(ca.OwnerReferences) != 1 {
+		t.Fatalf("owners %v", ca.OwnerReferences)
+	}
+	patchSpec(t, r, `{"tls":{"selfSigned":null,"secretRef":{"name":"certificate"}},"storage":{"persistentVolumeClaim":{"deletionPolicy":"Retain"}}}`)
+	eventually(t, "the CA is kept", func() error {
+		if now := get(t, namespace, ca.Name, &corev1.Secret{}); len(now.OwnerReferences) > 0 {
+			return fmt.Errorf("owners %v", now.OwnerReferences)
+		}
+		return nil
+	})
+	gone(t, &corev1.ConfigMap{}, namespace, rolledOut(t, r, ca.Name))
+	patchSpec(t, r, `{"storage":{"persistentVolumeClaim":{"deletionPolicy":"Delete"}}}`)
+	gone(t, &corev1.Secret{}, namespace, ca.Name)
+}
+
+// rolledOut waits for the Deployment of a spec that was just changed, plays its controller, and passes a name on.
+func rolledOut(t *testing.T, r *v1alpha1.PackRegistry, name string) string {
+	t.Helper()
+	eventually(t, "the Deployment mounts the other certificate", func() error {
+		for _, v := range get(t, r.Namespace, r.Name, &appsv1.Deployment{}).Spec.Template.Spec.Volumes {
+			if v.Secret != nil && v.Secret.SecretName == "certificate" {
+				return nil
+			}
+		}
+		return fmt.Errorf("not yet")
+	})
+	rollOut(t, r.Namespace, r.Name)
+	return name
+}
+
+// Users whose source is gone, and a CA that cannot be used, are not unwanted.
+func TestAPIWhatCannotBeMadeAnewStays(t *testing.T) {
+	o, r := onBucket(t, 1)
+	must(t, api.Delete(t.Context(), get(t, r.Namespace, "users", &corev1.Secret{})))
+	broken := get(t, r.Namespace, children.AuthorityName(r), &corev1.Secret{})
+	broken.Data["tls.key"] = []byte("broken")
+	must(t, api.Update(t.Context(), broken))
+	wantCondition(t, r, v1alpha1.ConditionAuthReady, metav1.ConditionFalse, v1alpha1.ReasonLastGoodUsers)
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, v1alpha1.ReasonSecretInvalid)
+	o.settle(t)
+	for _, name := range []string{"packs-registry-users", "packs-registry-tls", "packs-registry-ca"} {
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: r.Namespace, Name: name}, &corev1.Secret{}); apierrors.IsNotFound(err) {
+			t.Errorf("%s is gone", name)
+		}
+	}
+}
