@@ -4,37 +4,53 @@ import (
 	"context"
 	"errors"
 
+	"github.com/opencontainers/go-digest"
+
 	"packregistry.dev/server/store/driver"
 )
 
 // This file is whether a repository shows in the catalog: while it holds a manifest.
 
-// leaveCatalog takes the repository out of the catalog when its last manifest is gone, and back in when one came at
-// that moment: the other pusher saw the entry still there.
-func (r *Repository) leaveCatalog(ctx context.Context) error {
-	empty, err := r.empty(ctx)
+// leaveCatalog takes the repository out of the catalog when its last manifest is gone, which was d, and back in when one came
+// at that moment: the other pusher saw the entry still there.
+func (r *Repository) leaveCatalog(ctx context.Context, d digest.Digest) error {
+	empty, err := r.empty(ctx, d)
 	if err != nil || !empty {
 		return err
 	}
 	if err := r.s.d.Delete(ctx, catalogKey(r.name)); err != nil {
 		return err
 	}
-	if empty, err = r.empty(ctx); err != nil || empty {
+	if empty, err = r.empty(ctx, d); err != nil || empty {
 		return err
 	}
 	return ignoreExist(r.s.d.Create(ctx, catalogKey(r.name), nil, driver.Durable))
 }
 
-// empty says whether the repository holds no manifest. What stands for a deleted one counts for none.
-func (r *Repository) empty(ctx context.Context) (bool, error) {
+// empty says whether the repository holds no manifest. What stands for a deleted one counts for none: there may be many of
+// these, so that it is looked from another place on after each deletion (of d), and the first manifest is soon found
+// wherever those are that went.
+func (r *Repository) empty(ctx context.Context, d digest.Digest) (bool, error) {
+	start := digestName(digest.FromString(r.name + "@" + string(d)))
+	empty, err := r.emptyBetween(ctx, start, "")
+	if err != nil || !empty {
+		return false, err
+	}
+	return r.emptyBetween(ctx, "", start)
+}
+
+// emptyBetween looks at the names of manifests after the first and up to the last, or to the end where that is empty.
+func (r *Repository) emptyBetween(ctx context.Context, after, last string) (bool, error) {
 	const few = 10
-	after := ""
 	for {
 		names, err := r.s.list(ctx, manifestPrefix(r.name), after, few)
-		if err != nil || len(names) == 0 {
-			return err == nil, err
+		if err != nil {
+			return false, err
 		}
 		for _, name := range names {
+			if last != "" && name > last {
+				return true, nil
+			}
 			after = name
 			d, err := parseDigestName(name)
 			if err != nil {
@@ -46,11 +62,14 @@ func (r *Repository) empty(ctx context.Context) (bool, error) {
 				return false, err
 			}
 		}
+		if len(names) < few {
+			return true, nil
+		}
 	}
 }
 
 // Exists says whether the repository holds a manifest.
 func (r *Repository) Exists(ctx context.Context) (bool, error) {
-	empty, err := r.empty(ctx)
+	empty, err := r.empty(ctx, "")
 	return !empty, err
 }

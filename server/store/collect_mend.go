@@ -176,7 +176,7 @@ func (c *collector) catalog(ctx context.Context, r *Repository) error {
 	if c.o.DryRun {
 		return nil
 	}
-	empty, err := r.empty(ctx)
+	empty, err := r.empty(ctx, "")
 	if err != nil {
 		return err
 	}
@@ -185,7 +185,7 @@ func (c *collector) catalog(ctx context.Context, r *Repository) error {
 	case err != nil && !errors.Is(err, driver.ErrNotExist):
 		return err
 	case listed && empty:
-		return r.leaveCatalog(ctx)
+		return r.leaveCatalog(ctx, "")
 	case !listed && !empty:
 		return c.unlessFull(ignoreExist(c.s.d.Create(ctx, catalogKey(r.name), nil, driver.Durable)))
 	}

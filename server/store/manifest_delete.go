@@ -38,7 +38,7 @@ func (r *Repository) DeleteManifest(ctx context.Context, d digest.Digest) error 
 	if err := r.forgetManifest(ctx, m); err != nil {
 		return err
 	}
-	if err := r.leaveCatalog(ctx); err != nil {
+	if err := r.leaveCatalog(ctx, d); err != nil {
 		return err
 	}
 	return r.s.d.Delete(ctx, deletion)
@@ -48,10 +48,8 @@ func (r *Repository) DeleteManifest(ctx context.Context, d digest.Digest) error 
 func (r *Repository) deleteGeneration(ctx context.Context, m *Manifest) error {
 	d, incarnation := m.Digest, m.header.Incarnation
 	for try := (attempts{}); ; {
-		err := r.s.d.DeleteUnchanged(ctx, manifestKey(r.name, d), m.version)
-		if errors.Is(err, errors.ErrUnsupported) {
-			return r.s.d.Delete(ctx, manifestKey(r.name, d))
-		}
+		// Never without the condition: such a request can reach the storage late, when the manifest was pushed again.
+		err := r.removeManifest(ctx, m)
 		if !isLostRace(err) {
 			return err
 		}

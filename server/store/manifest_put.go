@@ -115,7 +115,7 @@ func (r *Repository) withdraw(ctx context.Context, p PutManifest, incarnation st
 			return false, err
 		}
 		if err = r.withdrawOnce(ctx, p, m); err == nil {
-			return true, errors.Join(r.forgetManifest(ctx, m), r.leaveCatalog(ctx))
+			return true, errors.Join(r.forgetManifest(ctx, m), r.leaveCatalog(ctx, p.Digest))
 		}
 		switch {
 		case errors.Is(err, errReferencesThere):

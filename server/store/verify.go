@@ -406,5 +406,5 @@ func (v *verifier) corruptManifest(ctx context.Context, r *Repository, d digest.
 	if err := v.s.d.Delete(ctx, key); err != nil {
 		return err
 	}
-	return r.leaveCatalog(ctx)
+	return r.leaveCatalog(ctx, d)
 }
