@@ -24,6 +24,8 @@ type repositoryCollection struct {
 	tags map[string]int32
 	// deletions are those that there were before any manifest was read.
 	deletions []string
+	// markedBefore are the versions of manifests that were marked before any was read for what it names: see readMarks.
+	markedBefore map[uint64]struct{}
 }
 
 // observedLink is a link as it was before the repository's manifests were read.
@@ -38,7 +40,7 @@ type observedLink struct {
 func (c *collector) repository(ctx context.Context, r *Repository) error {
 	rc := &repositoryCollection{collector: c, r: r, graph: newGraph(c.seed), links: map[uint64]observedLink{}, tags: map[string]int32{}}
 	for _, step := range []func(context.Context) error{
-		rc.readDeletions, rc.readLinks, rc.readManifests, rc.readTags, rc.sweepManifests, rc.sweepLinks, rc.mend,
+		rc.readDeletions, rc.readLinks, rc.readMarks, rc.readManifests, rc.readTags, rc.sweepManifests, rc.sweepLinks, rc.mend,
 	} {
 		if err := step(ctx); err != nil {
 			return err
@@ -83,6 +85,39 @@ func (c *repositoryCollection) readLinks(ctx context.Context) error {
 		c.links[c.graph.hash(string(d))] = observed
 		return nil
 	})
+}
+
+// readMarks finds the manifests that are marked already. A mark speaks for a removal only if it was there before the
+// manifests that could name that one were read: else another collector can have made it meanwhile, after somebody had
+// pushed an index, and looked. A grace period ensures that; where there is none the marks are read first.
+func (c *repositoryCollection) readMarks(ctx context.Context) error {
+	if c.o.KeepUntagged > 0 {
+		return nil
+	}
+	c.markedBefore = map[uint64]struct{}{}
+	var mu sync.Mutex
+	return eachParallel(ctx, c.s, manifestPrefix(c.r.name), func(ctx context.Context, name string) error {
+		d, err := parseDigestName(name)
+		if err != nil {
+			return nil //nolint:nilerr // as above
+		}
+		m, err := c.r.Manifest(ctx, d)
+		if err != nil || m.header.Condemned == nil {
+			return err
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		c.markedBefore[c.graph.hash(string(m.version))] = struct{}{}
+		return nil
+	})
+}
+
+// markedLong says that a manifest was marked long enough ago to be removed now.
+func (c *repositoryCollection) markedLong(n *node) bool {
+	if _, before := c.markedBefore[n.version]; c.markedBefore != nil && !before {
+		return false
+	}
+	return c.old(markedAt(n.marked), c.o.KeepUntagged)
 }
 
 func (c *repositoryCollection) readManifests(ctx context.Context) error {
@@ -150,7 +185,7 @@ func (c *repositoryCollection) observed(ctx context.Context, n *node) (*Manifest
 // manifest decides on one manifest, and says whether it is gone. One that is held by another stays as long as that does.
 func (c *repositoryCollection) manifest(ctx context.Context, n *node, held bool) (gone bool, err error) {
 	marked := markedAt(n.marked)
-	remove := c.old(marked, c.o.KeepUntagged)
+	remove := c.markedLong(n)
 	switch {
 	case n.alive && marked == nil:
 		return false, nil
