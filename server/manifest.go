@@ -36,9 +36,12 @@ func (s *Server) find(r *request) (*store.Manifest, error) {
 	}
 	tag := r.param
 	if r.door == "v1" && pack.IsParentTag(tag) {
-		m, err := taggedBelow(r, tag)
-		if !errors.Is(err, store.ErrNotFound) {
-			return m, err
+		newest, err := newestBelow(r, tag)
+		if err != nil {
+			return nil, err
+		}
+		if newest != "" {
+			tag = newest
 		}
 	}
 	m, err := r.repository.Tagged(r.Context(), tag)

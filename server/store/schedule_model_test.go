@@ -39,6 +39,9 @@ func (m model) clone() model {
 type checker struct {
 	w       *world
 	actions []*schedule.Action
+	// died says that a process died, or a request came late or twice: what only lists things may be wrong then, until the
+	// next collection.
+	died bool
 	// now is when the check looks, after everything.
 	now since
 	// reason is why the order that came furthest was refused, with so many actions left.
@@ -73,12 +76,23 @@ func (c *checker) explain(m model, left []*schedule.Action, final func(model) st
 		if reason == "" && c.explain(next, rest, final) {
 			return true
 		}
+		// A process that dies between setting a tag and looking at its manifest, which goes meanwhile, leaves the tag dead.
+		if q := a.Subject.(request); reason != "" && !heard(a) && (q.verb == tagManifest || q.verb == tagOnce) {
+			if next := m.clone(); c.explain(c.untag(next, q), rest, final) {
+				return true
+			}
+		}
 		// A request that is to be made once more may have been done, and may not.
 		if a.Err != nil && errors.Is(a.Err, ErrTryAgain) && c.explain(m.clone(), rest, final) {
 			return true
 		}
 	}
 	return false
+}
+
+func (c *checker) untag(m model, q request) model {
+	delete(m.tags, q.repository+":"+q.tag)
+	return m
 }
 
 // heard says that the client was answered.
@@ -180,8 +194,8 @@ func (c *checker) apply(m model, a *schedule.Action) (after model, reason string
 	begun := since{a.Began, a.BeganAt}
 	now := since{a.Ended, a.EndedAt}
 	ok := a.Err == nil || errors.Is(a.Err, ErrTryAgain)
-	if a.Ended < 0 {
-		now = c.now
+	if !heard(a) {
+		now, begun = c.now, since{} // nobody was promised anything
 	}
 	wrong := func(why string) (model, string) {
 		return m, fmt.Sprintf("%q was answered %q, but %s", q, answer(a), why)

@@ -31,7 +31,8 @@ type observed struct {
 
 // observe reads everything that a scenario speaks of. Whatever no client may find is an error: a blob that is there for
 // HEAD and not for GET, a manifest without a blob that nobody deleted, a tag that is listed and does not resolve.
-func observe(ctx context.Context, s *Store, w *world, deleted map[string]bool) (observed, error) {
+func (c *checker) observe(ctx context.Context, s *Store, deleted map[string]bool) (observed, error) {
+	w := c.w
 	o := observed{map[string]bool{}, map[string]bool{}, map[string]string{}, map[string]bool{}, nil}
 	for repository, contents := range w.contents() {
 		for _, content := range contents {
@@ -69,14 +70,14 @@ func observe(ctx context.Context, s *Store, w *world, deleted map[string]bool) (
 			}
 		}
 	}
-	if err := o.whole(w, deleted); err != nil {
+	if err := c.whole(o, deleted); err != nil {
 		return o, err
 	}
 	var err error
 	if o.catalog, err = s.Repositories(ctx, "", "", 100); err != nil {
 		return o, err
 	}
-	return o, o.readTags(ctx, s, w)
+	return o, c.readTags(ctx, s, o)
 }
 
 // readBack says whether a blob is there. What HEAD says is there GET must get; what is about to be removed GET may get still.
@@ -98,11 +99,16 @@ func readBack(ctx context.Context, r *Repository, content string) (there bool, e
 	return headErr == nil, nil
 }
 
-// whole checks that everything that manifests name is there, but for what was deleted by name.
-func (o observed) whole(w *world, deleted map[string]bool) error {
+// whole checks that everything that manifests name is there, but for what was deleted by name, and for a manifest whose push
+// was interrupted.
+func (c *checker) whole(o observed, deleted map[string]bool) error {
+	alive := c.alive(o)
 	for key := range o.manifests {
 		repository, name, _ := cutLast(key, '/')
-		a := w.artifacts[name]
+		a := c.w.artifacts[name]
+		if !alive[key] && c.unheard(putManifest, name) {
+			continue // it will be collected
+		}
 		for _, layer := range a.layers {
 			if blob := repository + "/" + layer; !o.blobs[blob] && !deleted[blob] {
 				return fmt.Errorf("manifest %s is there without its blob %s", name, layer)
@@ -117,7 +123,8 @@ func (o observed) whole(w *world, deleted map[string]bool) error {
 	return nil
 }
 
-func (o observed) readTags(ctx context.Context, s *Store, w *world) error {
+func (c *checker) readTags(ctx context.Context, s *Store, o observed) error {
+	w := c.w
 	repositories := map[string]bool{}
 	names := map[digest.Digest]string{}
 	for name, a := range w.artifacts {
@@ -132,6 +139,9 @@ func (o observed) readTags(ctx context.Context, s *Store, w *world) error {
 		}
 		for _, tag := range tags {
 			m, err := r.Tagged(ctx, tag)
+			if errors.Is(err, ErrNotFound) && (c.unheard(tagManifest, tag) || c.unheard(tagOnce, tag)) {
+				continue // the next collection removes it
+			}
 			if err != nil {
 				return fmt.Errorf("tag %s is listed, but it does not resolve: %w", tag, err)
 			}
@@ -159,8 +169,7 @@ func (c *checker) differs(o observed, m model, unlisted bool) string {
 		case is:
 			holding[a.repository] = true
 		}
-		// A push that died leaves a referrer that the next collection lists.
-		if listed := o.referrers[key]; a.subject != "" && listed != o.manifests[key] && !c.unheard(name) {
+		if listed := o.referrers[key]; a.subject != "" && !c.died && listed != o.manifests[key] {
 			return fmt.Sprintf("referrer %s: there %v, listed %v", name, o.manifests[key], listed)
 		}
 		for _, layer := range a.layers {
@@ -180,11 +189,11 @@ func (c *checker) differs(o observed, m model, unlisted bool) string {
 	return ""
 }
 
-// unheard says that a push of a manifest was interrupted.
-func (c *checker) unheard(manifest string) bool {
+// unheard says that a push of a manifest, or the setting of a tag, was interrupted, so that nobody was told of it.
+func (c *checker) unheard(v verb, name string) bool {
 	return slices.ContainsFunc(c.actions, func(a *schedule.Action) bool {
 		q := a.Subject.(request)
-		return !heard(a) && q.verb == putManifest && q.what == manifest
+		return !heard(a) && q.verb == v && (q.what == name || q.tag == name)
 	})
 }
 

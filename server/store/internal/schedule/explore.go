@@ -24,12 +24,20 @@ type Operation struct {
 // Program is what one run executes: operations on a storage that was set up, and a check of what they leave.
 type Program struct {
 	Operations []Operation
-	// Check gets all actions that made a call, in the order in which they began.
-	Check func(actions []*Action) error
+	// Check says whether everything is as it must be, once all is over.
+	Check func(History) error
 	// Uploads are the ids of uploads that were begun already.
 	Uploads []string
 	// Names replaces what is hard to read in keys.
 	Names *strings.Replacer
+}
+
+// History is what happened in a run.
+type History struct {
+	// Actions are those that made a call, in the order in which they began.
+	Actions []*Action
+	// Died says that a process died, or that a request came late or twice.
+	Died bool
 }
 
 // Options say what to explore.
@@ -214,7 +222,7 @@ func (x *explorer) execute(t *testing.T, traced bool, choose func(*run, []option
 			}
 		}
 		if err == nil {
-			err = program.Check(r.actions)
+			err = program.Check(History{r.actions, r.crashUsed})
 		}
 	})
 	return r, err, cut

@@ -45,9 +45,9 @@ func counters(n int, careless bool) func(ctx context.Context, d *Driver) *Progra
 				Do(ctx, "increment", func() error { return increment(ctx, d, careless) }) //nolint:errcheck // the check sees it
 			}})
 		}
-		p.Check = func(actions []*Action) error {
+		p.Check = func(h History) error {
 			want := 1
-			for _, a := range actions {
+			for _, a := range h.Actions {
 				if a.Ended >= 0 && a.Err == nil {
 					want++
 				}
@@ -94,9 +94,9 @@ func TestExploreFindsRepeatedDeletions(t *testing.T) {
 						return errors.Join(d.Delete(ctx, "x"), d.Create(ctx, "x", nil, driver.Durable))
 					})
 				}}},
-				Check: func(actions []*Action) error {
+				Check: func(h History) error {
 					_, err := d.Stat(t.Context(), "x")
-					if len(actions) == 1 && actions[0].Ended >= 0 && actions[0].Err == nil {
+					if a := h.Actions[0]; a.Ended >= 0 && a.Err == nil {
 						return err
 					}
 					return nil
@@ -172,7 +172,7 @@ func ends(t *testing.T, programs [][]func(ctx context.Context, d *Driver) string
 				}
 			}})
 		}
-		p.Check = func([]*Action) error {
+		p.Check = func(History) error {
 			end := fmt.Sprint(told)
 			for _, key := range []string{"a/x", "b/x", "b/y"} {
 				data, _, err := d.Read(ctx, key)
