@@ -25,6 +25,12 @@ import (
 // newRegistry serves a registry with the user ann, password secret, over TLS.
 func newRegistry(t *testing.T, edits ...func(*httptest.Server)) (h *httptest.Server, s client.Server) {
 	t.Helper()
+	return newRegistryFor(t, "{}", edits...)
+}
+
+// newRegistryFor is newRegistry with an access section.
+func newRegistryFor(t *testing.T, access string, edits ...func(*httptest.Server)) (h *httptest.Server, s client.Server) {
+	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), 4)
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +44,7 @@ func newRegistry(t *testing.T, edits ...func(*httptest.Server)) (h *httptest.Ser
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, _, err := config.Parse([]byte("version: 0.1\nstorage: inmemory\nauth: {htpasswd: {path: x}}\n"), config.Options{})
+	c, _, err := config.Parse([]byte("version: 0.1\nstorage: inmemory\nauth: {htpasswd: {path: x}, access: "+access+"}\n"), config.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

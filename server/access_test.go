@@ -118,10 +118,10 @@ auth:
 	f.want(f.do("GET", "/v2/team-b/x/manifests/v1", nil, basic("ann")...), 403, "DENIED", "ann may not pull here")
 	f.want(f.do("DELETE", "/v2/team-a/x/manifests/v1", nil, basic("bob")...), 403)
 	f.want(f.do("DELETE", "/v2/team-a/x/manifests/v1", nil, basic("ann")...), 202)
-	// A wrong password is told, also where nobody needs one.
-	f.want(f.do("GET", "/v2/", nil), 200)
+	// A wrong password is reported, also where nobody needs one.
 	f.want(f.do("GET", "/v2/", nil, "Authorization", "Basic YW5uOndyb25n"), 401)
-	f.want(f.do("GET", "/v2/public/x/manifests/v1", nil, "Authorization", "Bearer x"), 401, "RFC 7617")
+	f.want(f.do("GET", "/v2/public/x/manifests/v1", nil, "Authorization", "Bearer x"), 401, "token")
+	f.want(f.do("GET", "/v2/public/x/manifests/v1", nil, "Authorization", "Digest x"), 401, "RFC 7617")
 	// Whoever may not read a repository cannot mount from it, and does not learn whether the blob is there.
 	d := f.pushBlobAs("bob", "team-b/x", "secret")
 	if r := f.do("POST", "/v2/team-a/y/blobs/uploads/?from=team-b/x&mount="+d.String(), nil, basic("ann")...); r.StatusCode != http.StatusAccepted {

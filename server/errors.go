@@ -36,6 +36,7 @@ var (
 	codeTagExists       = code{http.StatusConflict, "TAG_EXISTS", "the tag exists already"}
 	codePagination      = code{http.StatusBadRequest, "PAGINATION_NUMBER_INVALID", "n must be a whole number of zero or more"}
 	codeUnauthorized    = code{http.StatusUnauthorized, "UNAUTHORIZED", "authentication required"}
+	codeTokenInvalid    = code{http.StatusBadRequest, "TOKEN_REQUEST_INVALID", "not a request for a token"}
 	codeDenied          = code{http.StatusForbidden, "DENIED", "this user may not do that"}
 	codeTooMany         = code{http.StatusTooManyRequests, "TOOMANYREQUESTS", "too many requests"}
 	codeNoSpace         = code{http.StatusInsufficientStorage, "INSUFFICIENT_STORAGE", "the registry's storage is full"}

@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -34,6 +35,16 @@ func (s *Server) base(r *request) string {
 		host = r.Host
 	}
 	return scheme + "://" + host
+}
+
+// knowsBase says whether base is what the client sees. Behind a proxy that nobody trusts it is not known whether clients speak
+// TLS, and a URL of plain HTTP would make them send passwords in the clear.
+func (s *Server) knowsBase(r *request) bool {
+	if s.config.HTTP.Host != "" || r.origin.scheme != "" || r.TLS != nil {
+		return true
+	}
+	return !slices.ContainsFunc([]string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-Ip", "Via"},
+		func(name string) bool { return len(r.Header[name]) > 0 })
 }
 
 // link announces the next page (RFC 8288).

@@ -36,12 +36,9 @@ func (s *Server) find(r *request) (*store.Manifest, error) {
 	}
 	tag := r.param
 	if r.door == "v1" && pack.IsParentTag(tag) {
-		newest, err := newestBelow(r, tag)
-		if err != nil {
-			return nil, err
-		}
-		if newest != "" {
-			tag = newest
+		m, err := taggedBelow(r, tag)
+		if !errors.Is(err, store.ErrNotFound) {
+			return m, err
 		}
 	}
 	m, err := r.repository.Tagged(r.Context(), tag)

@@ -3,16 +3,12 @@ package server
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"log/slog"
-	"math"
 	"net/http"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"time"
 
-	"packregistry.dev/server/auth"
 	"packregistry.dev/server/store"
 )
 
@@ -151,80 +147,6 @@ func (s *Server) uploadSlot(w http.ResponseWriter) (done func(), err error) {
 		w.Header().Set("Retry-After", "1")
 		return nil, fail(codeTooMany, "%d uploads are going on, which is the most at once (http.limits.uploads)", cap(s.uploads))
 	}
-}
-
-// authenticate finds out who asks. Somebody without a credential is nobody, not an error.
-func (s *Server) authenticate(w http.ResponseWriter, r *request) error {
-	user, password, ok := r.BasicAuth()
-	if s.policy == nil {
-		return nil
-	}
-	if !ok {
-		if r.Header.Get("Authorization") != "" {
-			s.challenge(w)
-			return fail(codeUnauthorized, "use basic authentication (RFC 7617)")
-		}
-		return nil
-	}
-	err := auth.ErrDenied
-	if s.users != nil {
-		err = s.users.Check(r.Context(), r.origin.addr, user, password)
-	}
-	var throttled *auth.ThrottledError
-	switch {
-	case err == nil:
-		r.user = user
-		s.metrics.auth.WithLabelValues("accepted").Inc()
-		return nil
-	case errors.As(err, &throttled):
-		s.metrics.auth.WithLabelValues("throttled").Inc()
-		s.log.Debug("login put off", "user", clip(user), "from", r.origin.addr, "request", r.id)
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
-		return fail(codeTooMany, "%w", err)
-	case !errors.Is(err, auth.ErrDenied):
-		return err // the client went away
-	}
-	s.metrics.auth.WithLabelValues("denied").Inc()
-	s.log.Warn("login refused", "audit", true, "user", clip(user), "from", r.origin.addr, "request", r.id)
-	s.challenge(w)
-	return fail(codeUnauthorized, "unknown user or wrong password")
-}
-
-func (s *Server) challenge(w http.ResponseWriter) {
-	realm := "basic-realm"
-	if c := s.config.Auth; c != nil && c.HTPasswd != nil {
-		realm = c.HTPasswd.Realm
-	}
-	w.Header().Set("WWW-Authenticate", `Basic realm="`+realm+`", charset="UTF-8"`)
-}
-
-var actions = map[permission]auth.Action{pull: auth.Pull, push: auth.Push, del: auth.Delete}
-
-// authorize compares what the route needs with what the user may do. Routes without a repository ask only for somebody
-// who may do anything at all; lists show what may be pulled.
-func (s *Server) authorize(w http.ResponseWriter, r *request, needs permission) error {
-	if s.policy == nil {
-		return nil
-	}
-	if r.repository == nil && (r.user != "" || s.policy.Anonymous()) {
-		return nil
-	}
-	if r.repository != nil && s.policy.Allows(r.user, actions[needs], r.repository.Name()) {
-		return nil
-	}
-	if r.user == "" {
-		s.metrics.auth.WithLabelValues("missing").Inc()
-		s.challenge(w)
-		return fail(codeUnauthorized, "")
-	}
-	s.metrics.auth.WithLabelValues("forbidden").Inc()
-	s.log.Warn("not allowed", "audit", true, "action", actions[needs], "repository", r.repository.Name(), "user", r.user, "from", r.origin.addr, "request", r.id)
-	return fail(codeDenied, "%s may not %s here (auth.access)", r.user, actions[needs])
-}
-
-// mayPull says whether the caller may read a repository.
-func (s *Server) mayPull(r *request, repository string) bool {
-	return s.policy == nil || s.policy.Allows(r.user, auth.Pull, repository)
 }
 
 // render answers with an error, and logs what is the server's own fault.

@@ -52,7 +52,7 @@ func (row *route) describedPath() string { return strings.Replace(row.pattern, "
 // RoundTrip sends a request to a registry and compares both sides with the description.
 func (d *described) RoundTrip(r *http.Request) (*http.Response, error) {
 	row, _, name, param, _ := match(r.Method, r.URL.Path)
-	if row == nil || !strings.HasPrefix(r.URL.Path, "/v1") && r.URL.Path != "/health" || slices.Contains(d.others, r.URL.Host) {
+	if row == nil || !strings.HasPrefix(r.URL.Path, "/v1") && r.URL.Path != "/health" && r.URL.Path != "/token" || slices.Contains(d.others, r.URL.Host) {
 		return http.DefaultTransport.RoundTrip(r)
 	}
 	path := row.describedPath()
@@ -163,6 +163,7 @@ func TestTheDescriptionIsTrue(t *testing.T) {
 	f.want(f.do("GET", "/v1/", nil), 200)
 	describePacks(f)
 	describeUploads(f)
+	describeTokens(t)
 	describeFailures(t, f, d)
 	if unseen := d.unseen(); len(unseen) > 0 {
 		t.Errorf("described, and never seen:\n%s", strings.Join(unseen, "\n"))
@@ -178,8 +179,9 @@ func describePacks(f *fixture) {
 	d := put.Header.Get("Docker-Content-Digest")
 	second := f.packManifest("hello", "1.1.0", nil)
 	f.want(f.putManifest("/v1/hello/manifests/1.1.0", second), 201)
-	f.want(f.putManifest("/v1/hello/manifests/1.0.0", second), 409, "TAG_EXISTS")
-	f.want(f.putManifest("/v1/hello/manifests/1.0.0", second, forceHeader, "true"), 201)
+	changed := f.packManifest("hello", "1.0.0", nil)
+	f.want(f.putManifest("/v1/hello/manifests/1.0.0", changed), 409, "TAG_EXISTS")
+	f.want(f.putManifest("/v1/hello/manifests/1.0.0", changed, forceHeader, "true"), 201)
 	f.want(f.putManifest("/v1/hello/manifests/1.0.0", first, forceHeader, "true"), 201)
 	f.want(f.putManifest("/v1/hello/manifests/"+d+"?tag=stable&tag=beta", first), 201)
 	f.want(f.putManifest("/v1/hello/manifests/2.x", first), 405, "parent tag")
@@ -255,6 +257,19 @@ func describeUploads(f *fixture) {
 	f.want(f.do("GET", blob, nil, "If-None-Match", `"`+d+`"`), 304)
 	f.want(f.do("DELETE", blob, nil), 202)
 	f.want(f.do("DELETE", blob, nil), 404)
+}
+
+func describeTokens(t *testing.T) {
+	f, _ := serve(t, fmt.Sprintf(tokenConfig, usersFile(t, "ann")))
+	form := func(text string) *http.Response {
+		return f.do("POST", "/token", strings.NewReader(text), "Content-Type", formType)
+	}
+	f.want(f.do("GET", "/token?service=x&scope=repository:team/x:pull&scope=registry:catalog:*", nil, basic("ann")...), 200)
+	f.want(f.do("GET", "/token", nil), 200)
+	f.want(f.do("GET", "/token", nil, "Authorization", "Basic YW5uOndyb25n"), 401)
+	f.want(form("grant_type=password&username=ann&password=ann&scope=repository:team/x:pull"), 200)
+	f.want(form("grant_type=password&username=ann&password=wrong"), 401)
+	f.want(form("grant_type=refresh_token"), 400, "TOKEN_REQUEST_INVALID")
 }
 
 // describeFailures provokes what needs a storage of its own: one that fails, and one that redirects.

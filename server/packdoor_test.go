@@ -43,6 +43,25 @@ func (f *fixture) tagPaths(path string, tags ...string) {
 	}
 }
 
+// A version whose manifest is gone, as a process that died can leave it for a while, does not hide the one before it.
+func TestParentTagsPassOverDeadVersions(t *testing.T) {
+	d := inmemory.New()
+	f := start(t, d, "}\npacks: {validation: 'off'}", nil)
+	const name = "spectro-packs/archive/dns"
+	f.tagged(name, "1.2.0", "1.2.1", "1.2.2")
+	newest := f.do("HEAD", "/v1/dns/manifests/1.2.x", nil).Header.Get("Docker-Content-Digest")
+	key := "r/spectro!packs.archive.dns/m/" + strings.Replace(newest, ":", "-", 1)
+	if _, _, err := d.Read(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Delete(t.Context(), key); err != nil {
+		t.Fatal(err)
+	}
+	f.want(f.do("GET", "/v1/dns/manifests/1.2.2", nil), 404)
+	f.want(f.do("GET", "/v1/dns/manifests/1.2.x", nil), 200, `"tag":"1.2.1"`)
+	f.want(f.do("GET", "/v1/dns/manifests/1.x", nil), 200, `"tag":"1.2.1"`)
+}
+
 func TestParentTags(t *testing.T) {
 	f := start(t, inmemory.New(), "}\npacks: {validation: 'off'}", nil)
 	const name = "spectro-packs/archive/dns"

@@ -2,6 +2,8 @@ package server
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"strings"
 
@@ -115,14 +117,33 @@ func (p packTags) below(ctx context.Context, parent string, visit func(tag strin
 	}
 }
 
-// newestBelow returns the newest version below a parent tag, or "".
-func newestBelow(r *request, parent string) (string, error) {
+// newestBelow returns the newest version below a parent tag that is older than another ("" for any), or "".
+func newestBelow(r *request, parent, than string) (string, error) {
 	newest := ""
 	err := packTags{r.repository}.below(r.Context(), parent, func(tag string) bool {
-		if newest == "" || pack.Newer(tag, newest) {
+		if (than == "" || pack.Newer(than, tag)) && (newest == "" || pack.Newer(tag, newest)) {
 			newest = tag
 		}
 		return true
 	})
 	return newest, as(codeManifestUnknown, err)
+}
+
+// taggedBelow returns the manifest of the newest version below a parent tag; ErrNotFound where there is none. One that is
+// deleted meanwhile, or was left in name only by a crash, does not stand in the way of the version before it.
+func taggedBelow(r *request, parent string) (*store.Manifest, error) {
+	for than := ""; ; {
+		newest, err := newestBelow(r, parent, than)
+		if err != nil {
+			return nil, err
+		}
+		if newest == "" {
+			return nil, fmt.Errorf("no version below %s: %w", parent, store.ErrNotFound)
+		}
+		m, err := r.repository.Tagged(r.Context(), newest)
+		if !errors.Is(err, store.ErrNotFound) {
+			return m, err
+		}
+		than = newest
+	}
 }

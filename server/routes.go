@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"packregistry.dev/pack"
+	"packregistry.dev/server/auth"
 	"packregistry.dev/server/store"
 )
 
@@ -36,8 +37,10 @@ type route struct {
 // /v2/spectro-packs/archive/<pack>/….
 var routes = []route{
 	{"GET", "/health", open, (*Server).health, false},
-	{"GET", "/{door}/", pull, (*Server).versionCheck, false},
-	{"GET", "/{door}/_catalog", pull, (*Server).catalog, false},
+	{"GET", "/token", open, (*Server).getToken, false},
+	{"POST", "/token", open, (*Server).postToken, false},
+	{"GET", versionPattern, pull, (*Server).versionCheck, false},
+	{"GET", catalogPattern, pull, (*Server).catalog, false},
 	{"GET", filesPattern, pull, (*Server).getFiles, false},
 	{"GET", "/{door}/{name}/tags/list", pull, (*Server).listTags, false},
 	{"GET", "/{door}/{name}/manifests/{reference}", pull, (*Server).getManifest, false},
@@ -53,6 +56,12 @@ var routes = []route{
 	{"DELETE", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).cancelUpload, false},
 }
 
+// Patterns of routes that are not of a repository, to authorize them by.
+const (
+	versionPattern = "/{door}/"
+	catalogPattern = "/{door}/_catalog"
+)
+
 // request is an HTTP request with what its path said.
 type request struct {
 	*http.Request
@@ -65,6 +74,8 @@ type request struct {
 	param string
 	// user is who asks; empty where nobody said.
 	user string
+	// token is what the user was known by, if it was a token.
+	token *auth.Token
 	// origin is where the request came from.
 	origin origin
 	// id names the request in the log.

@@ -6,6 +6,8 @@
 //	               the handlers, by resource; a handler returns an error, which is rendered and logged in one place
 //	errors.go      the table of error codes
 //	middleware.go  what happens to every request: headers, authentication, log line, metrics
+//	auth.go token.go
+//	               who asks and what they may do, by password or by token
 //	source.go      where a request came from, as far as proxies are trusted
 //	location.go    URLs of this server, as clients see them
 //	cors.go        pages of other origins
@@ -48,10 +50,12 @@ var Version = "dev"
 
 // Server is a registry. Make it with Open or New, start it with Run; it is an http.Handler too.
 type Server struct {
-	config  *config.Config
-	store   *store.Store
-	users   *auth.HTPasswd
-	policy  *auth.Policy
+	config *config.Config
+	store  *store.Store
+	users  *auth.HTPasswd
+	policy *auth.Policy
+	// tokens is nil where clients are given none.
+	tokens  *tokens
 	proxies []netip.Prefix
 	log     *slog.Logger
 	access  *slog.Logger
@@ -124,6 +128,7 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	}
 	if c.Auth != nil {
 		s.policy = auth.NewPolicy(c.Auth.Access)
+		s.tokens = newTokens(content, users, s.policy, log)
 	}
 	s.proxies, _ = config.ParseNetworks(c.HTTP.TrustedProxies) //nolint:errcheck // validated with the configuration
 	switch {

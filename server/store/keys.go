@@ -22,7 +22,7 @@ import (
 //	r/<R>/s/<D>/<D>        referrers by subject: the referrer's descriptor, listed while its manifest exists
 //	r/<R>/l/<D>            link: this blob is in this repository, and its bytes are at that key
 //	b/<alg>/<hh>/<hex>.<i> bytes of a blob, incarnation i
-//	a/<name>               what the server keeps for itself: accounts and certificates of an ACME server
+//	a/<name>               what the server keeps for itself: accounts and certificates of an ACME server, keys of tokens
 //	u/<id>/<number>        one step of an upload: what it takes to go on from there; u/<id>/over ends it
 //	x/<alg>/<hh>/<hex>.<i> mark on the bytes of the same name: condemned, or purged
 //	q/<name>               what was found corrupt, kept for whoever wants to look at it

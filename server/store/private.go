@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"errors"
 
@@ -43,4 +44,26 @@ func (s *Store) Space(ctx context.Context) (free, size uint64, ok bool) {
 	}
 	free, size, err := spacer.Space(ctx)
 	return free, size, err == nil
+}
+
+// UpdatePrivate makes what the server keeps under a name of what is there now (nil where there is nothing), and returns it.
+// Of several that update at once each sees what the one before made; what stays the same is not written.
+func (s *Store) UpdatePrivate(ctx context.Context, name string, update func(now []byte) ([]byte, error)) ([]byte, error) {
+	for {
+		now, version, err := s.d.Read(ctx, privateKey(name))
+		if err != nil && !errors.Is(err, driver.ErrNotExist) {
+			return nil, err
+		}
+		next, err := update(now)
+		if err != nil || bytes.Equal(next, now) {
+			return next, err
+		}
+		err = s.d.Replace(ctx, privateKey(name), next, version)
+		if err == nil || !isLostRace(err) {
+			return next, err
+		}
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+	}
 }

@@ -287,7 +287,10 @@ func (v *verifier) repository(ctx context.Context, r *Repository) error {
 		if err != nil {
 			return nil //nolint:nilerr // not of this store
 		}
-		_, _, err = r.readLink(ctx, d)
+		l, version, err := r.readLink(ctx, d)
+		if err == nil && !l.Purged {
+			return v.link(ctx, r, d, l, version)
+		}
 		return v.record(ctx, r, "corrupt-link", linkKey(r.name, d), d, err)
 	})
 	if err != nil {
@@ -367,7 +370,7 @@ func (v *verifier) reference(ctx context.Context, r *Repository, manifest digest
 			return nil
 		}
 	}
-	l, err := r.link(ctx, ref.Digest)
+	_, err := r.link(ctx, ref.Digest)
 	if errors.Is(err, ErrDamaged) {
 		return nil // reported already
 	}
@@ -377,20 +380,31 @@ func (v *verifier) reference(ctx context.Context, r *Repository, manifest digest
 		}
 		return nil
 	}
-	if err != nil {
-		return err
-	}
+	return err
+}
+
+// link looks whether the data of a blob is there that a repository has, whether or not a manifest names it.
+func (v *verifier) link(ctx context.Context, r *Repository, d digest.Digest, l link, version driver.Version) error {
 	info, err := v.s.d.Stat(ctx, l.Key)
 	switch {
-	case errors.Is(err, driver.ErrNotExist):
-		v.found(Problem{Kind: "missing-bytes", Repository: r.name, Digest: ref.Digest, Detail: fmt.Sprintf("named by the manifest %s", manifest)})
+	case err == nil && info.Size != l.Size:
+		v.found(Problem{Kind: "corrupt-blob", Repository: r.name, Digest: d, Detail: fmt.Sprintf("has %d bytes, not %d", info.Size, l.Size)})
 		return nil
-	case err != nil:
+	case !errors.Is(err, driver.ErrNotExist):
 		return err
-	case info.Size != l.Size:
-		v.found(Problem{Kind: "corrupt-blob", Repository: r.name, Digest: ref.Digest, Detail: fmt.Sprintf("has %d bytes, not %d", info.Size, l.Size)})
 	}
-	return nil
+	// Where the data was collected, or is being pushed again, that says so.
+	if m, _, err := v.s.readMark(ctx, l.Key); err != nil || m.purged() {
+		return err
+	}
+	if _, now, err := r.readLink(ctx, d); err != nil || now != version {
+		return v.record(ctx, r, "corrupt-link", linkKey(r.name, d), d, err)
+	}
+	v.found(Problem{Kind: "missing-bytes", Repository: r.name, Digest: d, Detail: "the repository has the blob, and its content is gone from the storage"})
+	if !v.o.Quarantine {
+		return nil
+	}
+	return v.quarantineBytes(ctx, l.Key) // from now on it answers 404, and can be pushed again
 }
 
 func (v *verifier) corruptManifest(ctx context.Context, r *Repository, d digest.Digest, detail string) error {

@@ -60,7 +60,7 @@ func TestVerify(t *testing.T) {
 			t.Errorf("found\n%s\nwant\n%s", strings.Join(problems, "\n"), strings.Join(want, "\n"))
 		}
 		done, _ := verify(t, s, true)
-		if done.Quarantined != 4 {
+		if done.Quarantined != 5 {
 			t.Errorf("quarantined: %+v", done)
 		}
 		// It answers as if it had never been there, in every repository, and is kept aside.
@@ -112,4 +112,41 @@ func TestVerifyKeepsToItsRate(t *testing.T) {
 	if took := time.Since(began); took < 250*time.Millisecond { // a burst is free, the other three are not
 		t.Errorf("took %s", took)
 	}
+}
+
+// What links and manifests name is looked for, whether or not anybody refers to the link; a link without content does not stay
+// where it would keep clients from pushing that again.
+func TestVerifyFindsWhatIsMissing(t *testing.T) {
+	forEach(t, func(t *testing.T, s *Store) {
+		ctx, r := t.Context(), s.Repository("r")
+		loose, err := upload(ctx, r, "loose")
+		must(t, err)
+		pushImage(t, r, "v1", "named")
+		named, unlinked := digest.FromString("named"), digest.FromString("unlinked")
+		pushImage(t, r, "v2", "unlinked")
+		must(t, s.d.Delete(ctx, bytesKey(loose, 0)))
+		must(t, s.d.Delete(ctx, bytesKey(named, 0)))
+		must(t, r.DeleteBlob(ctx, unlinked))
+		want := []string{
+			fmt.Sprintf("missing-blob r %s", unlinked),
+			fmt.Sprintf("missing-bytes r %s", named),
+			fmt.Sprintf("missing-bytes r %s", loose),
+		}
+		slices.Sort(want)
+		for _, quarantine := range []bool{false, true} {
+			if _, problems := verify(t, s, quarantine); !slices.Equal(problems, want) && !quarantine {
+				t.Errorf("found\n%s\nwant\n%s", strings.Join(problems, "\n"), strings.Join(want, "\n"))
+			}
+		}
+		for _, content := range []string{"loose", "named", "unlinked"} {
+			if has, err := r.HasBlob(ctx, digest.FromString(content)); has || err != nil {
+				t.Errorf("%s: %v, %v", content, has, err)
+			}
+			_, err := upload(ctx, r, content)
+			must(t, err)
+		}
+		if _, problems := verify(t, s, false); len(problems) > 0 {
+			t.Errorf("after they were pushed again: %v", problems)
+		}
+	})
 }

@@ -1,0 +1,423 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"packregistry.dev/internal/testserver"
+)
+
+// This file kills a registry at every call that it makes to its storage while a client does one thing after another. The
+// client repeats what got no answer as clients do, with the same URL, to a registry that was started in the killed one's place;
+// then what was acknowledged is read back.
+
+// soak is how long `make soak` wants tests to run, and zero in `make test`.
+func soak(t testing.TB) time.Duration {
+	t.Helper()
+	text := os.Getenv("PACKREGISTRY_SOAK")
+	if text == "" {
+		return 0
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatalf("PACKREGISTRY_SOAK: %v", err)
+	}
+	return d
+}
+
+// story is a client, and the registry that it talks to.
+type story struct {
+	t      *testing.T
+	random *rand.Rand
+	config string
+	p      *process
+	// revived says that the registry was killed and another is there now.
+	revived bool
+	// tags are what was acknowledged and not deleted since, named the blobs that a manifest names, and blobs those that were
+	// acknowledged since the last collection.
+	tags  map[string]digest.Digest
+	named map[digest.Digest][]string
+	blobs map[string]bool
+}
+
+var storyClient = &http.Client{Timeout: 30 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+
+func (s *story) once(method, path string, body io.Reader) (int, http.Header, []byte, error) {
+	r, err := http.NewRequestWithContext(context.Background(), method, s.p.url+path, body)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	response, err := storyClient.Do(r)
+	if err != nil {
+		return 0, nil, nil, err
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	return response.StatusCode, response.Header, text, err
+}
+
+// ask sends a request until it is answered. Where the registry was killed over it, another is started, perhaps everything
+// that nothing refers to is collected, and the same request is sent again: perhaps once broken off, perhaps twice at once.
+func (s *story) ask(method, path, body string) (int, http.Header) {
+	s.t.Helper()
+	status, header, text, err := s.once(method, path, strings.NewReader(body))
+	if err != nil {
+		s.revive(err)
+		if s.random.IntN(2) == 0 {
+			s.collect()
+		}
+		if body != "" && s.random.IntN(2) == 0 {
+			s.once(method, path, io.MultiReader(strings.NewReader(body[:len(body)/2]), iotest.ErrReader(io.ErrUnexpectedEOF))) //nolint:errcheck // it fails
+		}
+		var group sync.WaitGroup
+		if s.random.IntN(2) == 0 {
+			group.Go(func() { s.once(method, path, strings.NewReader(body)) }) //nolint:errcheck // whichever comes first
+		}
+		status, header, text, err = s.once(method, path, strings.NewReader(body))
+		group.Wait()
+	}
+	for tries := 0; err == nil && status == http.StatusServiceUnavailable && tries < 3; tries++ {
+		status, header, text, err = s.once(method, path, strings.NewReader(body))
+	}
+	if err != nil || status >= http.StatusInternalServerError {
+		s.t.Fatalf("%s %s: %d %s %v\n%s", method, path, status, text, err, s.p.output)
+	}
+	return status, header
+}
+
+func (s *story) revive(cause error) {
+	s.t.Helper()
+	if s.revived {
+		s.t.Fatalf("%v, though nobody killed it\n%s", cause, s.p.output)
+	}
+	s.p.kill()
+	s.p, s.revived = launch(s.t, nil, []string{"serve", s.config}, nil), true
+}
+
+func (s *story) collect() {
+	s.t.Helper()
+	s.blobs = map[string]bool{}
+	for range 4 {
+		if out, err := registry(s.t, "garbage-collect", s.config); err != nil {
+			s.t.Fatalf("%s, %v\n%s", out, err, s.p.output)
+		}
+	}
+}
+
+// has says whether the registry tells that a blob is there; then that counts as acknowledged.
+func (s *story) has(content string) bool {
+	s.t.Helper()
+	d := digest.FromString(content)
+	status, _ := s.ask("HEAD", "/v2/r/blobs/"+d.String(), "")
+	if status == http.StatusOK {
+		s.blobs[content] = true
+	}
+	return status == http.StatusOK
+}
+
+// push uploads a blob in the given way until the registry has it.
+func (s *story) push(content string, way func(content string) int) digest.Digest {
+	s.t.Helper()
+	d := digest.FromString(content)
+	for range 5 {
+		status := way(content)
+		if status == http.StatusCreated {
+			s.blobs[content] = true
+		}
+		if status == http.StatusCreated || s.has(content) {
+			return d
+		}
+	}
+	s.t.Fatalf("the registry does not take %q\n%s", content, s.p.output)
+	return d
+}
+
+func (s *story) begin() string {
+	s.t.Helper()
+	status, header := s.ask("POST", "/v2/r/blobs/uploads/", "")
+	if status != http.StatusAccepted {
+		s.t.Fatalf("POST: %d", status)
+	}
+	return strings.Split(header.Get("Location"), "?")[0]
+}
+
+func ending(location, content string) string {
+	return location + "?digest=" + digest.FromString(content).String()
+}
+
+// whole uploads in one request, inTwo begins and ends, inSteps sends the first parts before the end, and stepsOnly all.
+func (s *story) whole(content string) int {
+	status, _ := s.ask("POST", ending("/v2/r/blobs/uploads/", content), content)
+	return status
+}
+
+func (s *story) inTwo(content string) int {
+	status, _ := s.ask("PUT", ending(s.begin(), content), content)
+	return status
+}
+
+func (s *story) inSteps(content string) int   { return s.steps(content, len(content)*2/3) }
+func (s *story) stepsOnly(content string) int { return s.steps(content, len(content)) }
+
+func (s *story) steps(content string, sent int) int {
+	location := s.begin()
+	for at := 0; at < sent; {
+		s.ask("PATCH", location, content[at:min(sent, at+1+sent/2)])
+		status, header := s.ask("GET", location, "") // where does it stand?
+		if status != http.StatusNoContent {
+			return status
+		}
+		at = 0
+		if _, last, ok := strings.Cut(header.Get("Range"), "-"); ok && header.Get("Range") != "0-0" {
+			n, err := strconv.Atoi(last)
+			if err != nil {
+				s.t.Fatal(err)
+			}
+			at = n + 1
+		}
+		if at > sent {
+			return http.StatusRequestedRangeNotSatisfiable // the same request arrived twice
+		}
+	}
+	status, _ := s.ask("PUT", ending(location, content), content[sent:])
+	return status
+}
+
+// tag pushes a manifest until the registry has it, and the blobs that it names where those went meanwhile.
+func (s *story) tag(tag, note, config string, blobs ...string) digest.Digest {
+	s.t.Helper()
+	var layers []string
+	for _, content := range blobs {
+		layers = append(layers, fmt.Sprintf(`{"mediaType":"a/b","digest":%q,"size":%d}`, digest.FromString(content), len(content)))
+	}
+	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"a/b","digest":%q,"size":%d},"layers":[%s],"annotations":{"note":%q}}`,
+		digest.FromString(config), len(config), strings.Join(layers, ","), note)
+	for range 5 {
+		for _, content := range append(blobs, config) {
+			if !s.has(content) {
+				s.push(content, s.whole)
+			}
+		}
+		if status, _ := s.ask("PUT", "/v2/r/manifests/"+tag, manifest); status == http.StatusCreated {
+			d := digest.FromString(manifest)
+			s.tags[tag], s.named[d] = d, append(blobs, config)
+			return d
+		}
+	}
+	s.t.Fatalf("the registry does not take the manifest of %s\n%s", tag, s.p.output)
+	return ""
+}
+
+func (s *story) delete(path string, tags ...string) {
+	s.t.Helper()
+	if status, _ := s.ask("DELETE", path, ""); status != http.StatusAccepted && status != http.StatusNotFound {
+		s.t.Fatalf("DELETE %s: %d", path, status)
+	}
+	for _, tag := range tags {
+		delete(s.tags, tag)
+	}
+}
+
+// tell is the whole story.
+func (s *story) tell() {
+	large := strings.Repeat("more than one step is kept in memory ", 50_000)
+	s.push("in one request", s.whole)
+	s.push("begun and ended", s.inTwo)
+	s.push("in steps and an end", s.inSteps)
+	s.push("all in steps "+large, s.stepsOnly)
+	s.push("in steps and an end", s.inSteps) // which is there
+	s.tag("v1", "one", "{}", "in one request", "in steps and an end")
+	s.tag("v2", "two", "{}", "begun and ended")
+	s.tag("v1", "moved", "{}", "all in steps "+large)
+	gone := s.tag("v3", "three", "{}", "in one request")
+	s.tag("v4", "three", "{}", "in one request")
+	s.delete("/v2/r/manifests/v2", "v2")
+	s.delete("/v2/r/manifests/"+gone.String(), "v3", "v4")
+	s.tag("v3", "three", "{}", "in one request") // the same again
+	s.push("never referred to", s.stepsOnly)
+	s.delete("/v2/r/blobs/" + digest.FromString("never referred to").String())
+	delete(s.blobs, "never referred to")
+	s.tag("v5", "five", "{}", "never referred to")
+}
+
+// check reads back what was acknowledged.
+func (s *story) check() {
+	s.t.Helper()
+	get := func(path string) string {
+		status, _, text, err := s.once("GET", path, nil)
+		if err != nil || status != http.StatusOK {
+			s.t.Errorf("acknowledged, and lost: %s: %d %.200s %v", path, status, text, err)
+		}
+		return string(text)
+	}
+	contents := maps.Clone(s.blobs)
+	for tag, d := range s.tags {
+		if digest.FromString(get("/v2/r/manifests/"+tag)) != d {
+			s.t.Errorf("%s is another manifest than the one that was acknowledged", tag)
+		}
+		for _, content := range s.named[d] {
+			contents[content] = true
+		}
+	}
+	for content := range contents {
+		if get("/v2/r/blobs/"+digest.FromString(content).String()) != content {
+			s.t.Errorf("a blob became another: %.60q", content)
+		}
+	}
+	_, _, list, err := s.once("GET", "/v2/r/tags/list", nil)
+	for tag := range s.tags {
+		if !bytes.Contains(list, []byte(strconv.Quote(tag))) || err != nil {
+			s.t.Errorf("%s is not listed: %s, %v", tag, list, err)
+		}
+	}
+	if bytes.Contains(list, []byte(`"v2"`)) || bytes.Contains(list, []byte(`"v4"`)) {
+		s.t.Errorf("a deleted tag is listed: %s", list)
+	}
+	if out, err := registry(s.t, "verify", s.config); err != nil {
+		s.t.Errorf("verify: %s, %v", out, err)
+	}
+	if s.t.Failed() {
+		s.t.Log(s.p.output)
+	}
+}
+
+// play tells the story to a registry that dies somewhere in it, and reads back what was acknowledged.
+// told is called in between.
+func play(t *testing.T, seed uint64, config string, launch func() *process, told func()) (killed bool) {
+	t.Helper()
+	s := &story{t: t, random: rand.New(rand.NewPCG(seed, 0)), config: config, p: launch(), //nolint:gosec // a test
+		tags: map[string]digest.Digest{}, named: map[digest.Digest][]string{}, blobs: map[string]bool{}}
+	s.tell()
+	told()
+	s.check()
+	s.collect()
+	s.check()
+	s.p.kill()
+	return s.revived
+}
+
+// order sends a signal and waits for what the process says to it; it returns what follows.
+func (p *process) order(signal syscall.Signal, answer string) (rest string) {
+	p.t.Helper()
+	p.cmd.Process.Signal(signal) //nolint:errcheck // then there is no answer
+	testserver.Eventually(p.t, answer, 10*time.Second, func() (found bool) {
+		_, rest, found = strings.Cut(p.output.String(), answer)
+		return found
+	})
+	return rest
+}
+
+const quiet = "version: 0.1\nlog: {accesslog: {disabled: true}}\nstorage: {%s, maintenance: {uploadpurging: {enabled: false}, garbagecollection: {grace: 1ns, keepuntagged: 1ns}}}\n" +
+	"health: {storagedriver: {enabled: false}}\nhttp: {addr: '127.0.0.1:0'}\n"
+
+// forSeeds runs a test once, or in a soak with one seed after another until its time is up. A test that takes long asks.
+func forSeeds(t *testing.T, share time.Duration, test func(t *testing.T, seed uint64, over func() bool)) {
+	t.Helper()
+	seed, begun := rand.Uint64(), time.Now() //nolint:gosec // a test
+	if text := os.Getenv("PACKREGISTRY_SEED"); text != "" {
+		var err error
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	over := func() bool { return t.Failed() || soak(t) > 0 && time.Since(begun) >= soak(t)/share }
+	for ; ; seed++ {
+		t.Logf("PACKREGISTRY_SEED=%d", seed)
+		if test(t, seed, over); soak(t) == 0 || over() {
+			return
+		}
+	}
+}
+
+// soakShare is the part of a soak that each of the tests here takes: they run one after another.
+const soakShare = 3
+
+// killedAtEach runs the story once to count its calls, and then once for each call of some, or in a soak of all, at which
+// the registry is killed. run says how many calls there were and whether it was.
+func killedAtEach(t *testing.T, seed uint64, few int, over func() bool, run func(t *testing.T, n int) (calls int, killed bool)) {
+	t.Helper()
+	calls, _ := run(t, 0)
+	if soak(t) > 0 {
+		few = calls
+	}
+	kills := 0
+	for _, n := range rand.New(rand.NewPCG(seed, 1)).Perm(calls)[:min(few, calls)] { //nolint:gosec // a test
+		if over() {
+			break
+		}
+		t.Run(fmt.Sprintf("call %d", n+1), func(t *testing.T) {
+			if _, killed := run(t, n+1); killed {
+				kills++
+			}
+		})
+	}
+	t.Logf("killed %d times in a story of %d calls", kills, calls)
+	if kills == 0 && !over() { // the last calls may not be made again
+		t.Error("it was never killed")
+	}
+}
+
+func TestKilledAtEveryCallOnAFileSystem(t *testing.T) {
+	forSeeds(t, soakShare, func(t *testing.T, seed uint64, over func() bool) {
+		killedAtEach(t, seed, 6, over, func(t *testing.T, n int) (calls int, killed bool) {
+			root := testserver.MemoryDir(t)
+			config := configFile(t, fmt.Sprintf(quiet, "filesystem: {rootdirectory: "+root+"}"))
+			var traced *process
+			launch := func() *process {
+				traced = launchKilled(t, root, n, []string{"serve", config})
+				traced.order(syscall.SIGUSR1, "tracer: counting")
+				return traced
+			}
+			killed = play(t, seed+uint64(n), config, launch, func() { //nolint:gosec // small
+				if n == 0 {
+					fmt.Sscan(traced.order(syscall.SIGUSR2, "tracer: counted "), &calls) //nolint:errcheck // then it is none
+				}
+			})
+			return calls, killed
+		})
+	})
+}
+
+func TestKilledAtEveryCallOnS3(t *testing.T) {
+	server := testserver.StartS3(t)
+	proxy := testserver.StartProxy(t, server.Endpoint)
+	forSeeds(t, soakShare, func(t *testing.T, seed uint64, over func() bool) {
+		killedAtEach(t, seed, 6, over, func(t *testing.T, n int) (calls int, killed bool) {
+			config := configFile(t, fmt.Sprintf(quiet, fmt.Sprintf("s3: {bucket: %s, regionendpoint: %q, accesskey: %s, secretkey: %s}",
+				server.Bucket(t), proxy.Endpoint, server.AccessKey, server.SecretKey)))
+			// Before the server sees the call, or after it has carried it out.
+			fault := []testserver.Fault{testserver.HalfRequest, testserver.Lost}[(n+int(seed%2))%2] //nolint:gosec // 0 or 1
+			var count atomic.Int64
+			proxy.Inject(func(*http.Request) testserver.Fault { return testserver.None })
+			launch := func() *process {
+				p := launch(t, nil, []string{"serve", config}, nil)
+				proxy.Inject(func(*http.Request) testserver.Fault {
+					if count.Add(1) != int64(n) {
+						return testserver.None
+					}
+					p.kill()
+					return fault
+				})
+				return p
+			}
+			killed = play(t, seed+uint64(n), config, launch, func() { calls = int(count.Load()) }) //nolint:gosec // small
+			return calls, killed
+		})
+	})
+}

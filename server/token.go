@@ -1,0 +1,214 @@
+package server
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"packregistry.dev/server/auth"
+	"packregistry.dev/server/store"
+)
+
+// The distribution token flow (distribution/distribution, docs/content/spec/auth/token.md and oauth.md) at /v2, for
+// registries that have users and let in others too. Clients decide by the answer to GET /v2/ whether to log in at all: to a
+// plain 200 they never send a password. Here they are sent to /token, where everybody gets a token, with the rights that
+// they have. docs/adr/0001-tokens.md says why it is like this.
+
+const (
+	// tokenService is what the challenge calls this server. Nothing depends on it.
+	tokenService = "packregistry"
+	// maxTokenRequest bounds the form of a token request.
+	maxTokenRequest = 64 << 10
+	// tokenKeys is where the store keeps the keys.
+	tokenKeys = "token-keys"
+)
+
+// tokens signs and verifies tokens with keys that are in the store, so that all replicas have them.
+type tokens struct {
+	store *store.Store
+	users *auth.HTPasswd
+	log   *slog.Logger
+	now   func() time.Time
+
+	mu   sync.Mutex
+	ring auth.Keyring
+	// read is when the ring was read, or when that was tried last.
+	read time.Time
+	// warned is set once the log says that URLs are not known.
+	warned sync.Once
+}
+
+// newTokens returns nil where clients must log in for everything, or cannot at all: a challenge for Basic says so.
+func newTokens(content *store.Store, users *auth.HTPasswd, policy *auth.Policy, log *slog.Logger) *tokens {
+	if users == nil || policy == nil || !policy.Anonymous() {
+		return nil
+	}
+	return &tokens{store: content, users: users, log: log, now: time.Now}
+}
+
+// keys returns the keyring, read again where it is older than maxAge.
+func (t *tokens) keys(ctx context.Context, maxAge time.Duration) (auth.Keyring, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := t.now()
+	if len(t.ring.Keys) > 0 && now.Sub(t.read) < maxAge {
+		return t.ring, nil
+	}
+	t.read = now
+	// Others wait for the answer, so it does not end with whoever asked first.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	ring, err := t.load(ctx, now)
+	switch {
+	case err == nil:
+		t.ring = ring
+	case len(t.ring.Keys) > 0:
+		t.log.Error("cannot read the keys of tokens again; those that were read last stay", "error", err)
+	default:
+		return auth.Keyring{}, err
+	}
+	return t.ring, nil
+}
+
+// load reads the keys from the store, and adds to them what is due.
+func (t *tokens) load(ctx context.Context, now time.Time) (ring auth.Keyring, err error) {
+	update := func(data []byte) ([]byte, error) {
+		var stored auth.Keyring
+		if err := json.Unmarshal(data, &stored); err != nil && data != nil {
+			t.log.Error("the keys of tokens are damaged; making new ones", "object", tokenKeys)
+		}
+		var changed bool
+		if ring, changed = stored.Next(now); !changed {
+			return data, nil
+		}
+		return json.Marshal(ring)
+	}
+	if !t.store.ReadOnly {
+		_, err := t.store.UpdatePrivate(ctx, tokenKeys, update)
+		return ring, err
+	}
+	data, err := t.store.ReadPrivate(ctx, tokenKeys)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return ring, err
+	}
+	// What is made up here is this process's alone.
+	if errors.Is(err, store.ErrNotFound) && len(t.ring.Keys) > 0 {
+		return t.ring, nil
+	}
+	_, err = update(data)
+	return ring, err
+}
+
+func (t *tokens) sign(ctx context.Context, user string, scopes []auth.Scope) (string, error) {
+	ring, err := t.keys(ctx, auth.KeyringInterval)
+	if err != nil {
+		return "", err
+	}
+	return ring.Sign(t.users, user, scopes, t.now())
+}
+
+func (t *tokens) verify(ctx context.Context, token string) (*auth.Token, error) {
+	id := auth.KeyID(token)
+	if id == "" {
+		return nil, auth.ErrToken
+	}
+	// Another replica may have made a key since; who makes ids up costs one read a second.
+	for _, maxAge := range []time.Duration{auth.KeyringInterval, time.Second} {
+		ring, err := t.keys(ctx, maxAge)
+		if err != nil {
+			return nil, err
+		}
+		if key, ok := ring.Find(id); ok {
+			return key.Verify(t.users, token, t.now())
+		}
+	}
+	return nil, auth.ErrToken
+}
+
+// authenticateToken finds out who brings a token.
+func (s *Server) authenticateToken(w http.ResponseWriter, r *request, token string) error {
+	t, err := s.tokens.verify(r.Context(), token)
+	if errors.Is(err, auth.ErrToken) {
+		s.metrics.auth.WithLabelValues("denied").Inc()
+		s.challenge(w, r, "", "invalid_token")
+		return fail(codeUnauthorized, "%w", err)
+	}
+	if err != nil {
+		return err
+	}
+	r.user, r.token = t.User, t
+	s.metrics.auth.WithLabelValues("accepted").Inc()
+	return nil
+}
+
+// tokenRealm is the URL where clients get tokens, or empty where the request is to be answered with a challenge for Basic.
+func (s *Server) tokenRealm(r *request) string {
+	if s.tokens == nil || r.door != "v2" {
+		return ""
+	}
+	if !s.knowsBase(r) {
+		s.tokens.warned.Do(func() {
+			s.log.Warn("a proxy that is not in http.trustedproxies hides which URL clients use, so they are not offered tokens, and docker, podman and skopeo "+
+				"do not log in where they need not: name the proxy, or set http.host", "from", r.origin.addr)
+		})
+		return ""
+	}
+	return s.base(r) + s.prefix + "token"
+}
+
+// getToken gives a token to a user, who sends a password as for any request, or to nobody.
+func (s *Server) getToken(w http.ResponseWriter, r *request) error {
+	if s.tokens == nil {
+		return fail(codeNotFound, "this registry gives no tokens; use basic authentication (RFC 7617)")
+	}
+	if err := s.authenticateBasic(w, r); err != nil {
+		return err
+	}
+	return s.giveToken(w, r, r.URL.Query()["scope"])
+}
+
+// postToken is the same in the form of OAuth 2.
+func (s *Server) postToken(w http.ResponseWriter, r *request) error {
+	if s.tokens == nil {
+		return fail(codeNotFound, "this registry gives no tokens; use basic authentication (RFC 7617)")
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxTokenRequest)
+	if err := r.ParseForm(); err != nil {
+		return fail(codeTokenInvalid, "no form: %v", err)
+	}
+	if grant := r.PostForm.Get("grant_type"); grant != "password" {
+		return fail(codeTokenInvalid, "grant_type %q is not supported; use password", clip(grant))
+	}
+	if err := s.checkPassword(w, r, r.PostForm.Get("username"), r.PostForm.Get("password")); err != nil {
+		return err
+	}
+	return s.giveToken(w, r, r.PostForm["scope"])
+}
+
+func (s *Server) giveToken(w http.ResponseWriter, r *request, asked []string) error {
+	scopes := s.policy.Grant(r.user, auth.ParseScopes(asked))
+	now := s.tokens.now()
+	token, err := s.tokens.sign(r.Context(), r.user, scopes)
+	if errors.Is(err, auth.ErrToken) {
+		s.challenge(w, r, "", "")
+		return fail(codeUnauthorized, "unknown user or wrong password")
+	}
+	if err != nil {
+		return err
+	}
+	granted := make([]string, len(scopes))
+	for i, scope := range scopes {
+		granted[i] = scope.Type + ":" + scope.Name + ":" + strings.Join(scope.Actions, ",")
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	writeJSON(w, http.StatusOK, map[string]any{
+		"token": token, "access_token": token, "token_type": "Bearer", "scope": strings.Join(granted, " "),
+		"expires_in": int(auth.TokenLife.Seconds()), "issued_at": now.UTC().Format(time.RFC3339),
+	})
+	return nil
+}
