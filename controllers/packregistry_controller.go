@@ -3,7 +3,7 @@
 // One reconcile is four steps, each with a file of its own:
 //
 //	observe.go   read everything once into one value
-//	decide.go    pure functions of that value: which children, which pods to wake, what is wrong
+//	decide.go    pure functions of that value: which children (plan.go, prune.go), which pods to wake, what is wrong
 //	             (with users.go, certificate.go, authority.go, bucket.go, conflict.go, space.go, issued.go, optional.go and upgrade.go)
 //	pass.go      applies children one by one: what protects packs first, and none held up by another that is refused (refusal.go)
 //	apply.go     server-side apply of what differs from what the operator owns already
