@@ -10,14 +10,17 @@ import (
 	"packregistry.dev/internal/testserver"
 )
 
+// limitFiles lets a command have so many open files.
+func limitFiles(c *exec.Cmd, most int) {
+	c.Args = append([]string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$@"`, most), "sh", c.Path}, c.Args[1:]...)
+	c.Path, c.Err = exec.LookPath("sh")
+}
+
 // A registry that may open 400 files goes on taking pushes when it has read more small objects than that.
 func TestFewOpenFiles(t *testing.T) {
 	config := configFile(t, "version: 0.1\nlog: {accesslog: {disabled: true}}\nstorage: {filesystem: {rootdirectory: "+testserver.MemoryDir(t)+
 		"}}\nhealth: {storagedriver: {interval: 100ms, threshold: 1}}\nhttp: {addr: '127.0.0.1:0'}\n")
-	p := launch(t, nil, []string{"serve", config}, func(c *exec.Cmd) {
-		c.Args = append([]string{"sh", "-c", `ulimit -n 400 && exec "$@"`, "sh", c.Path}, c.Args[1:]...)
-		c.Path, c.Err = exec.LookPath("sh")
-	})
+	p := launch(t, nil, []string{"serve", config}, func(c *exec.Cmd) { limitFiles(c, 400) })
 	blob := p.pushBlob("r", "{}")
 	for i := range 250 { // each reads a tag and a manifest
 		tag := fmt.Sprint("/v2/r/manifests/v", i)

@@ -30,8 +30,9 @@ func (d *Driver) probeAll() error {
 			dirs = append(dirs, filepath.Join(dirs[0], e.Name()))
 		}
 	}
-	for _, dir := range dirs {
-		if err := d.probe(dir); err != nil {
+	for i, dir := range dirs {
+		err := d.probe(dir)
+		if err != nil && (i == 0 || !errors.Is(err, fs.ErrNotExist)) { // another process removes folders that are empty
 			return err
 		}
 	}
@@ -85,9 +86,9 @@ func (d *Driver) unusable(err error) error {
 			d.root, filepath.Dir(linking.Old), filepath.Dir(linking.New), err)
 	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE):
 		return fmt.Errorf("storage directory %s: %w; allow the process more open files (ulimit -n, LimitNOFILE)", d.root, err)
-	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), errors.Is(err, fs.ErrPermission) && !isLink:
+	case errors.Is(err, syscall.EACCES), errors.Is(err, syscall.EROFS), errors.Is(err, syscall.EPERM) && !isLink:
 		return fmt.Errorf("storage directory %s: %w; it must be writable for user %d", d.root, err, os.Getuid())
-	case isLink && linking.Op == "link":
+	case isLink && linking.Op == "link" && (errors.Is(err, syscall.EPERM) || errors.Is(err, errors.ErrUnsupported)):
 		return fmt.Errorf("storage directory %s: the file system has no hard links (%w); use one that has", d.root, err)
 	}
 	return fmt.Errorf("storage directory %s: %w", d.root, err)

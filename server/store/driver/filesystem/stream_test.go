@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -128,4 +129,30 @@ func TestMoveByLinkGoesOnWhereItStopped(t *testing.T) {
 	if _, err := os.Stat(from); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("the first name is still there: %v", err)
 	}
+}
+
+// Starting while other processes remove the folders that became empty.
+func TestStartingWhileFoldersComeAndGo(t *testing.T) {
+	root := testserver.MemoryDir(t)
+	d := open(t, root)
+	stop := make(chan struct{})
+	var group sync.WaitGroup
+	group.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			if err := errors.Join(d.Create(t.Context(), "a/clock", nil, driver.Relaxed), d.Delete(t.Context(), "a/clock")); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 500 {
+		open(t, root)
+	}
+	close(stop)
+	group.Wait()
 }
