@@ -84,7 +84,8 @@ func (s *Store) list(ctx context.Context, prefix, after string, limit int) ([]st
 func (s *Store) listReporting(ctx context.Context, prefix, after string, limit int, stray func(key string)) ([]string, error) {
 	var ours []string
 	for len(ours) < limit {
-		names, err := s.d.List(ctx, prefix, after, limit-len(ours))
+		asked := limit - len(ours)
+		names, err := s.d.List(ctx, prefix, after, asked)
 		if err != nil {
 			return nil, err
 		}
@@ -95,8 +96,8 @@ func (s *Store) listReporting(ctx context.Context, prefix, after string, limit i
 				stray(prefix + name)
 			}
 		}
-		if len(names) == 0 {
-			break
+		if len(names) < asked {
+			break // these were the last
 		}
 		after = names[len(names)-1]
 	}
