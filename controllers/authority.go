@@ -18,6 +18,7 @@ import (
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
+	"packregistry.dev/internal/pemfile"
 )
 
 // Lives of the certificates that tls.selfSigned makes, and how long before its end each is followed by another. The CA's
@@ -47,7 +48,7 @@ func keepAuthority(r *v1alpha1.PackRegistry, caSecret, leafSecret *corev1.Secret
 	var pair tls.Certificate
 	var err error
 	if caSecret != nil {
-		pair, err = tls.X509KeyPair(caSecret.Data[corev1.TLSCertKey], caSecret.Data[corev1.TLSPrivateKeyKey])
+		pair, err = pemfile.KeyPair(caSecret.Data[corev1.TLSCertKey], caSecret.Data[corev1.TLSPrivateKeyKey])
 		if err == nil && !pair.Leaf.IsCA {
 			err = fmt.Errorf("the certificate is not a CA's")
 		}
@@ -56,6 +57,13 @@ func keepAuthority(r *v1alpha1.PackRegistry, caSecret, leafSecret *corev1.Secret
 			return a, nil
 		}
 		a.ca, a.bundle = caSecret.Data, caSecret.Data[children.CAKey]
+		if len(a.bundle) == 0 { // copied without it
+			a.bundle = caSecret.Data[corev1.TLSCertKey]
+			a.ca[children.CAKey] = a.bundle
+		} else if _, err := pemfile.Certificates(a.bundle); err != nil {
+			a.invalid = fmt.Sprintf("Secret %s: %s: %v; mend it, or delete the key", caSecret.Name, children.CAKey, err)
+			return a, nil
+		}
 	}
 	if caSecret == nil || !now.Before(pair.Leaf.NotAfter.Add(-authorityMargin)) {
 		if pair, a.ca, err = makeAuthority(r, a.bundle, now); err != nil {
@@ -88,7 +96,7 @@ func goodLeaf(secret *corev1.Secret, ca *x509.Certificate, names []string, now t
 	if secret == nil {
 		return nil
 	}
-	pair, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+	pair, err := pemfile.KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 	if err != nil || pair.Leaf.CheckSignatureFrom(ca) != nil || !now.Before(pair.Leaf.NotAfter.Add(-leafMargin)) || now.Before(pair.Leaf.NotBefore) ||
 		!slices.Equal(pair.Leaf.DNSNames, names) {
 		return nil

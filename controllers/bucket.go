@@ -1,7 +1,6 @@
 package controllers
 
 import (
-	"crypto/x509"
 	"fmt"
 	"strings"
 
@@ -9,6 +8,7 @@ import (
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
+	"packregistry.dev/internal/pemfile"
 )
 
 // bucketState is what the Secrets of storage.s3 come to.
@@ -17,6 +17,8 @@ type bucketState struct {
 	ca         []byte
 	// missing and invalid say what is wrong with a Secret, by name.
 	missing, invalid string
+	// notes say what is as well to know.
+	notes []string
 }
 
 func (b bucketState) ok() bool { return b.missing == "" && b.invalid == "" }
@@ -41,15 +43,21 @@ func judgeBucket(spec *v1alpha1.S3Spec, sources map[string]*corev1.Secret) bucke
 		}
 		values := map[string]string{}
 		for _, key := range []string{accessKeyID, secretAccessKey, sessionToken} {
-			values[key] = strings.TrimSpace(string(secret.Data[key]))
-			if values[key] == "" && key != sessionToken {
+			value, trimmed := oneLine(secret.Data[key])
+			switch {
+			case value == "" && key != sessionToken:
 				b.invalid = fmt.Sprintf("Secret %s has no key %s", spec.SecretRef.Name, key)
-				return b
-			}
-			if strings.ContainsAny(values[key], "\r\n") {
+			case strings.ContainsAny(value, "\r\n"):
 				b.invalid = fmt.Sprintf("Secret %s: %s has several lines", spec.SecretRef.Name, key)
+			case strings.TrimSpace(value) != value:
+				b.invalid = fmt.Sprintf("Secret %s: %s has a space at its beginning or end; remove it", spec.SecretRef.Name, key)
+			case trimmed:
+				b.notes = append(b.notes, noteTrimmed(spec.SecretRef.Name, key))
+			}
+			if b.invalid != "" {
 				return b
 			}
+			values[key] = value
 		}
 		b.credential = &children.S3Credential{AccessKeyID: values[accessKeyID], SecretAccessKey: values[secretAccessKey],
 			SessionToken: values[sessionToken], Version: string(secret.UID) + "/" + secret.ResourceVersion}
@@ -70,8 +78,8 @@ func trusted(name string, sources map[string]*corev1.Secret) (pem []byte, missin
 	if len(pem) == 0 {
 		return nil, "", fmt.Sprintf("Secret %s has no key %s; write the certificates to trust there, in PEM", name, children.CAKey)
 	}
-	if !x509.NewCertPool().AppendCertsFromPEM(pem) {
-		return nil, "", fmt.Sprintf("Secret %s: %s holds no certificate", name, children.CAKey)
+	if _, err := pemfile.Certificates(pem); err != nil {
+		return nil, "", fmt.Sprintf("Secret %s: %s: %v", name, children.CAKey, err)
 	}
 	return pem, "", ""
 }

@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/internal/pemfile"
 )
 
 // certificateState is what was found out about the certificate that clients see.
@@ -93,7 +94,7 @@ func judgeCertificate(name string, secret *corev1.Secret, hosts []string, now ti
 			return failed(v1alpha1.ReasonSecretInvalid, "has no key %s", key)
 		}
 	}
-	pair, err := tls.X509KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
+	pair, err := pemfile.KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 	if err != nil {
 		return failed(v1alpha1.ReasonSecretInvalid, "%s and %s cannot be used together: %s", corev1.TLSCertKey, corev1.TLSPrivateKeyKey,
 			strings.TrimPrefix(err.Error(), "tls: "))

@@ -3,7 +3,6 @@ package controllers
 import (
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -230,23 +229,7 @@ func wantsToRequestMore(o *observed) bool {
 // podsToWake finds pods that run with Secrets that have changed since. Waking is an annotation, after which the kubelet
 // updates the pod's volumes at once.
 func podsToWake(o *observed) map[*corev1.Pod]string {
-	var versions []string
-	if o.users != nil {
-		versions = append(versions, o.users.ResourceVersion)
-	}
-	served := []string{children.CertificateSecret(o.registry)}
-	if ref := o.registry.Spec.TLS.ClientCARef; ref != nil {
-		served = append(served, ref.Name)
-	}
-	for _, name := range served {
-		if secret := o.sources[name]; secret != nil {
-			versions = append(versions, secret.ResourceVersion)
-		}
-	}
-	if o.leaf != nil && children.ServesTLS(o.registry) {
-		versions = append(versions, o.leaf.ResourceVersion)
-	}
-	now := strings.Join(versions, ".")
+	now := contentOf(o)
 	wake := map[*corev1.Pod]string{}
 	if now == "" {
 		return wake

@@ -38,6 +38,8 @@ type observed struct {
 	users *corev1.Secret
 	// owned are other objects that carry the registry's label, of kinds that can be unwanted.
 	owned []ownedChild
+	// config is the configuration that pods run with, where a Secret's content is part of it.
+	config *corev1.Secret
 	// configs are the configurations that were rendered so far.
 	configs []metav1.PartialObjectMetadata
 
@@ -93,6 +95,11 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 	}
 	if o.deployment, err = lookup(ctx, r.Client, registry, children.DeploymentName(registry), &appsv1.Deployment{}); err != nil {
 		return nil, err
+	}
+	if s3 := registry.Spec.Storage.S3; s3 != nil && s3.SecretRef != nil && configHash(o.deployment) != "" {
+		if o.config, err = lookup(ctx, r.Client, registry, children.ConfigName(registry, configHash(o.deployment)), &corev1.Secret{}); err != nil {
+			return nil, err
+		}
 	}
 	if err := r.observeAutoscaler(ctx, o); err != nil {
 		return nil, err
@@ -233,7 +240,7 @@ func (r *Reconciler) configsInUse(ctx context.Context, registry *v1alpha1.PackRe
 	}
 	used := map[string]bool{}
 	for _, s := range sets.Items {
-		used[registry.Name+"-config-"+s.Labels[children.LabelConfig]] = true
+		used[children.ConfigName(registry, s.Labels[children.LabelConfig])] = true
 	}
 	return used, nil
 }

@@ -30,7 +30,7 @@ func bucketReady(spec *v1alpha1.S3Spec, b bucketState) finding {
 	if spec.Endpoint != "" {
 		at = spec.Endpoint
 	}
-	return isTrue(v1alpha1.ReasonBucketConfigured, "packs are kept in bucket %s at %s", spec.Bucket, at)
+	return isTrue(v1alpha1.ReasonBucketConfigured, "%s", strings.Join(append([]string{fmt.Sprintf("packs are kept in bucket %s at %s", spec.Bucket, at)}, b.notes...), "; "))
 }
 
 func storageReady(o *observed, d decision) finding {
@@ -93,8 +93,9 @@ func authReady(o *observed, d decision) finding {
 	if d.users.ok() {
 		message := "the users are known"
 		if len(d.users.duplicates) > 0 {
-			message += "; in several Secrets, of which the first holds: " + strings.Join(d.users.duplicates, ", ")
+			message += "; there more than once, where the first holds: " + strings.Join(d.users.duplicates, ", ")
 		}
+		message = strings.Join(append([]string{message}, d.users.notes...), "; ")
 		return isTrue(v1alpha1.ReasonUsersKnown, "%s", message)
 	}
 	wrong := strings.Join(append(append([]string(nil), d.users.missing...), d.users.invalid...), "; ")

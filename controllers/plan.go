@@ -18,13 +18,13 @@ import (
 func (d *decision) planFirst(o *observed) {
 	r := o.registry
 	if claim := children.Claim(r, o.claim); claim != nil {
-		// Who else wants the claim must not find it deleted with this PackRegistry.
-		if d.conflict == "" || r.Spec.Storage.PersistentVolumeClaim.DeletionPolicy != v1alpha1.DeletionDelete {
+		// Who else wants the claim must not find it deleted with this PackRegistry, nor who has kept it.
+		if d.conflict == "" && unlikeKept(r, o.claim) == "" || r.Spec.Storage.PersistentVolumeClaim.DeletionPolicy != v1alpha1.DeletionDelete {
 			d.first = append(d.first, claimChild(o.claim, claim))
 		}
 	}
 	if d.users.htpasswd != nil && len(r.Spec.Auth.SecretRefs) > 0 && !unread(r, "spec.auth") {
-		d.first = append(d.first, secretChild(o.users, children.UsersSecret(r, d.users.htpasswd, d.users.versions)))
+		d.first = append(d.first, secretChild(o.users, children.UsersSecret(r, d.users.htpasswd, d.users.salt, d.users.versions)))
 	}
 	if unread(r, "spec.hosts") || unread(r, "spec.tls") {
 		return
@@ -64,6 +64,7 @@ func (d *decision) plan(o *observed) {
 		d.invalid = err.Error()
 		return
 	}
+	rendered = keepConfig(o, rendered)
 	usersExist := len(r.Spec.Auth.SecretRefs) == 0 || o.users != nil || d.users.htpasswd != nil
 	if o.deployment == nil && (!usersExist || children.ServesTLS(r) && d.certificate.nothing || claimMissing(o)) {
 		return

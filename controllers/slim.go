@@ -36,6 +36,8 @@ const (
 	ownedUnknown = "unknown"
 	// annotationImage is the image of a Deployment's pods.
 	annotationImage = "(image)"
+	// annotationConfig is the configuration that they run with, by its hash.
+	annotationConfig = "(config)"
 	// annotationScaled says who else has set the number of replicas.
 	annotationScaled = "(scaled-by-others)"
 )
@@ -175,6 +177,9 @@ var (
 			if value := from.Annotations[key]; value != "" {
 				to.Annotations[key] = unique.Make(value).Value()
 			}
+		}
+		if config := from.Spec.Template.Labels[children.LabelConfig]; config != "" {
+			to.Annotations[annotationConfig] = config
 		}
 		to.Status = from.Status
 		to.Status.Conditions = nil

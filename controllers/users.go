@@ -2,6 +2,8 @@ package controllers
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/rand"
 	"encoding/json"
 	"fmt"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
+	"packregistry.dev/internal/htpasswd"
 )
 
 // mergedUsers is the outcome of merging the sources of users.
@@ -23,6 +26,10 @@ type mergedUsers struct {
 	versions map[string]string
 	// duplicates are users that are in several sources; the first holds.
 	duplicates []string
+	// notes say what is as well to know.
+	notes []string
+	// salt keys what stands for the users elsewhere.
+	salt []byte
 }
 
 func (m mergedUsers) ok() bool { return len(m.missing)+len(m.invalid) == 0 }
@@ -32,7 +39,7 @@ func (m mergedUsers) ok() bool { return len(m.missing)+len(m.invalid) == 0 }
 // hash. Whether it fits takes as long to find out as making it, and is asked only of a version of the Secret that was not
 // seen before.
 func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret, current *corev1.Secret) mergedUsers {
-	m := mergedUsers{versions: map[string]string{}}
+	m := mergedUsers{versions: map[string]string{}, salt: saltOf(current)}
 	var out bytes.Buffer
 	known, seenVersions := map[string]string{}, map[string]string{}
 	if current != nil {
@@ -49,9 +56,16 @@ func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret
 		version := ""
 		if secret.Type == corev1.SecretTypeBasicAuth {
 			version = string(secret.UID) + "/" + secret.ResourceVersion
+			for _, key := range []string{corev1.BasicAuthUsernameKey, corev1.BasicAuthPasswordKey} {
+				if _, trimmed := oneLine(secret.Data[key]); trimmed {
+					m.notes = append(m.notes, noteTrimmed(ref.Name, key))
+					version += "/trimmed" // an earlier operator took it for part of the password
+				}
+			}
 			m.versions[ref.Name] = version
 		}
-		lines, err := usersOf(ref, secret, known, version != "" && seenVersions[ref.Name] == version)
+		lines, doubled, err := usersOf(ref, secret, known, version != "" && seenVersions[ref.Name] == version)
+		m.duplicates = append(m.duplicates, doubled...)
 		if err != nil {
 			m.invalid = append(m.invalid, fmt.Sprintf("Secret %s: %v", ref.Name, err))
 			continue
@@ -72,44 +86,49 @@ func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret
 	return m
 }
 
-// usersOf returns a source's lines, each checked. unchanged says that the known lines were made from this very version.
-// Errors name lines by number, never by content.
-func usersOf(ref v1alpha1.AuthSecretRef, secret *corev1.Secret, known map[string]string, unchanged bool) ([]string, error) {
+// usersOf returns a source's lines, each checked, and users that it has more than once. unchanged says that the known lines
+// were made from this very version. Errors name lines by number, never by content.
+func usersOf(ref v1alpha1.AuthSecretRef, secret *corev1.Secret, known map[string]string, unchanged bool) (lines, doubled []string, err error) {
 	if secret.Type == corev1.SecretTypeBasicAuth {
 		line, err := basicAuthLine(secret, known, unchanged)
-		return []string{line}, err
+		return []string{line}, nil, err
 	}
-	key := ref.Key
-	if key == "" {
-		key = children.UsersKey
-	}
+	key := cmp.Or(ref.Key, children.UsersKey)
 	text, ok := secret.Data[key]
 	if !ok {
-		return nil, fmt.Errorf("has no key %q; write the lines of `htpasswd -B` there, or name the key in auth.secretRefs", key)
+		return nil, nil, fmt.Errorf("has no key %q; write the lines of `htpasswd -B` there, or name the key in auth.secretRefs", key)
 	}
-	var lines []string
-	for number, line := range strings.Split(string(text), "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" || strings.HasPrefix(line, "#") {
-			continue
+	file, err := htpasswd.Parse(text)
+	if err != nil {
+		return nil, nil, fmt.Errorf("key %s, %w", key, err)
+	}
+	for _, u := range file.Unusable {
+		if u.Doubled == "" {
+			return nil, nil, fmt.Errorf("key %s, line %d: %s", key, u.Line, u.Reason)
 		}
-		user, hash, ok := strings.Cut(line, ":")
-		if !ok || user == "" {
-			return nil, fmt.Errorf("key %s, line %d: not of the form user:hash", key, number+1)
-		}
-		if _, err := bcrypt.Cost([]byte(hash)); err != nil {
-			return nil, fmt.Errorf("key %s, line %d: not a bcrypt hash; write the line with htpasswd -B", key, number+1)
-		}
-		lines = append(lines, line)
+		doubled = append(doubled, u.Doubled)
+	}
+	for _, e := range file.Entries {
+		lines = append(lines, e.User+":"+e.Hash)
 	}
 	if len(lines) == 0 {
-		return nil, fmt.Errorf("key %s holds no user", key)
+		return nil, nil, fmt.Errorf("key %s holds no user", key)
 	}
-	return lines, nil
+	return lines, doubled, nil
+}
+
+// saltOf is the salt that there is, or another one.
+func saltOf(current *corev1.Secret) []byte {
+	if current != nil && len(current.Data[children.SaltKey]) > 0 {
+		return current.Data[children.SaltKey]
+	}
+	return []byte(rand.Text())
 }
 
 func basicAuthLine(secret *corev1.Secret, known map[string]string, unchanged bool) (string, error) {
-	user, password := string(secret.Data[corev1.BasicAuthUsernameKey]), secret.Data[corev1.BasicAuthPasswordKey]
+	user, _ := oneLine(secret.Data[corev1.BasicAuthUsernameKey])
+	text, _ := oneLine(secret.Data[corev1.BasicAuthPasswordKey])
+	password := []byte(text)
 	switch {
 	case user == "" || strings.ContainsAny(user, ":\r\n"):
 		return "", fmt.Errorf("username must not be empty or hold ':'")

@@ -61,7 +61,9 @@ const (
 	configKey = "config.yml"
 	usersDir  = "/auth"
 	// UsersKey is the key of the users' Secret.
-	UsersKey       = "htpasswd"
+	UsersKey = "htpasswd"
+	// SaltKey is beside it: random, and new with each such Secret.
+	SaltKey        = "salt"
 	certificateDir = "/certs"
 	clientCADir    = "/client-ca"
 	// CAKey is the key of a Secret or ConfigMap that holds certificates to trust.

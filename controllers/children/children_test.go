@@ -163,7 +163,7 @@ func TestGolden(t *testing.T) {
 			}
 			objects := []any{deployment, children.Service(r)}
 			if len(r.Spec.Auth.SecretRefs) > 0 {
-				objects = append(objects, children.UsersSecret(r, []byte("ann:hash\n"), map[string]string{"basic": "uid/1"}))
+				objects = append(objects, children.UsersSecret(r, []byte("ann:hash\n"), []byte("salt"), map[string]string{"basic": "uid/1"}))
 			}
 			if r.Spec.TLS.SelfSigned != nil {
 				pair := map[string][]byte{"tls.crt": []byte("c"), "tls.key": []byte("k"), "ca.crt": []byte("b")}

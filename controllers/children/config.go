@@ -169,8 +169,11 @@ func RenderConfig(r *v1alpha1.PackRegistry, in ConfigInput) (RenderedConfig, err
 		named = append(slices.Clip(named), in.S3.Version...)
 	}
 	h := hash(named)
-	return RenderedConfig{Name: r.Name + "-config-" + h, Hash: h, Files: files}, nil
+	return RenderedConfig{Name: ConfigName(r, h), Hash: h, Files: files}, nil
 }
+
+// ConfigName is the name of the Secret with a configuration.
+func ConfigName(r *v1alpha1.PackRegistry, hash string) string { return r.Name + "-config-" + hash }
 
 // file is the credential as the AWS SDK reads it from a file.
 func (c *S3Credential) file() []byte {
@@ -192,12 +195,12 @@ func ConfigSecret(r *v1alpha1.PackRegistry, c RenderedConfig) *corev1apply.Secre
 }
 
 // UsersSecret holds the merged users. It is the operator's own, so that users of the past stay when a source is deleted
-// or broken. versions are those of the Secrets that lines were made from.
-func UsersSecret(r *v1alpha1.PackRegistry, htpasswd []byte, versions map[string]string) *corev1apply.SecretApplyConfiguration {
+// or broken. versions are those of the Secrets that lines were made from; the salt keys what stands for the users elsewhere.
+func UsersSecret(r *v1alpha1.PackRegistry, htpasswd, salt []byte, versions map[string]string) *corev1apply.SecretApplyConfiguration {
 	secret := corev1apply.Secret(UsersName(r), r.Namespace).
 		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
 		WithType(corev1.SecretTypeOpaque).
-		WithData(map[string][]byte{UsersKey: htpasswd})
+		WithData(map[string][]byte{UsersKey: htpasswd, SaltKey: salt})
 	if len(versions) > 0 {
 		text, err := json.Marshal(versions)
 		if err != nil {

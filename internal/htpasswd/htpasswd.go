@@ -34,6 +34,8 @@ type Entry struct {
 type Unusable struct {
 	Line   int
 	Reason string
+	// Doubled is the user of a line that only an earlier one of the same user keeps from matching.
+	Doubled string
 }
 
 // MaxCost is the highest cost that is taken, the highest that htpasswd makes: some ten seconds of computation. Each failed
@@ -68,11 +70,12 @@ func Parse(text []byte) (*File, error) {
 			return nil, fmt.Errorf("line %d: not of the form user:hash", number)
 		}
 		cost, reason := check(line, hash)
+		doubled := ""
 		if earlier := first[user]; reason == "" && earlier > 0 {
-			reason = fmt.Sprintf("line %d is the same user's, and holds", earlier)
+			reason, doubled = fmt.Sprintf("line %d is the same user's, and holds", earlier), user
 		}
 		if reason != "" {
-			f.Unusable = append(f.Unusable, Unusable{number, reason})
+			f.Unusable = append(f.Unusable, Unusable{number, reason, doubled})
 			continue
 		}
 		first[user] = number
