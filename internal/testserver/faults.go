@@ -2,6 +2,7 @@ package testserver
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -40,6 +41,8 @@ const (
 	HalfAnswer  Fault = "half answer"
 	// Twice means that the server saw the request two times; the client is given the second answer.
 	Twice Fault = "twice"
+	// Late means that the connection breaks and that the server sees the request when Deliver is called.
+	Late Fault = "late"
 	// Unimplemented answers as servers do that lack what was asked for.
 	Unimplemented Fault = "501"
 	// Denied answers as servers do where a policy forbids the call.
@@ -58,6 +61,7 @@ type Proxy struct {
 	calls []Call
 	// Happened counts faults.
 	happened map[Fault]int
+	late     []func()
 }
 
 // StartProxy starts a proxy in front of a server.
@@ -96,6 +100,18 @@ func Randomly(seed uint64, share float64, faults ...Fault) func(*http.Request) F
 		}
 		return faults[dice.IntN(len(faults))]
 	}
+}
+
+// Deliver hands the requests that were held to the server, and says how many those were.
+func (p *Proxy) Deliver() int {
+	p.mu.Lock()
+	late := p.late
+	p.late = nil
+	p.mu.Unlock()
+	for _, pass := range late {
+		pass()
+	}
+	return len(late)
 }
 
 // Calls returns what went through since the last Reset.
@@ -156,6 +172,17 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	if fault == Late {
+		held := r.Clone(context.Background())
+		p.mu.Lock()
+		p.late = append(p.late, func() {
+			if response, err := p.pass(held, body); err == nil {
+				response.Body.Close()
+			}
+		})
+		p.mu.Unlock()
 		panic(http.ErrAbortHandler)
 	}
 	if fault == Twice {

@@ -76,8 +76,8 @@ type Driver interface {
 	// errors.ErrUnsupported. Removing what is not there is no error.
 	DeleteUnchanged(ctx context.Context, key string, old Version) error
 	// List returns up to limit names directly below prefix, which ends in "/", that come after the given name, in byte
-	// order. A name that stands for further objects ends in "/", which counts in the order. On a bucket it costs what
-	// the page costs, wherever it begins.
+	// order; fewer are the last ones. A name that stands for further objects ends in "/", which counts in the order. On a
+	// bucket it costs what the page costs, wherever it begins.
 	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
 
 	// Stream begins the stream of that id, or goes on with it where state (from Checkpoint) left off. What was written
