@@ -97,7 +97,7 @@ soak: ## What make test does with seeds, for SOAK (30m) each: killed processes, 
 	@export KUBEBUILDER_ASSETS=$$($(TOOL) cluster) PACKREGISTRY_SOAK=$${SOAK:-30m}; \
 	go test -count=1 -v -timeout 0 -run '^(TestKilledAtEveryCall|TestHistoriesOfProcesses)' ./cmd/registry; \
 	go test -count=1 -v -timeout 0 -run '^TestEverySchedule' ./server/store; \
-	go test -count=1 -v -timeout 0 -run '^TestRandomWalk' ./controllers; \
+	go test -count=1 -v -timeout 0 -run Walk ./controllers; \
 	go test -count=1 -v -timeout 0 ./test/slow
 
 .PHONY: conformance
