@@ -288,7 +288,7 @@ func TestSlimChildrenKnowWhoseTheyAre(t *testing.T) {
 // An object whose managed fields cannot be read is in the cache like the others, and applied again.
 func TestAnObjectThatCannotBeReducedIsCached(t *testing.T) {
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "packs", Labels: map[string]string{children.LabelManagedBy: children.ManagedBy, children.LabelRegistry: "packs"},
-		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: FieldOwner, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: []byte(`{"x:y":7}`)}}}}}
+		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: FieldOwner, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"x:y":7}`)}}}}
 	cached, err := slimService(service)
 	if err != nil {
 		t.Fatal(err)

@@ -48,7 +48,8 @@ func unread(r *v1alpha1.PackRegistry, part string) bool { return strings.Contain
 // had.
 func (d *decision) plan(o *observed) {
 	r := o.registry
-	if wantsToRequestMore(o) && !(wantsToGrow(o) && cannotGrow(o) != "") { // asking again would only be refused again
+	refusesToGrow := wantsToGrow(o) && cannotGrow(o) != "" // asking again would only be refused again
+	if wantsToRequestMore(o) && !refusesToGrow {
 		d.children = append(d.children, claimChild(o.claim, children.GrownClaim(r)))
 	}
 	d.children = append(d.children, serviceChild(o.service, children.Service(r)))

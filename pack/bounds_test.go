@@ -25,7 +25,7 @@ func sparse(t *testing.T, valid []entry, size string) []byte {
 	for _, kv := range [][2]string{{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.name", "a/big"}, {"GNU.sparse.realsize", size}} {
 		line := fmt.Sprintf(" %s=%s\n", kv[0], kv[1])
 		n := len(line) + 2
-		records.WriteString(fmt.Sprintf("%d%s", n, line))
+		fmt.Fprintf(&records, "%d%s", n, line)
 	}
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)

@@ -74,7 +74,7 @@ func (s *nameSet) has(name string) bool {
 
 // add adds a file or a folder, with the folders that it lies in, and says what is wrong with that.
 func (s *nameSet) add(name string, folder bool) (problem string) {
-	if s.has(name) && !(folder && s.folders[name]) {
+	if s.has(name) && (!folder || !s.folders[name]) {
 		return "twice in the pack"
 	}
 	for ; name != "." && !s.has(name); name, folder = path.Dir(name), true {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"syscall"
@@ -37,7 +38,7 @@ func TestTheLogsReaderGoesAway(t *testing.T) {
 		<-read
 	}
 	for range 20 { // each writes a line of the access log
-		if r, _, err := p.do("GET", "/v2/", nil); err != nil || r.StatusCode != 200 {
+		if r, _, err := p.do("GET", "/v2/", nil); err != nil || r.StatusCode != http.StatusOK {
 			t.Fatalf("after the readers went: %v", err)
 		}
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"os/exec"
 	"strings"
 	"testing"
@@ -32,6 +33,6 @@ func TestFewOpenFiles(t *testing.T) {
 	}
 	testserver.Eventually(t, "it is healthy", 10*time.Second, func() bool {
 		r, _, err := p.do("GET", "/health", nil)
-		return err == nil && r.StatusCode == 200
+		return err == nil && r.StatusCode == http.StatusOK
 	})
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -39,7 +40,7 @@ func (d *decoder) validateAddr(path, addr string) {
 		return
 	}
 	if !validPort(port, 0) {
-		if _, err := net.LookupPort("tcp", port); err != nil || strings.Trim(port, "-+0123456789") == "" {
+		if _, err := net.DefaultResolver.LookupPort(context.Background(), "tcp", port); err != nil || strings.Trim(port, "-+0123456789") == "" {
 			d.fail("%s: %q: the port is no number from 0 to 65535", path, addr)
 		}
 	}

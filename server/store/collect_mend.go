@@ -117,7 +117,7 @@ const forgetDeletion = forgetPurged
 // manifest goes where the manifest was gone before the tags were read.
 func (c *repositoryCollection) mendDeletions(ctx context.Context) error {
 	if c.full != nil {
-		return nil // something dead may be left
+		return nil //nolint:nilerr // it is reported at the end; something dead may be left
 	}
 	tags := map[string][]string{}
 	for _, name := range c.deletions {

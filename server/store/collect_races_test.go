@@ -153,7 +153,7 @@ func (f *full) Replace(ctx context.Context, key string, data []byte, old driver.
 }
 
 func (f *full) remove(ctx context.Context, key string, do func() error) error {
-	info, err := f.Driver.Stat(ctx, key)
+	info, err := f.Stat(ctx, key)
 	if err == nil && info.Size > 0 && f.on {
 		f.free++
 	}

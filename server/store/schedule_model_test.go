@@ -215,13 +215,15 @@ func (c *checker) apply(m model, a *schedule.Action) (after model, reason string
 			m.blobs[q.repository+"/"+q.content] = begun
 		}
 	case headBlob, getBlob:
-		if _, there := m.blobs[blob]; ok && !there {
+		_, there := m.blobs[blob]
+		switch {
+		case ok && !there:
 			return wrong("it is not there")
-		} else if !ok && !c.blobMayBeGone(m, q.repository, q.what, now) {
+		case !ok && !c.blobMayBeGone(m, q.repository, q.what, now):
 			return wrong("it is there")
-		} else if ok && q.verb == headBlob {
+		case ok && q.verb == headBlob:
 			m.blobs[blob] = begun
-		} else if !ok {
+		case !ok:
 			delete(m.blobs, blob)
 		}
 	case mountBlob:

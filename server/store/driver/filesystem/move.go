@@ -9,7 +9,7 @@ import (
 // moveByLink moves a file in two steps, for file systems that cannot move one without replacing another (NFS). A process
 // that dies in between leaves a file with two names, of which the old one must not be written to (stream.detach).
 func moveByLink(from, to string) error {
-	if err := os.Link(from, to); err != nil && !(errors.Is(err, fs.ErrExist) && sameFile(from, to)) {
+	if err := os.Link(from, to); err != nil && (!errors.Is(err, fs.ErrExist) || !sameFile(from, to)) {
 		return err
 	}
 	if err := os.Remove(from); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -67,7 +67,7 @@ func TestAStreamWithASecondNameIsNotWrittenTo(t *testing.T) {
 			if err := errors.Join(err, s.Commit(ctx, "c"), s.Close()); err != nil {
 				t.Fatal(err)
 			}
-			if got, want := read(d, "c"), string("the content"[:len(state)*4])+"!"; got != want {
+			if got, want := read(d, "c"), "the content"[:len(state)*4]+"!"; got != want {
 				t.Errorf("what came after is %q, not %q", got, want)
 			}
 			if got := read(d, "b"); got != "the content" {
