@@ -49,15 +49,10 @@ func judgeServed(o *observed) certificateState {
 		if o.servedErr != nil {
 			why = clip(o.servedErr.Error())
 		}
-		return certificateState{reason: v1alpha1.ReasonNotIssued, nextLook: o.now.Add(servedPoll),
+		return certificateState{reason: v1alpha1.ReasonNotIssued,
 			message: fmt.Sprintf("no certificate for %s was obtained yet (%s); its name must lead here from the ACME server, on port 443 or 80", canonicalHost(o.registry), why)}
 	}
-	state := judgeLeaf(o.served, []string{canonicalHost(o.registry)}, o.now)
-	state.nextLook = earlier(o.now.Add(servedLook), state.nextLook)
-	if !state.ok() {
-		state.nextLook = o.now.Add(servedPoll)
-	}
-	return state
+	return judgeLeaf(o.served, []string{canonicalHost(o.registry)}, o.now)
 }
 
 // AskCertificate asks the server at an address for the certificate that it shows to clients of host. What it shows is
@@ -78,7 +73,7 @@ func AskCertificate(ctx context.Context, addr, host string) (*x509.Certificate, 
 	return peers[0], nil
 }
 
-// askTimeout bounds a question to a pod, which holds up a worker.
+// askTimeout bounds a question to a pod.
 const askTimeout = 2 * time.Second
 
 // judgeCertificate looks at a Secret as a client will look at the certificate in it.

@@ -96,9 +96,6 @@ func decide(o *observed) decision {
 	if o.classMissing {
 		d.lookIn(classPoll) // classes are not watched
 	}
-	if o.space != nil {
-		d.lookIn(spacePoll)
-	}
 	d.plan(o)
 	d.planPruning(o)
 	return d

@@ -31,10 +31,36 @@ type optionalKinds struct {
 	// age is after how long it is asked again whether a kind is still there.
 	age time.Duration
 
+	// mu is held for a moment only, never while the API server is asked.
 	mu      sync.Mutex
-	looked  bool
 	watched map[schema.GroupKind]watchedKind
+	asking  map[schema.GroupKind]*askedKind
+	// first is how the first look for a kind went.
+	first map[schema.GroupKind]firstLook
 }
+
+type firstLook int
+
+const (
+	notLooked firstLook = iota
+	lookFailed
+	lookedFor
+)
+
+// askedKind lets one at a time ask about a kind. Others go on with what is known, or wait for that one.
+type askedKind struct {
+	sync.Mutex
+	// looked is when it was last asked, and absent and err what came of it.
+	looked time.Time
+	absent bool
+	err    error
+}
+
+// Bounds of questions to the API server: how long one may take, and how long its answer holds where the kind is not there.
+const (
+	discoveryTimeout = 5 * time.Second
+	absentAge        = time.Second
+)
 
 type watchedKind struct {
 	schema.GroupVersionKind
@@ -47,35 +73,78 @@ const kindAge = 5 * time.Minute
 
 // find returns a kind with the version to use, and begins to watch it; empty where the cluster lacks the kind.
 func (k *optionalKinds) find(ctx context.Context, kind schema.GroupKind) (schema.GroupVersionKind, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.findLocked(ctx, kind, k.age)
+	known, ok := k.lookup(kind)
+	if ok && time.Since(known.seen) < k.age {
+		return known.GroupVersionKind, nil
+	}
+	asked := k.ask(kind)
+	if !asked.TryLock() {
+		if ok {
+			return known.GroupVersionKind, nil // somebody asks just now
+		}
+		asked.Lock()
+	}
+	defer asked.Unlock()
+	return k.findAsking(ctx, kind, asked, k.age)
 }
 
 // confirm is find for what may just have gone. Many registries may ask at once.
 func (k *optionalKinds) confirm(ctx context.Context, kind schema.GroupKind) (schema.GroupVersionKind, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.findLocked(ctx, kind, time.Second)
+	asked := k.ask(kind)
+	asked.Lock()
+	defer asked.Unlock()
+	return k.findAsking(ctx, kind, asked, time.Second)
 }
 
-func (k *optionalKinds) findLocked(ctx context.Context, kind schema.GroupKind, age time.Duration) (schema.GroupVersionKind, error) {
-	if known, ok := k.watched[kind]; ok {
-		if time.Since(known.seen) < age {
-			return known.GroupVersionKind, nil
-		}
+func (k *optionalKinds) lookup(kind schema.GroupKind) (watchedKind, bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	known, ok := k.watched[kind]
+	return known, ok
+}
+
+func (k *optionalKinds) ask(kind schema.GroupKind) *askedKind {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.asking == nil {
+		k.asking = map[schema.GroupKind]*askedKind{}
+	}
+	if k.asking[kind] == nil {
+		k.asking[kind] = &askedKind{}
+	}
+	return k.asking[kind]
+}
+
+// findAsking is find for who may ask about the kind.
+func (k *optionalKinds) findAsking(ctx context.Context, kind schema.GroupKind, asked *askedKind, age time.Duration) (schema.GroupVersionKind, error) {
+	known, ok := k.lookup(kind)
+	if ok && time.Since(known.seen) < age {
+		return known.GroupVersionKind, nil
+	}
+	if !ok && asked.absent && time.Since(asked.looked) < absentAge {
+		return schema.GroupVersionKind{}, asked.err
+	}
+	ctx, cancel := context.WithTimeout(ctx, discoveryTimeout)
+	defer cancel()
+	if ok {
 		served, err := k.served(ctx, known.GroupVersionKind)
 		if err != nil {
 			log.FromContext(ctx).Info("cannot find out whether an optional kind is still there", "kind", known.String(), "error", err.Error())
 			served = true // as it was
 		}
 		if served {
-			known.seen = time.Now()
-			k.watched[kind] = known
+			k.keep(known.GroupVersionKind)
 			return known.GroupVersionKind, nil
 		}
-		k.forget(ctx, kind)
+		k.forget(ctx, known.GroupVersionKind)
 	}
+	found, err := k.begin(ctx, kind)
+	asked.looked, asked.absent, asked.err = time.Now(), found.Empty(), err
+	return found, err
+}
+
+// begin looks for a kind that is not watched, and watches it.
+func (k *optionalKinds) begin(ctx context.Context, kind schema.GroupKind) (schema.GroupVersionKind, error) {
 	for _, version := range children.OptionalVersions[kind] {
 		gvk := kind.WithVersion(version)
 		served, err := k.served(ctx, gvk)
@@ -86,13 +155,20 @@ func (k *optionalKinds) findLocked(ctx context.Context, kind schema.GroupKind, a
 			continue
 		}
 		if err := k.controller.Watch(source.Kind[client.Object](k.cache, emptyOfKind(gvk), calm(handler.EnqueueRequestsFromMapFunc(byLabel)))); err != nil {
-			return gvk, err
+			return schema.GroupVersionKind{}, fmt.Errorf("watch %s: %w", kind, err)
 		}
 		log.FromContext(ctx).Info("the cluster has an optional kind", "kind", gvk.String())
-		k.watched[kind] = watchedKind{gvk, time.Now()}
+		k.keep(gvk)
 		return gvk, nil
 	}
 	return schema.GroupVersionKind{}, nil
+}
+
+// keep records that a kind was seen.
+func (k *optionalKinds) keep(gvk schema.GroupVersionKind) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.watched[gvk.GroupKind()] = watchedKind{gvk, time.Now()}
 }
 
 // served asks the API server whether it serves a version of a kind.
@@ -108,33 +184,56 @@ func (k *optionalKinds) served(ctx context.Context, gvk schema.GroupVersionKind)
 }
 
 // forget ends the watch of a kind, which could only fail from now on.
-func (k *optionalKinds) forget(ctx context.Context, kind schema.GroupKind) {
-	gvk := k.watched[kind].GroupVersionKind
+func (k *optionalKinds) forget(ctx context.Context, gvk schema.GroupVersionKind) {
 	log.FromContext(ctx).Info("the cluster has an optional kind no more", "kind", gvk.String())
 	if err := k.cache.RemoveInformer(ctx, emptyOfKind(gvk)); err != nil {
 		log.FromContext(ctx).Info("cannot end a watch", "kind", gvk.String(), "error", err.Error())
 	}
-	delete(k.watched, kind)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.watched, gvk.GroupKind())
 }
 
 // known are the kinds that are watched. At first all are looked for: what an earlier operator made must be found, whether or
 // not a registry asks for it now. That is done by a controller that runs, so that a kind that cannot be listed keeps nothing
 // else from starting.
 func (k *optionalKinds) known(ctx context.Context) []schema.GroupKind {
+	for kind := range children.OptionalVersions {
+		k.mu.Lock()
+		first := k.first[kind]
+		k.mu.Unlock()
+		if first == lookedFor {
+			continue
+		}
+		asked := k.ask(kind)
+		if first == notLooked {
+			asked.Lock()
+		} else if !asked.TryLock() {
+			continue // one is enough to try again
+		}
+		k.lookFirst(ctx, kind, asked)
+		asked.Unlock()
+	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if !k.looked {
-		k.looked = true
-		for kind := range children.OptionalVersions {
-			if _, err := k.findLocked(ctx, kind, k.age); err != nil {
-				log.FromContext(ctx).Info("cannot find out about an optional kind", "kind", kind.String(), "error", err.Error())
-				k.looked = false
-			}
-		}
-	}
 	var kinds []schema.GroupKind
 	for kind := range k.watched {
 		kinds = append(kinds, kind)
 	}
 	return kinds
+}
+
+// lookFirst looks for a kind that was not looked for yet.
+func (k *optionalKinds) lookFirst(ctx context.Context, kind schema.GroupKind, asked *askedKind) {
+	result := lookedFor
+	if _, err := k.findAsking(ctx, kind, asked, k.age); err != nil {
+		log.FromContext(ctx).Info("cannot find out about an optional kind", "kind", kind.String(), "error", err.Error())
+		result = lookFailed
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.first == nil {
+		k.first = map[schema.GroupKind]firstLook{}
+	}
+	k.first[kind] = result
 }

@@ -3,10 +3,7 @@ package controllers
 import (
 	"context"
 	"crypto/x509"
-	"errors"
-	"net"
 	"slices"
-	"strconv"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -138,8 +135,8 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 	if err := r.observeAuthority(ctx, o); err != nil {
 		return nil, err
 	}
-	r.observeServed(ctx, o)
-	r.observeSpace(ctx, o)
+	r.observeServed(o)
+	r.observeSpace(o)
 	return o, nil
 }
 
@@ -162,18 +159,6 @@ func (r *Reconciler) observeAuthority(ctx context.Context, o *observed) (err err
 	}
 	o.leaf, err = lookup(ctx, r.Client, o.registry, children.TLSSecret(o.registry), &corev1.Secret{})
 	return err
-}
-
-// observeServed asks a pod for the certificate that it has obtained from an ACME server: nobody else knows of it.
-func (r *Reconciler) observeServed(ctx context.Context, o *observed) {
-	spec := o.registry.Spec
-	if spec.TLS.LetsEncrypt == nil || r.AskCertificate == nil || len(spec.Hosts) == 0 {
-		return
-	}
-	o.servedErr = errors.New("no pod serves yet")
-	if pod := o.servingPod(); pod != nil {
-		o.served, o.servedErr = r.AskCertificate(ctx, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(children.PortServe)), spec.Hosts[0])
-	}
 }
 
 // observeClaim reads the claim from the API server where it is a user's: the cache holds only those of the operator.

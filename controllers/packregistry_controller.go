@@ -9,6 +9,8 @@
 //	apply.go     server-side apply of what differs from what the operator owns already
 //	status.go    conditions, as data (with parts.go); events on their transitions (events.go)
 //
+// prober.go asks pods, beside reconciles. installation.go leaves to other installs of the operator what is theirs.
+//
 // watches.go says what starts a reconcile, kinds.go which kinds the cluster has, slim.go what the cache keeps of what is
 // watched. The children themselves are built in package children.
 //
@@ -58,9 +60,12 @@ type Reconciler struct {
 	// Now is the clock.
 	Now func() time.Time
 
-	kinds *optionalKinds
+	kinds  *optionalKinds
+	prober *prober
 	// kindAge overrides the package's.
 	kindAge time.Duration
+	// pruned keeps, by name, what ReplicaSets were listed for last, and all were found to use.
+	pruned sync.Map
 	// leaseExpiry overrides the package's.
 	leaseExpiry time.Duration
 	turns       upgrades
@@ -141,6 +146,11 @@ func (r *Reconciler) forget(name types.NamespacedName) {
 	forgetReady(name)
 	r.turns.release(name)
 	r.refusals.forgetAll(name)
+	r.pruned.Delete(name)
+	if r.prober != nil {
+		r.prober.drop(probeKey{name, probeCertificate})
+		r.prober.drop(probeKey{name, probeSpace})
+	}
 }
 
 // conflictPoll is how often to look whether a conflict was settled.

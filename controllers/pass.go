@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -196,9 +197,29 @@ func (p *pass) kindOf(o client.Object) string {
 	return kind.Kind
 }
 
-// prune deletes configurations that nothing runs with any more.
+// replicaSetsAge bounds how long a ReplicaSet that somebody deleted keeps its configuration.
+const replicaSetsAge = 10 * time.Minute
+
+// listedFor is what ReplicaSets were listed for.
+type listedFor struct {
+	what string
+	at   time.Time
+}
+
+// prune deletes configurations that nothing runs with any more. ReplicaSets are listed only where others may be there than
+// when all were found to be used: an older configuration stays as long as a rollback can need it.
 func (p *pass) prune(ctx context.Context) {
 	if len(p.d.outdated) == 0 {
+		return
+	}
+	what := ""
+	if d := p.o.deployment; d != nil {
+		what = fmt.Sprintf("%s/%d %+v", d.UID, d.Generation, [...]any{d.Status.ObservedGeneration, rolling(d)})
+	}
+	for i := range p.d.outdated {
+		what += " " + p.d.outdated[i].Name
+	}
+	if last, ok := p.pruned.Load(p.me); ok && last.(listedFor).what == what && p.o.now.Sub(last.(listedFor).at) < replicaSetsAge { //nolint:forcetypeassert // nothing else is put there
 		return
 	}
 	used, err := p.configsInUse(ctx, p.o.registry)
@@ -206,9 +227,14 @@ func (p *pass) prune(ctx context.Context) {
 		p.keep(err)
 		return
 	}
+	kept := true
 	for i := range p.d.outdated {
 		if secret := &p.d.outdated[i]; !used[secret.Name] {
+			kept = false
 			p.delete(ctx, secret)
 		}
+	}
+	if kept {
+		p.pruned.Store(p.me, listedFor{what, p.o.now})
 	}
 }

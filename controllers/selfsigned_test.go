@@ -134,8 +134,10 @@ func TestJudgeServed(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			r := newRegistry("team")
 			got := judgeServed(&observed{registry: r, now: now, served: tt.served, servedErr: tt.err})
-			if got.reason != tt.reason || got.nextLook.Sub(now) != tt.look || !strings.Contains(got.message, tt.words) {
-				t.Errorf("%s, again in %s: %s", got.reason, got.nextLook.Sub(now), got.message)
+			asker := &Reconciler{Now: func() time.Time { return now }}
+			again := asker.askAgain(probeCertificate, probeTarget{host: canonicalHost(r)}, probeAnswer{certificate: tt.served, err: tt.err})
+			if got.reason != tt.reason || again != tt.look || !strings.Contains(got.message, tt.words) {
+				t.Errorf("%s, again in %s: %s", got.reason, again, got.message)
 			}
 		})
 	}

@@ -5,9 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"strconv"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"packregistry.dev/api/v1alpha1"
-	"packregistry.dev/controllers/children"
 )
 
 // Space is how full a volume is, in bytes.
@@ -56,20 +53,6 @@ func AskSpace(ctx context.Context, addr string) (Space, error) {
 	}
 	err = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&status)
 	return status.Storage, err
-}
-
-// observeSpace asks a pod how full the claim is. One that does not say is no fault: older images cannot, and a network may
-// not let the operator ask.
-func (r *Reconciler) observeSpace(ctx context.Context, o *observed) {
-	if r.AskSpace == nil || o.claim == nil {
-		return
-	}
-	if pod := o.servingPod(); pod != nil {
-		space, err := r.AskSpace(ctx, net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(children.PortDebug)))
-		if err == nil && space.Size > 0 {
-			o.space = &space
-		}
-	}
 }
 
 // servingPod is a pod that can be asked, or nil.

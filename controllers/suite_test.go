@@ -150,7 +150,7 @@ func startAs(t *testing.T, version, image, namespace string, inTheWay intercepto
 }
 
 // startInstallation is startAs for one of several operators.
-func startInstallation(t *testing.T, me Installation, version, image, namespace string, inTheWay interceptor.Funcs) *operator {
+func startInstallation(t *testing.T, me Installation, version, image, namespace string, inTheWay interceptor.Funcs, changes ...func(*Reconciler)) *operator {
 	t.Helper()
 	o := &operator{}
 	options := CacheOptions(namespace)
@@ -192,6 +192,9 @@ func startInstallation(t *testing.T, me Installation, version, image, namespace 
 	r := &Reconciler{Client: counting, APIReader: mgr.GetAPIReader(), Metadata: mgr.GetCache(), Recorder: mgr.GetEventRecorder("test"), kindAge: 2 * time.Second,
 		Installation: me, leaseExpiry: testLeaseExpiry,
 		Image: image, Version: version, Now: func() time.Time { o.reconciles.Add(1); return time.Now() }}
+	for _, change := range changes {
+		change(r)
+	}
 	must(t, r.SetupWithManager(mgr, controller.Options{SkipNameValidation: &skip}))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -26,6 +26,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
@@ -105,6 +106,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		// What failed is tried again within a minute, however long it has failed: nobody sees when it would go well.
 		options.RateLimiter = workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](5*time.Millisecond, longestBackoff)
 	}
+	r.prober = newProber()
+	r.prober.ask, r.prober.again = r.askPod, r.askAgain
+	if err := mgr.Add(r.prober); err != nil {
+		return err
+	}
 	child := func() handler.EventHandler { return calm(handler.EnqueueRequestsFromMapFunc(byLabel)) }
 	built, err := ctrl.NewControllerManagedBy(mgr).
 		Named("packregistry").
@@ -121,6 +127,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		Watches(&corev1.Pod{}, child()).
 		// Where an older one gives up a host or a claim, a younger one may have it.
 		Watches(&v1alpha1.PackRegistry{}, handler.EnqueueRequestsFromMapFunc(r.byRivalry), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		WatchesRawSource(source.Channel(r.prober.changed, calm(&handler.EnqueueRequestForObject{}))).
 		WatchesMetadata(&corev1.Secret{}, calm(handler.EnqueueRequestsFromMapFunc(r.bySecret))).
 		WithOptions(options).
 		Build(r)
