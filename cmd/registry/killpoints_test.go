@@ -84,6 +84,7 @@ func (s *story) ask(method, path, body string) (int, http.Header) {
 		}
 		if body != "" && s.random.IntN(2) == 0 {
 			s.once(method, path, io.MultiReader(strings.NewReader(body[:len(body)/2]), iotest.ErrReader(io.ErrUnexpectedEOF))) //nolint:errcheck // it fails
+			s.checkPromised(path)
 		}
 		var group sync.WaitGroup
 		if s.random.IntN(2) == 0 {
@@ -99,6 +100,22 @@ func (s *story) ask(method, path, body string) (int, http.Header) {
 		s.t.Fatalf("%s %s: %d %s %v\n%s", method, path, status, text, err, s.p.output)
 	}
 	return status, header
+}
+
+// checkPromised looks whether a blob that the registry has is whole, though the request that brings it was never acknowledged.
+func (s *story) checkPromised(path string) {
+	s.t.Helper()
+	_, d, ok := strings.Cut(path, "?digest=")
+	if !ok {
+		return
+	}
+	blob := "/v2/r/blobs/" + d
+	if status, _, _, err := s.once("HEAD", blob, nil); err != nil || status != http.StatusOK {
+		return
+	}
+	if status, _, text, err := s.once("GET", blob, nil); err != nil || status != http.StatusOK || digest.FromBytes(text).String() != d {
+		s.t.Errorf("HEAD says that a blob is there, GET %d, %d bytes, %v", status, len(text), err)
+	}
 }
 
 func (s *story) revive(cause error) {
