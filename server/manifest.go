@@ -97,9 +97,19 @@ type referenced struct {
 	missing          []ocispec.Descriptor
 }
 
-// resolve finds what a manifest names.
+// resolve finds what a manifest names. What it names often is looked for once.
 func resolve(r *request, refs []store.Reference) (found referenced, err error) {
+	type place struct {
+		digest digest.Digest
+		kind   store.ReferenceKind
+	}
+	seen := map[place]bool{}
 	for _, ref := range refs {
+		at := place{ref.Digest, ref.Kind}
+		if seen[at] {
+			continue
+		}
+		seen[at] = true
 		blob, manifest, err := lookUp(r, ref)
 		switch {
 		case err != nil:

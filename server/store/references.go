@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"packregistry.dev/internal/strictjson"
 )
 
 // This file is the one place that knows what a manifest names. The API asks it before it accepts a manifest, the collector
@@ -86,7 +89,12 @@ func validateArtifact(c *Content) error {
 	return nil
 }
 
-// ParseManifest takes a manifest apart. It refuses every format whose references are not known, since the collector would
+// What a manifest may become in memory: in the text an empty layer takes three bytes.
+const maxDescriptors = 10_000
+
+var manifestLimits = strictjson.Limits{Values: 20 * maxDescriptors, Depth: 32}
+
+// ParseManifest takes a manifest apart, as every other reader of it does: keys have one spelling and stand once. It refuses every format whose references are not known, since the collector would
 // remove what such a manifest needs.
 func ParseManifest(mediaType string, text []byte) (*Content, error) {
 	validate := formats[mediaType]
@@ -94,8 +102,11 @@ func ParseManifest(mediaType string, text []byte) (*Content, error) {
 		return nil, fmt.Errorf("manifests of the media type %q are not accepted; these are: %s", mediaType, strings.Join(ManifestMediaTypes(), ", "))
 	}
 	c := &Content{}
-	if err := json.Unmarshal(text, c); err != nil {
+	if err := strictjson.Unmarshal(text, c, manifestLimits); err != nil {
 		return nil, fmt.Errorf("not a JSON object of the media type %s: %w", mediaType, err)
+	}
+	if n := len(c.Layers) + len(c.Blobs) + len(c.Manifests); n > maxDescriptors {
+		return nil, fmt.Errorf("names %d things; a manifest may name %d", n, maxDescriptors)
 	}
 	if c.MediaType != "" && c.MediaType != mediaType {
 		return nil, fmt.Errorf("said to be %q, says of itself that it is %q", mediaType, c.MediaType)
@@ -165,29 +176,46 @@ func (m *Manifest) references() []Reference {
 	if c, err := ParseManifest(m.MediaType, m.Content); err == nil {
 		return c.References()
 	}
-	var refs []Reference
-	var walk func(key string, value any)
-	walk = func(key string, value any) {
-		switch value := value.(type) {
-		case map[string]any:
-			for key, inner := range value {
-				if key != "subject" {
-					walk(key, inner)
-				}
-			}
-		case []any:
-			for _, inner := range value {
-				walk(key, inner)
-			}
-		case string:
-			if SupportedDigest(digest.Digest(value)) {
-				named := key == "digest" || key == "blobSum" // as descriptors and Docker's schema 1 name content
-				refs = append(refs, Reference{Descriptor: ocispec.Descriptor{Digest: digest.Digest(value)}, Kind: ToEither, Optional: !named})
-			}
-		}
+	if !json.Valid(m.Content) {
+		return nil // what is no JSON names nothing
 	}
-	var document any
-	json.Unmarshal(m.Content, &document) //nolint:errcheck // what is no JSON names nothing
-	walk("", document)
+	var refs []Reference
+	decoder := json.NewDecoder(bytes.NewReader(m.Content))
+	eachString(decoder, "", func(key, value string) {
+		if SupportedDigest(digest.Digest(value)) {
+			named := key == "digest" || key == "blobSum" // as descriptors and Docker's schema 1 name content
+			refs = append(refs, Reference{Descriptor: ocispec.Descriptor{Digest: digest.Digest(value)}, Kind: ToEither, Optional: !named})
+		}
+	})
 	return refs
+}
+
+// eachString calls visit for every string of the next value, also of those that a decoder into a type or a map would pass
+// over since their key stands twice, with the key that it or the list around it stands at. What is below a subject is
+// passed over. The text must be valid.
+func eachString(decoder *json.Decoder, key string, visit func(key, value string)) {
+	token, err := decoder.Token()
+	if err != nil {
+		return
+	}
+	switch token := token.(type) {
+	case string:
+		visit(key, token)
+	case json.Delim:
+		for decoder.More() {
+			inner, within := key, visit
+			if token == '{' {
+				name, err := decoder.Token()
+				if err != nil {
+					return
+				}
+				inner, _ = name.(string)
+			}
+			if inner == "subject" {
+				within = func(string, string) {}
+			}
+			eachString(decoder, inner, within)
+		}
+		decoder.Token() //nolint:errcheck // the end of what was begun, in a text that is valid
+	}
 }

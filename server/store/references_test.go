@@ -40,6 +40,12 @@ func TestFormatsOfManifests(t *testing.T) {
 		"an index with layers":     {ocispec.MediaTypeImageIndex, fmt.Sprintf(`{"schemaVersion":2,"layers":[{"digest":%q}]}`, a), nil, "neither config"},
 		"an artifact with layers":  {mediaTypeORASArtifact, fmt.Sprintf(`{"layers":[{"digest":%q}]}`, a), nil, "names blobs"},
 		"a digest that is none":    {ocispec.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[{"digest":"sha256:../../x"}]}`, nil, "no sha256 or sha512 digest"},
+		"a key in another case":    {ocispec.MediaTypeImageManifest, fmt.Sprintf(`{"schemaVersion":2,"config":{"digest":%q},"layers":[{"digest":%q}],"Layers":[]}`, a, b), nil, `"Layers" must be written "layers"`},
+		"a key twice":              {ocispec.MediaTypeImageManifest, fmt.Sprintf(`{"schemaVersion":2,"config":{"digest":%q},"layers":[{"digest":%q}],"layers":[]}`, a, b), nil, `"layers" stands twice`},
+		"a key twice below":        {ocispec.MediaTypeImageManifest, fmt.Sprintf(`{"schemaVersion":2,"config":{"digest":%q,"digest":%q}}`, a, b), nil, `"digest" stands twice`},
+		"annotations in any case":  {ocispec.MediaTypeImageIndex, `{"schemaVersion":2,"annotations":{"a":"","A":""}}`, nil, ""},
+		"more than are read":       {ocispec.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[` + strings.Repeat(`{},`, 10_000) + `{}]}`, nil, "a manifest may name 10000"},
+		"more than is kept":        {ocispec.MediaTypeImageIndex, `{"schemaVersion":2,"x":[` + strings.Repeat(`1,`, 1_300_000) + `1]}`, nil, "more than 200000 values"},
 		"no JSON":                  {ocispec.MediaTypeImageIndex, `x`, nil, "not a JSON object"},
 		"fields of another type":   {ocispec.MediaTypeImageManifest, `{"schemaVersion":2,"layers":"all"}`, nil, "not a JSON object"},
 		"neither digest nor entry": {ocispec.MediaTypeImageIndex, `{"schemaVersion":2,"manifests":[{}]}`, nil, "no sha256 or sha512 digest"},
@@ -125,4 +131,18 @@ func FuzzParseManifest(f *testing.F) {
 			t.Errorf("accepted %q, and the collector reads it otherwise", text)
 		}
 	})
+}
+
+// A stored manifest that would be refused today, since its keys stand twice, keeps what each of them names.
+func TestWhatADoubledKeyHidesIsKept(t *testing.T) {
+	a, b, c := digest.FromString("a"), digest.FromString("b"), digest.FromString("c")
+	text := fmt.Sprintf(`{"schemaVersion":2,"config":{"digest":%q},"layers":[{"digest":%q}],"Layers":[],"layers":[],"subject":{"digest":%q}}`, a, b, c)
+	m := &Manifest{MediaType: ocispec.MediaTypeImageManifest, Content: []byte(text)}
+	var got []digest.Digest
+	for _, ref := range m.references() {
+		got = append(got, ref.Digest)
+	}
+	if want := []digest.Digest{a, b}; !slices.Equal(got, want) {
+		t.Errorf("keeps %v, want %v", got, want)
+	}
 }
