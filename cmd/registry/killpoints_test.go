@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/http"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,20 +25,6 @@ import (
 // This file kills a registry at every call that it makes to its storage while a client does one thing after another. The
 // client repeats what got no answer as clients do, with the same URL, to a registry that was started in the killed one's place;
 // then what was acknowledged is read back.
-
-// soak is how long `make soak` wants tests to run, and zero in `make test`.
-func soak(t testing.TB) time.Duration {
-	t.Helper()
-	text := os.Getenv("PACKREGISTRY_SOAK")
-	if text == "" {
-		return 0
-	}
-	d, err := time.ParseDuration(text)
-	if err != nil {
-		t.Fatalf("PACKREGISTRY_SOAK: %v", err)
-	}
-	return d
-}
 
 // story is a client, and the registry that it talks to.
 type story struct {
@@ -342,28 +327,6 @@ func (p *process) order(signal syscall.Signal, answer string) (rest string) {
 
 const quiet = "version: 0.1\nlog: {accesslog: {disabled: true}}\nstorage: {%s, maintenance: {uploadpurging: {enabled: false}, garbagecollection: {grace: 1ns, keepuntagged: 1ns}}}\n" +
 	"health: {storagedriver: {enabled: false}}\nhttp: {addr: '127.0.0.1:0'}\n"
-
-// forSeeds runs a test once, or in a soak with one seed after another until its time is up. A test that takes long asks.
-func forSeeds(t *testing.T, share time.Duration, test func(t *testing.T, seed uint64, over func() bool)) {
-	t.Helper()
-	seed, begun := rand.Uint64(), time.Now() //nolint:gosec // a test
-	if text := os.Getenv("PACKREGISTRY_SEED"); text != "" {
-		var err error
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			t.Fatal(err)
-		}
-	}
-	over := func() bool { return t.Failed() || soak(t) > 0 && time.Since(begun) >= soak(t)/share }
-	for ; ; seed++ {
-		t.Logf("PACKREGISTRY_SEED=%d", seed)
-		if test(t, seed, over); soak(t) == 0 || over() {
-			return
-		}
-	}
-}
-
-// soakShare is the part of a soak that each of the tests here takes: they run one after another.
-const soakShare = 3
 
 // killedAtEach runs the story once to count its calls, and then once for each call of some, or in a soak of all, at which
 // the registry is killed. run says how many calls there were and whether it was.
