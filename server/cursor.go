@@ -13,10 +13,13 @@ import (
 )
 
 // A page of the catalog may end at a repository that the caller must not know of, since the names that are read for a page
-// are bounded. Where the next page begins is therefore told in a form that only registries on this storage can read.
+// are bounded. Where the next page begins is therefore encrypted, for registries on this storage only.
 
-// cursorKeyName is where the store keeps the key, for all replicas.
-const cursorKeyName = "cursor-key"
+// Where the store keeps the key, for all replicas, and how many bytes it has.
+const (
+	cursorKeyName = "cursor-key"
+	cursorKeySize = 32
+)
 
 // cursors encrypts positions in lists.
 type cursors struct {
@@ -35,17 +38,7 @@ func (c *cursors) cipher(ctx context.Context) (cipher.AEAD, error) {
 	if c.aead != nil {
 		return c.aead, nil
 	}
-	key, err := c.store.ReadPrivate(ctx, cursorKeyName)
-	if errors.Is(err, store.ErrNotFound) {
-		key = make([]byte, 32)
-		rand.Read(key) //nolint:errcheck // never fails
-		err = nil
-		if !c.readOnly {
-			if err = c.store.WritePrivate(ctx, cursorKeyName, key); err == nil {
-				key, err = c.store.ReadPrivate(ctx, cursorKeyName) // another replica's may be there by now
-			}
-		}
-	}
+	key, err := c.key(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -55,6 +48,27 @@ func (c *cursors) cipher(ctx context.Context) (cipher.AEAD, error) {
 	}
 	c.aead, err = cipher.NewGCM(block)
 	return c.aead, err
+}
+
+// key returns the stored key, or makes one where there is none that can be used. Of several replicas that make one at once
+// the first to write wins, and the others take its key.
+func (c *cursors) key(ctx context.Context) ([]byte, error) {
+	choose := func(stored []byte) ([]byte, error) {
+		if len(stored) == cursorKeySize {
+			return stored, nil
+		}
+		key := make([]byte, cursorKeySize)
+		rand.Read(key) //nolint:errcheck // never fails
+		return key, nil
+	}
+	if !c.readOnly {
+		return c.store.UpdatePrivate(ctx, cursorKeyName, choose)
+	}
+	stored, err := c.store.ReadPrivate(ctx, cursorKeyName)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return nil, err
+	}
+	return choose(stored)
 }
 
 // seal hides a name.
