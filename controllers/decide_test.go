@@ -298,3 +298,22 @@ func TestAnObjectThatCannotBeReducedIsCached(t *testing.T) {
 		t.Errorf("up to date: %v, %v", same, err)
 	}
 }
+
+// Each kind of storage can be decided on, before anything is there.
+func TestDecideOnEachKindOfStorage(t *testing.T) {
+	for name, storage := range map[string]v1alpha1.StorageSpec{
+		"claim":     newRegistry("team").Spec.Storage,
+		"claimName": {PersistentVolumeClaim: &v1alpha1.PersistentVolumeClaimSpec{ClaimName: "shared"}},
+		"s3":        {S3: &v1alpha1.S3Spec{Bucket: "packs"}},
+		"inMemory":  {InMemory: &v1alpha1.InMemorySpec{}},
+	} {
+		r := newRegistry("team")
+		r.Spec.Storage = storage
+		o := &observed{registry: r, now: now, image: "registry:test"}
+		if d := decide(o); d.stalled() {
+			t.Errorf("%s: %s%s", name, d.invalid, d.conflict)
+		} else if s := report(o, d, nil); len(s.Conditions) == 0 {
+			t.Errorf("%s: nothing is reported", name)
+		}
+	}
+}

@@ -190,12 +190,12 @@ func (r *Reconciler) observeClaim(ctx context.Context, o *observed) error {
 
 // wantsToGrow says whether the spec asks for more than the claim's volume has.
 func wantsToGrow(o *observed) bool {
-	size := o.registry.Spec.Storage.PersistentVolumeClaim.Size
-	if size == nil || o.claim == nil || o.claim.Status.Phase != corev1.ClaimBound {
+	spec := o.registry.Spec.Storage.PersistentVolumeClaim
+	if spec == nil || spec.Size == nil || o.claim == nil || o.claim.Status.Phase != corev1.ClaimBound {
 		return false
 	}
 	capacity, ok := o.claim.Status.Capacity[corev1.ResourceStorage]
-	return ok && size.Cmp(capacity) > 0
+	return ok && spec.Size.Cmp(capacity) > 0
 }
 
 // lookup returns the object of that name, or nil. One of an earlier PackRegistry of the name goes by itself, and says nothing
