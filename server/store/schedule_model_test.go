@@ -44,6 +44,8 @@ type checker struct {
 	died bool
 	// now is when the check looks, after everything.
 	now since
+	// removed says that less is there than in the beginning.
+	removed bool
 	// reason is why the order that came furthest was refused, with so many actions left.
 	reason string
 	left   int

@@ -31,6 +31,9 @@ type world struct {
 	grace     time.Duration
 }
 
+// pause is longer than the grace period by more than a storage's time is inexact.
+func (w *world) pause() time.Duration { return w.grace + time.Minute }
+
 func (w *world) text(name string) []byte {
 	a := w.artifacts[name]
 	m := struct {
@@ -142,7 +145,7 @@ func (q request) perform(ctx context.Context, s *Store, w *world) error {
 		_, err := s.PurgeUploads(ctx, w.grace, false)
 		return err
 	case letTimePass:
-		return schedule.Wait(ctx, w.grace)
+		return schedule.Wait(ctx, w.pause())
 	}
 	return q.upload(ctx, r, w)
 }

@@ -73,8 +73,9 @@ func TestEverySchedule(t *testing.T) {
 }
 
 func (sc scenario) explore(t *testing.T, o schedule.Options, soak time.Duration) {
+	removed := false
 	build := func(ctx context.Context, d *schedule.Driver) *schedule.Program {
-		return sc.build(t, ctx, d, o.Promises)
+		return sc.build(t, ctx, d, o.Promises, &removed)
 	}
 	if again := schedule.FromEnvironment(); again != "" {
 		f := schedule.Replay(t, o, again, build)
@@ -102,9 +103,18 @@ func (sc scenario) explore(t *testing.T, o schedule.Options, soak time.Duration)
 		}
 		t.Errorf("%s\n  before: %s\n  at once:\n%s  PACKREGISTRY_SCHEDULE=%q\n%s", names.Replace(f.Err.Error()), sc.before, clients.String(), f.Schedule, f.Trace)
 	}
+	if sc.marks() && len(result.Failures) == 0 && !removed {
+		t.Error("in no schedule anything is removed: the scenario proves nothing")
+	}
 	if !result.Complete && len(result.Failures) == 0 {
 		t.Error("not all schedules were tried")
 	}
+}
+
+// marks says that something is marked when the clients begin, so that a collection can remove it.
+func (sc scenario) marks() bool {
+	tagged := slices.ContainsFunc(sc.before, func(q request) bool { return q.verb == tagManifest })
+	return slices.Contains(sc.before, collects) && slices.Contains(sc.before, waits) && !tagged
 }
 
 func (sc scenario) world() *world {
@@ -124,7 +134,7 @@ func (sc scenario) world() *world {
 const scheduleGrace = time.Hour
 
 // build sets up a store, and returns what happens to it.
-func (sc scenario) build(t *testing.T, ctx context.Context, d *schedule.Driver, p schedule.Promises) *schedule.Program { //nolint:revive // t is part of none
+func (sc scenario) build(t *testing.T, ctx context.Context, d *schedule.Driver, p schedule.Promises, removed *bool) *schedule.Program { //nolint:revive // t is part of none
 	t.Helper()
 	w := sc.world()
 	s, err := Create(ctx, d)
@@ -140,7 +150,7 @@ func (sc scenario) build(t *testing.T, ctx context.Context, d *schedule.Driver, 
 			t.Fatal(reason)
 		}
 		if q.verb == letTimePass {
-			time.Sleep(w.grace)
+			time.Sleep(w.pause())
 		}
 	}
 	program := &schedule.Program{Names: sc.names(w), Uploads: slices.Collect(maps.Values(w.uploads))}
@@ -153,7 +163,9 @@ func (sc scenario) build(t *testing.T, ctx context.Context, d *schedule.Driver, 
 	}
 	program.Check = func(h schedule.History) error {
 		c.actions, c.died, c.now = h.Actions, h.Died, since{1 << 30, time.Now()}
-		return c.check(ctx, newStore(d), d, p, start)
+		err := c.check(ctx, newStore(d), d, p, start)
+		*removed = *removed || c.removed
+		return err
 	}
 	return program
 }
@@ -193,6 +205,7 @@ func (c *checker) check(ctx context.Context, s *Store, d *schedule.Driver, p sch
 	if err != nil {
 		return err
 	}
+	c.removed = len(o.manifests) < len(start.manifests) || len(o.blobs) < len(start.blobs)
 	if !c.explain(start, c.actions, func(m model) string { return c.differs(o, m, unlisted) }) {
 		return fmt.Errorf("no order of the requests explains it: %s", c.reason)
 	}
