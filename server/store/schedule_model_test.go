@@ -85,7 +85,7 @@ func (c *checker) explain(m model, left []*schedule.Action, final func(model) st
 			}
 		}
 		// A request that is to be made once more may have been done, and may not.
-		if a.Err != nil && errors.Is(a.Err, ErrTryAgain) && c.explain(m.clone(), rest, final) {
+		if reason == "" && errors.Is(a.Err, ErrTryAgain) && c.explain(m.clone(), rest, final) {
 			return true
 		}
 	}
@@ -147,6 +147,13 @@ func (c *checker) collected(last, now since) bool {
 	})
 }
 
+// collecting says that a collection was under way during a request, or died.
+func (c *checker) collecting(a *schedule.Action) bool {
+	return slices.ContainsFunc(c.actions, func(b *schedule.Action) bool {
+		return b.Subject.(request).verb == collectGarbage && b.Began < a.Ended && (!heard(b) || b.Ended > a.Began)
+	})
+}
+
 // manifestMayBeGone says whether a manifest is absent, or can be.
 func (c *checker) manifestMayBeGone(m model, key string, now since) bool {
 	last, there := m.manifests[key]
@@ -204,6 +211,9 @@ func (c *checker) apply(m model, a *schedule.Action) (after model, reason string
 	}
 	if errors.Is(a.Err, ErrOutOfOrder) {
 		return m, ""
+	}
+	if errors.Is(a.Err, ErrTryAgain) && q.verb != tagManifest && q.verb != tagOnce && !c.collecting(a) {
+		return wrong("no collection was under way")
 	}
 	blob, manifest, tag := q.repository+"/"+q.what, q.repository+"/"+q.what, q.repository+":"+q.tag
 	switch q.verb {

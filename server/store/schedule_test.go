@@ -114,7 +114,7 @@ func (sc scenario) explore(t *testing.T, o schedule.Options, soak time.Duration)
 // marks says that something is marked when the clients begin, so that a collection can remove it.
 func (sc scenario) marks() bool {
 	tagged := slices.ContainsFunc(sc.before, func(q request) bool { return q.verb == tagManifest })
-	return slices.Contains(sc.before, collects) && slices.Contains(sc.before, waits) && !tagged
+	return len(sc.before) > 0 && sc.before[len(sc.before)-1] == waits && slices.Contains(sc.before, collects) && !tagged
 }
 
 func (sc scenario) world() *world {
