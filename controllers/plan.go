@@ -116,8 +116,10 @@ func (d *decision) planPods(o *observed, rendered children.RenderedConfig) error
 		}
 	}
 	pods := []child{deployment}
-	// The configuration is immutable, so one that exists needs no second look.
-	if !slices.ContainsFunc(o.configs, func(m metav1.PartialObjectMetadata) bool { return m.Name == rendered.Name }) {
+	// The configuration is immutable, so one that exists needs no second look, if it stays as long as this registry does.
+	if !slices.ContainsFunc(o.configs, func(m metav1.PartialObjectMetadata) bool {
+		return m.Name == rendered.Name && metav1.IsControlledBy(&m, r)
+	}) {
 		pods = []child{secretChild(nil, children.ConfigSecret(r, rendered)), deployment}
 	}
 	d.pods, d.upgrade = pods, upgrade
