@@ -27,8 +27,10 @@ type decision struct {
 
 	users       mergedUsers
 	certificate certificateState
-	bucket      bucketState
-	authority   authority
+	// selfSigned says that what tls.selfSigned made is in its Secret.
+	selfSigned bool
+	bucket     bucketState
+	authority  authority
 	// acmeCA are certificates to trust an ACME server by; waitsFor says what else pods cannot start without, and why not.
 	acmeCA         []byte
 	waitsFor       string
@@ -163,6 +165,19 @@ func (d *decision) decideSelfSigned(o *observed) {
 	name := children.TLSSecret(o.registry)
 	d.certificate = judgeCertificate(name, &corev1.Secret{Data: d.authority.leaf}, o.registry.Spec.Hosts, o.now)
 	d.certificate.nextLook = d.authority.renew
+}
+
+// shownCertificate is the certificate that clients see. One that tls.selfSigned made, but that did not get into its Secret, is
+// none: another is made at the next look, and a status that spoke of it would be written each time.
+func (d *decision) shownCertificate(o *observed) certificateState {
+	name := children.TLSSecret(o.registry)
+	switch {
+	case o.registry.Spec.TLS.SelfSigned == nil || d.authority.leaf == nil || d.selfSigned:
+		return d.certificate
+	case o.leaf == nil:
+		return certificateState{nothing: true, reason: v1alpha1.ReasonProgressing, message: fmt.Sprintf("Secret %s with the certificate is not there yet", name)}
+	}
+	return judgeCertificate(name, o.leaf, o.registry.Spec.Hosts, o.now)
 }
 
 // impossible finds what the CRD's rules cannot see.

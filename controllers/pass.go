@@ -34,12 +34,7 @@ type pass struct {
 func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) error {
 	p := &pass{Reconciler: r, o: o, d: d, me: client.ObjectKeyFromObject(o.registry), failed: o.failed}
 	held := d.stalled() || o.registry.Spec.Suspend
-	for _, c := range d.first {
-		// Where the spec is not carried out, nothing is begun for a registry that does not run yet.
-		if !held || c.object() != nil || o.deployment != nil && c.kind() != claimKind {
-			p.apply(ctx, c)
-		}
-	}
+	p.applyFirst(ctx, held)
 	p.keep(r.wakePods(ctx, d))
 	if held {
 		r.turns.release(p.me)
@@ -54,6 +49,26 @@ func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) err
 	}
 	p.prune(ctx)
 	return errors.Join(p.failed...)
+}
+
+// applyFirst applies what comes first; held says that the rest of the spec is not carried out.
+func (p *pass) applyFirst(ctx context.Context, held bool) {
+	r, withoutCA := p.o.registry, false
+	for _, c := range p.d.first {
+		// Where the spec is not carried out, nothing is begun for a registry that does not run yet.
+		if held && c.object() == nil && (p.o.deployment == nil || c.kind() == claimKind) {
+			continue
+		}
+		isCA := c.kind() == "Secret" && c.name() == children.AuthorityName(r)
+		isLeaf := r.Spec.TLS.SelfSigned != nil && c.kind() == "Secret" && c.name() == children.TLSSecret(r)
+		if withoutCA && (isLeaf || c.kind() == "ConfigMap") {
+			continue // a CA whose key is lost must sign nothing, and be trusted by nobody
+		}
+		done := p.apply(ctx, c)
+		withoutCA = withoutCA || isCA && !done
+		p.d.selfSigned = p.d.selfSigned || isLeaf && done
+		p.podsWait = p.podsWait || withoutCA && p.o.leaf == nil
+	}
 }
 
 // retain carries out a deletion policy of Retain that was set when the PackRegistry was being deleted already: as long as

@@ -45,6 +45,7 @@ var parts = []string{
 
 // report computes the whole status from what was observed, decided and done. It is pure.
 func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus {
+	d.certificate = d.shownCertificate(o)
 	r := o.registry
 	status := *r.Status.DeepCopy()
 	status.ObservedGeneration = r.Generation
