@@ -304,7 +304,7 @@ func TestDecideOnEachKindOfStorage(t *testing.T) {
 	for name, storage := range map[string]v1alpha1.StorageSpec{
 		"claim":     newRegistry("team").Spec.Storage,
 		"claimName": {PersistentVolumeClaim: &v1alpha1.PersistentVolumeClaimSpec{ClaimName: "shared"}},
-		"s3":        {S3: &v1alpha1.S3Spec{Bucket: "packs"}},
+		"s3":        {S3: &v1alpha1.S3Spec{Bucket: "packs", Region: "eu-west-1"}},
 		"inMemory":  {InMemory: &v1alpha1.InMemorySpec{}},
 	} {
 		r := newRegistry("team")
