@@ -5,8 +5,8 @@
 // requests that bring the same pair at once share one computation; only as many computations run as there are
 // processors; and after some wrong passwords for a user their source must wait, ever longer, before another is looked at.
 // A pair that was wrong is remembered too: a client that sends an old password again and again costs nothing, and does
-// not count as one that guesses. So wrong passwords cost whoever sends them, neither the server nor others behind the
-// same address, and a pair that was right is never delayed.
+// not count as one that guesses. So wrong passwords cost whoever sends them, not the server. A pair that is remembered as
+// right is never delayed; one that is not yet, from where somebody guesses, may have to wait for some seconds.
 //
 // access.go says what a user may do once it is known who it is.
 //

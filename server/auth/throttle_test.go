@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -137,26 +138,132 @@ func TestGuessingOneUserDoesNotKeepOutOthers(t *testing.T) {
 	}
 }
 
-// Who tries passwords on many users has the source's budget, and no more, for as long as it goes on.
+// Who tries passwords on many users has the source's budget, and no more, for as long as it goes on. A right password from
+// the same source gets through meanwhile, also one that this process has never seen.
 func TestTryingManyUsersIsBounded(t *testing.T) {
-	h, _, _ := open(t, line(t, "ann", "secret", 4))
-	now := time.Now()
-	h.throttle.now = func() time.Time { return now }
-	for i := range 3000 {
-		now = now.Add(200 * time.Millisecond)
-		h.Check(t.Context(), home, fmt.Sprint("user", i), "summer") //nolint:errcheck // wrong
+	synctest.Test(t, func(t *testing.T) {
+		h, _, _ := open(t, line(t, "ann", "secret", 4))
+		begun := time.Now()
+		guess := func(i int) {
+			for time.Since(begun) < 10*time.Minute {
+				h.Check(t.Context(), home, fmt.Sprint("user", i), fmt.Sprint("summer", time.Now())) //nolint:errcheck // wrong
+				time.Sleep(200 * time.Millisecond)
+				i += 4
+			}
+		}
+		var group sync.WaitGroup
+		for i := range 4 {
+			group.Go(func() { guess(i) })
+		}
+		time.Sleep(5 * time.Minute)
+		asked := time.Now()
+		if err := h.Check(t.Context(), home, "ann", "secret"); err != nil {
+			t.Errorf("a right password: %v", err)
+		}
+		if took := time.Since(asked); took == 0 || took > (maxQueued+1)*budgetInterval {
+			t.Errorf("the right password took %s", took)
+		}
+		group.Wait()
+		took := time.Since(begun)
+		if n, most := h.computed.Load(), int64(sourceBudget+took/budgetInterval)+1; n > most || n < most/2 {
+			t.Errorf("%d computations in %s, want %d", n, took, most)
+		}
+	})
+}
+
+// As many wait for a source whose budget is spent as can wait a short time, and take their places in order. The others are
+// refused at once.
+func TestFewWaitForASpentSource(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th := newThrottle()
+		spend(t, th)
+		begun := time.Now()
+		order := make(chan time.Duration, maxQueued)
+		for i := range maxQueued {
+			go func() {
+				done, err := th.enter(home, fmt.Sprint("waits", i))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				done(true)
+				order <- time.Since(begun)
+			}()
+		}
+		synctest.Wait()
+		var throttled *ThrottledError
+		for range 1000 {
+			if _, err := th.enter(home, "late"); !errors.As(err, &throttled) || throttled.RetryAfter <= 0 || throttled.RetryAfter > budgetInterval {
+				t.Fatalf("all places are taken: %v", err)
+			}
+		}
+		if time.Since(begun) != 0 {
+			t.Error("those who were refused waited")
+		}
+		for i := range maxQueued {
+			if took := <-order; took != time.Duration(i+1)*budgetInterval {
+				t.Errorf("number %d was let in after %s", i, took)
+			}
+		}
+		if th.queued != 0 || th.sources[network(home)].queued != 0 || th.waiting != 0 {
+			t.Errorf("%d are said to wait still", th.queued)
+		}
+	})
+}
+
+// spend spends the budget of home.
+func spend(t *testing.T, th *throttle) {
+	t.Helper()
+	for i := range sourceBudget {
+		done, err := th.enter(home, fmt.Sprint("spends", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		done(true)
 	}
-	took := 3000 * 200 * time.Millisecond
-	if n, most := h.computed.Load(), int64(sourceBudget+took/budgetInterval); n > most || n < most-1 {
-		t.Errorf("%d computations in %s, want %d", n, took, most)
+}
+
+// What is refused leaves no record of its user, so that a source that makes users up does not push out others' records.
+func TestRefusedUsersLeaveNoRecord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th := newThrottle()
+		spend(t, th)
+		var group sync.WaitGroup
+		defer group.Wait()
+		for i := range maxQueued {
+			group.Go(func() {
+				if _, err := th.enter(home, fmt.Sprint("waits", i)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		synctest.Wait()
+		before := len(th.users)
+		for i := range 100 {
+			if _, err := th.enter(home, fmt.Sprint("made up", i)); err == nil {
+				t.Fatal("not refused")
+			}
+		}
+		if len(th.users) != before {
+			t.Errorf("%d users are remembered, there were %d", len(th.users), before)
+		}
+	})
+}
+
+// A full memory makes room for many records at once, and takes those first that say nothing.
+func TestAFullMemoryMakesRoomForMany(t *testing.T) {
+	m, now := records[int]{}, time.Now()
+	for i := range maxRecords {
+		m.find(i, now).failures = i % 2
 	}
-	var throttled *ThrottledError
-	if err := h.Check(t.Context(), home, "ann", "secret"); !errors.As(err, &throttled) || throttled.RetryAfter > budgetInterval {
-		t.Errorf("the budget is spent: %v", err)
+	m.find(maxRecords, now)
+	if len(m) > maxRecords-maxRecords/10+1 {
+		t.Errorf("%d records are left of %d", len(m), maxRecords)
 	}
-	now = now.Add(throttled.RetryAfter)
-	if err := h.Check(t.Context(), home, "ann", "secret"); err != nil {
-		t.Errorf("after Retry-After: %v", err)
+	for i := 1; i < maxRecords; i += 2 {
+		if m[i] == nil {
+			t.Fatalf("the failures of %d are forgotten, with others there that have none", i)
+		}
 	}
 }
 
