@@ -3,7 +3,6 @@ package server
 import (
 	"net/http"
 	"net/url"
-	"slices"
 	"strings"
 )
 
@@ -37,14 +36,11 @@ func (s *Server) base(r *request) string {
 	return scheme + "://" + host
 }
 
-// knowsBase says whether base is what the client sees. Behind a proxy that nobody trusts it is not known whether clients speak
-// TLS, and a URL of plain HTTP would make them send passwords in the clear.
+// knowsBase says whether base is what the client sees. A request of plain HTTP does not show it: what ends TLS in front of the
+// server may add no header at all (nginx's plain proxy_pass, a load balancer of TCP), or set Host to a name of its own. A URL made
+// of that would lead nowhere, or make clients send passwords in the clear.
 func (s *Server) knowsBase(r *request) bool {
-	if s.config.HTTP.Host != "" || r.origin.scheme != "" || r.TLS != nil {
-		return true
-	}
-	return !slices.ContainsFunc([]string{"X-Forwarded-For", "X-Forwarded-Proto", "X-Forwarded-Host", "Forwarded", "X-Real-Ip", "Via"},
-		func(name string) bool { return len(r.Header[name]) > 0 })
+	return s.config.HTTP.Host != "" || r.origin.scheme != "" || r.TLS != nil
 }
 
 // link announces the next page (RFC 8288).

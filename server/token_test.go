@@ -78,6 +78,7 @@ auth:
 func TestTokenFlow(t *testing.T) {
 	users := usersFile(t, "ann", "bob")
 	f, log := serve(t, fmt.Sprintf(tokenConfig, users))
+	f.config.HTTP.Host = f.url
 	secret, public := f.pushBlobAs("ann", "team/x", "secret"), f.pushBlobAs("ann", "public/x", "public")
 
 	// Who comes without anything is told where to log in, and need not.
@@ -193,6 +194,7 @@ func TestWrongPasswordsForTokensArePutOff(t *testing.T) {
 func TestTokensEndWithTheUser(t *testing.T) {
 	path := usersFile(t, "ann", "bob")
 	f, _ := serve(t, fmt.Sprintf(tokenConfig, path))
+	f.config.HTTP.Host = f.url
 	anns, bobs := f.token("ann", "repository:team/x:pull,push"), f.token("bob", "repository:team/x:pull")
 	lines, err := os.ReadFile(path)
 	if err != nil {
@@ -238,13 +240,15 @@ func TestRealm(t *testing.T) {
 		headers []string
 		want    string
 	}{
-		"direct":                      {"", nil, `realm="http://registry.test/token"`},
-		"a host":                      {"http: {host: 'https://packs.example.com', prefix: /p/}", nil, `realm="https://packs.example.com/p/token"`},
-		"a host, and a proxy":         {"http: {host: 'https://packs.example.com'}", proxied, `realm="https://packs.example.com/token"`},
-		"relative locations":          {"http: {relativeurls: true}", nil, `realm="http://registry.test/token"`},
-		"a proxy":                     {"http: {trustedproxies: 127.0.0.1}", proxied, `realm="https://packs.test/token"`},
-		"nobody's proxy":              {"", proxied, ""},
-		"a proxy that says no scheme": {"http: {trustedproxies: 127.0.0.1}", []string{"X-Forwarded-For", "192.0.2.1"}, ""},
+		"plain HTTP, or a proxy that adds nothing": {"", nil, ""},
+		"a host of plain HTTP":                     {"http: {host: 'http://registry.test'}", nil, `realm="http://registry.test/token"`},
+		"a host":                                   {"http: {host: 'https://packs.example.com', prefix: /p/}", nil, `realm="https://packs.example.com/p/token"`},
+		"a host, and a proxy":                      {"http: {host: 'https://packs.example.com'}", proxied, `realm="https://packs.example.com/token"`},
+		"relative locations":                       {"http: {relativeurls: true, host: 'https://packs.example.com'}", nil, `realm="https://packs.example.com/token"`},
+		"a proxy":                                  {"http: {trustedproxies: 127.0.0.1}", proxied, `realm="https://packs.test/token"`},
+		"a proxy that says http":                   {"http: {trustedproxies: 127.0.0.1}", []string{"X-Forwarded-For", "192.0.2.1", "X-Forwarded-Proto", "http"}, `realm="http://registry.test/token"`},
+		"nobody's proxy":                           {"", proxied, ""},
+		"a proxy that says no scheme":              {"http: {trustedproxies: 127.0.0.1}", []string{"X-Forwarded-For", "192.0.2.1"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f, log := serve(t, fmt.Sprintf(tokenConfig, users)+tt.config+"\n")
@@ -256,10 +260,21 @@ func TestRealm(t *testing.T) {
 			}
 			f.want(r, 200)
 			f.wantChallenge(f.do("POST", "/v2/team/x/blobs/uploads/", nil, tt.headers...), "Basic ")
-			if !log.says("http.trustedproxies") {
+			if !log.says("http.host") || !log.says("http.trustedproxies") {
 				t.Error("the log does not say why")
 			}
 		})
+	}
+}
+
+// A connection with TLS shows the URL that clients use.
+func TestRealmOfTLS(t *testing.T) {
+	f, _ := serve(t, fmt.Sprintf(tokenConfig, usersFile(t, "ann")))
+	r := httptest.NewRequest(http.MethodGet, "https://registry.test/v2/", nil)
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, r)
+	if got := w.Header().Get("WWW-Authenticate"); w.Code != http.StatusUnauthorized || !strings.Contains(got, `Bearer realm="https://registry.test/token"`) {
+		t.Errorf("%d, %s", w.Code, got)
 	}
 }
 

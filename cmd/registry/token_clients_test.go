@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -35,9 +36,11 @@ func (c *clients) fails(program string, args ...string) string {
 func TestClientsWithAndWithoutALogin(t *testing.T) {
 	dir := t.TempDir()
 	testserver.Certificate(t, dir, "ca.crt", "key.pem", "127.0.0.1")
-	encrypted := newVisitors(t, dir, fmt.Sprintf(", tls: {certificate: %[1]s/ca.crt, key: %[1]s/key.pem}", dir))
+	encrypted := newVisitors(t, dir, "127.0.0.1:0", fmt.Sprintf(", tls: {certificate: %[1]s/ca.crt, key: %[1]s/key.pem}", dir))
 	// docker's command line pushes manifests to 127.0.0.1 by plain HTTP, whatever is served there.
-	plain := newVisitors(t, dir, "")
+	// Over that the server must be configured with the URL.
+	host := freeAddress(t)
+	plain := newVisitors(t, dir, host, ", host: 'http://"+host+"'")
 	for name, test := range map[string]func(v visitors){"crane": visitors.crane, "oras": visitors.oras, "helm": visitors.helm, "skopeo": visitors.skopeo, "docker": visitors.docker, "curl": visitors.curl} {
 		t.Run(name, func(t *testing.T) {
 			v := encrypted
@@ -49,7 +52,18 @@ func TestClientsWithAndWithoutALogin(t *testing.T) {
 	}
 }
 
-func newVisitors(t *testing.T, dir, tls string) visitors {
+// freeAddress is an address that nobody listened on a moment ago.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it is closed at once
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func newVisitors(t *testing.T, dir, addr, more string) visitors {
 	t.Helper()
 	users := filepath.Join(t.TempDir(), "htpasswd")
 	if err := os.WriteFile(users, []byte(htpasswd(t, "ann", "secret")+htpasswd(t, "bob", "secret")), 0o600); err != nil {
@@ -58,7 +72,7 @@ func newVisitors(t *testing.T, dir, tls string) visitors {
 	p := launch(t, nil, []string{"serve", configFile(t, fmt.Sprintf(`
 version: 0.1
 storage: {filesystem: {rootdirectory: %s}}
-http: {addr: '127.0.0.1:0'%s}
+http: {addr: '%s'%s}
 auth:
   htpasswd: {path: %s}
   access:
@@ -66,7 +80,7 @@ auth:
     - {users: ann, repositories: "**", actions: [pull, push, delete]}
     - {users: bob, repositories: "private/**", actions: [pull]}
     - {anonymous: true, repositories: "public/**", actions: pull}
-`, t.TempDir(), tls, users))}, nil)
+`, t.TempDir(), addr, more, users))}, nil)
 	_, host, _ := strings.Cut(p.url, "://")
 	home := func() *clients {
 		h := t.TempDir()

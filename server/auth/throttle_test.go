@@ -238,14 +238,19 @@ func TestRefusedUsersLeaveNoRecord(t *testing.T) {
 			})
 		}
 		synctest.Wait()
-		before := len(th.users)
+		users := func() int {
+			th.mu.Lock()
+			defer th.mu.Unlock()
+			return len(th.users)
+		}
+		before := users()
 		for i := range 100 {
 			if _, err := th.enter(home, fmt.Sprint("made up", i)); err == nil {
 				t.Fatal("not refused")
 			}
 		}
-		if len(th.users) != before {
-			t.Errorf("%d users are remembered, there were %d", len(th.users), before)
+		if now := users(); now != before {
+			t.Errorf("%d users are remembered, there were %d", now, before)
 		}
 	})
 }
