@@ -11,20 +11,40 @@ import (
 
 // This file is whether a repository shows in the catalog: while it holds a manifest.
 
+// enterCatalog puts the repository into the catalog after the manifest d was pushed. Where it was not there yet somebody can
+// have taken it out just before, as the manifest was deleted at once: nobody else would take it out again.
+func (r *Repository) enterCatalog(ctx context.Context, d digest.Digest) error {
+	err := r.s.d.Create(ctx, catalogKey(r.name), nil, driver.Durable)
+	if err != nil {
+		return ignoreExist(err)
+	}
+	if _, err := r.Manifest(ctx, d); !errors.Is(err, ErrNotFound) {
+		return ignoreDamaged(err)
+	}
+	return r.leaveCatalog(ctx, d)
+}
+
 // leaveCatalog takes the repository out of the catalog when its last manifest is gone, which was d, and back in when one came
-// at that moment: the other pusher saw the entry still there.
+// at that moment: the other pusher saw the entry still there. Then it looks again, since that one may be gone by now.
 func (r *Repository) leaveCatalog(ctx context.Context, d digest.Digest) error {
-	empty, err := r.empty(ctx, d)
-	if err != nil || !empty {
-		return err
+	for try := (attempts{}); ; {
+		empty, err := r.empty(ctx, d)
+		if err != nil || !empty {
+			return err
+		}
+		if err := r.s.d.Delete(ctx, catalogKey(r.name)); err != nil {
+			return err
+		}
+		if empty, err = r.empty(ctx, d); err != nil || empty {
+			return err
+		}
+		if err := ignoreExist(r.s.d.Create(ctx, catalogKey(r.name), nil, driver.Durable)); err != nil {
+			return err
+		}
+		if err := try.again(ctx, r.s, driver.ErrChanged); err != nil {
+			return err
+		}
 	}
-	if err := r.s.d.Delete(ctx, catalogKey(r.name)); err != nil {
-		return err
-	}
-	if empty, err = r.empty(ctx, d); err != nil || empty {
-		return err
-	}
-	return ignoreExist(r.s.d.Create(ctx, catalogKey(r.name), nil, driver.Durable))
 }
 
 // empty says whether the repository holds no manifest. What stands for a deleted one counts for none: there may be many of

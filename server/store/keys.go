@@ -33,7 +33,7 @@ import (
 //	push blob          stream bytes, b, l!, look at x, then forget the upload
 //	mount blob         l!, look at x
 //	delete blob        l!
-//	push manifest      s (if it has a subject), m!, look at the l and m it names, s once more, c
+//	push manifest      s (if it has a subject), m!, look at the l and m it names, s once more, c, look at m where c was new
 //	tag manifest       g, t!, look at m
 //	delete manifest    d, m!, then its tags t and g, s, d; c when it was the last
 //	delete tag         t!, then g; where the storage cannot delete on a condition d, t! (a tombstone), then g

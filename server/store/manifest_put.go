@@ -68,7 +68,7 @@ func (r *Repository) PutManifest(ctx context.Context, p PutManifest) error {
 	if err := r.listReferrer(ctx, p); err != nil {
 		return err
 	}
-	return ignoreExist(r.s.d.Create(ctx, catalogKey(r.name), nil, driver.Durable))
+	return r.enterCatalog(ctx, p.Digest)
 }
 
 // createManifest writes a manifest where there is none, and says whether it did.

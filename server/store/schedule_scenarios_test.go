@@ -159,6 +159,8 @@ func tagScenarios() []scenario {
 		{name: "last manifest goes and another comes", artifacts: images,
 			before:  client{pushes("shared"), pushes("mine"), puts("one")},
 			clients: []client{{deletes("one")}, {puts("two"), tags("v1", "two")}}},
+		{name: "first manifest is deleted as it comes", artifacts: map[string]artifact{"one": {}},
+			clients: []client{{puts("one")}, {deletes("one")}}},
 		{name: "index of a manifest that is deleted", artifacts: map[string]artifact{"one": one, "index": index},
 			before:  client{pushes("shared"), puts("one")},
 			clients: []client{{puts("index"), tags("v1", "index")}, {deletes("one")}}},
