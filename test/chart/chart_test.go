@@ -88,3 +88,20 @@ func TestTheOperatorsNetworkPolicy(t *testing.T) {
 		}
 	}
 }
+
+// The operator before an upgrade may hold a Lease of another name, as after a change of watchNamespaces: it has to be stopped
+// before its successor starts.
+func TestAnUpgradeStopsTheOldVersionFirst(t *testing.T) {
+	got := render(t, []string{"Deployment"})
+	var deployment struct {
+		Spec struct {
+			Strategy map[string]any `json:"strategy"`
+		} `json:"spec"`
+	}
+	if err := yaml.Unmarshal([]byte(got), &deployment); err != nil {
+		t.Fatal(err)
+	}
+	if rolling, _ := deployment.Spec.Strategy["rollingUpdate"].(map[string]any); rolling["maxSurge"] != 0.0 || rolling["maxUnavailable"] != "100%" {
+		t.Errorf("strategy: %v", deployment.Spec.Strategy)
+	}
+}
