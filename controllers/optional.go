@@ -86,7 +86,7 @@ func (d *decision) planOptional(o *observed, into *[]child, certificates bool) e
 		}
 		want := wanted[kind]
 		switch {
-		case want == nil && state.live != nil && foreign(o.registry, state.live) == "":
+		case want == nil && state.live != nil && controlledBy(o.registry, state.live) && foreign(o.registry, state.live) == "":
 			d.unwanted = append(d.unwanted, state.live)
 		case want != nil && state.kind.Empty():
 			d.lookIn(optionalPoll)

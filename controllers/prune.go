@@ -17,8 +17,9 @@ import (
 	"packregistry.dev/controllers/children"
 )
 
-// This file finds what the spec asks for no more: everything that carries the registry's label and is none of the children
-// that were decided on, whatever made it. Claims are never among it, nor is the Deployment, which every registry has.
+// This file finds what the spec asks for no more: everything that the operator made for the registry, that is none of the
+// children that were decided on, and that the spec does not name. Claims are never among it, nor is the Deployment, which every
+// registry has.
 
 // ownedChild is an object that carries the registry's label.
 type ownedChild struct {
@@ -50,7 +51,7 @@ func (r *Reconciler) observeOwned(ctx context.Context, o *observed, mine []clien
 		secret := &secrets.Items[i]
 		switch {
 		case ofEarlier(o.registry, secret):
-		case secret.Labels[children.LabelConfig] != "":
+		case isConfig(o.registry, secret):
 			o.configs = append(o.configs, *secret) // which outlive their use, by ReplicaSets
 		default:
 			o.owned = append(o.owned, ownedChild{"Secret", secret})
@@ -59,7 +60,15 @@ func (r *Reconciler) observeOwned(ctx context.Context, o *observed, mine []clien
 	return nil
 }
 
-// planPruning lists what is there and not wanted.
+// isConfig says whether a Secret is a configuration that the operator rendered, and no copy of one. One that was left behind
+// on purpose has no owner.
+func isConfig(r *v1alpha1.PackRegistry, secret *metav1.PartialObjectMetadata) bool {
+	hash := secret.Labels[children.LabelConfig]
+	return hash != "" && secret.Name == children.ConfigName(r, hash)
+}
+
+// planPruning lists what is there and not wanted. Labels do not make an object the operator's: `kubectl expose` copies them,
+// and so does who keeps a copy. The owner does, which nobody else sets.
 func (d *decision) planPruning(o *observed) {
 	wanted := map[string]bool{}
 	for _, c := range slices.Concat(d.first, d.children, d.pods) {
@@ -68,13 +77,15 @@ func (d *decision) planPruning(o *observed) {
 	for _, name := range keptSecrets(o.registry) {
 		wanted["Secret/"+name], wanted["ConfigMap/"+name] = true, true
 	}
+	for _, id := range named(o.registry) {
+		wanted[id] = true
+	}
 	unused := podsUseOnly(o, d)
 	for _, c := range o.owned {
 		mounted := c.kind == "Secret" || c.kind == "ConfigMap"
 		switch {
-		case wanted[c.kind+"/"+c.GetName()], foreign(o.registry, c.Object) != "":
-		case mounted && (!unused || !controlledBy(o.registry, c.Object)):
-			// A Secret is deleted only when no pod can need it any more, and never a copy that somebody keeps.
+		case wanted[c.kind+"/"+c.GetName()], foreign(o.registry, c.Object) != "", !controlledBy(o.registry, c.Object):
+		case mounted && !unused: // a pod may need it yet
 		default:
 			copied, ok := c.DeepCopyObject().(client.Object)
 			if ok {
@@ -95,6 +106,28 @@ func keptSecrets(r *v1alpha1.PackRegistry) []string {
 		names = append(names, children.AuthorityName(r), children.TLSSecret(r))
 	}
 	return names
+}
+
+// named are the Secrets and ConfigMaps that the spec names, which may have been made for what it asked for before: a
+// certificate of tls.selfSigned that cert-manager, or a person, is to go on with.
+func named(r *v1alpha1.PackRegistry) []string {
+	var ids []string
+	for _, name := range secretNames(r) {
+		ids = append(ids, "Secret/"+name)
+	}
+	for _, ref := range r.Spec.Pod.ImagePullSecrets {
+		ids = append(ids, "Secret/"+ref.Name)
+	}
+	for _, env := range r.Spec.Pod.Env {
+		switch from := env.ValueFrom; {
+		case from == nil:
+		case from.SecretKeyRef != nil:
+			ids = append(ids, "Secret/"+from.SecretKeyRef.Name)
+		case from.ConfigMapKeyRef != nil:
+			ids = append(ids, "ConfigMap/"+from.ConfigMapKeyRef.Name)
+		}
+	}
+	return ids
 }
 
 // podsUseOnly says whether all pods there are, and all that can come, are those of the decision.

@@ -8,6 +8,8 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -114,6 +116,85 @@ func TestAPIWhatCannotBeMadeAnewStays(t *testing.T) {
 	for _, name := range []string{"packs-registry-users", "packs-registry-tls", "packs-registry-ca"} {
 		if err := api.Get(t.Context(), client.ObjectKey{Namespace: r.Namespace, Name: name}, &corev1.Secret{}); apierrors.IsNotFound(err) {
 			t.Errorf("%s is gone", name)
+		}
+	}
+}
+
+// acted waits until the operator has acted upon the spec as it is now.
+func acted(t *testing.T, o *operator, r *v1alpha1.PackRegistry) {
+	t.Helper()
+	eventually(t, "the spec is observed", func() error {
+		live := get(t, r.Namespace, r.Name, &v1alpha1.PackRegistry{})
+		if live.Status.ObservedGeneration != live.Generation {
+			return fmt.Errorf("generation %d of %d", live.Status.ObservedGeneration, live.Generation)
+		}
+		return nil
+	})
+	rollOut(t, r.Namespace, r.Name)
+	o.settle(t)
+}
+
+// What the spec names is wanted, whoever made it: pods or an Ingress use it.
+func TestAPIWhatTheSpecNamesStays(t *testing.T) {
+	for name, tt := range map[string]struct {
+		edit string
+		kept client.Object
+	}{
+		"a certificate that cert-manager is to renew": {`{"tls":{"selfSigned":null,"issuerRef":{"name":"ca"}}}`,
+			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "packs-registry-tls"}}},
+		"a certificate that a person is to renew": {`{"tls":{"selfSigned":null,"secretRef":{"name":"packs-registry-tls"}}}`,
+			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "packs-registry-tls"}}},
+		"a CA of clients": {`{"tls":{"selfSigned":null,"issuerRef":{"name":"ca"},"clientCARef":{"name":"packs-registry-tls"}}}`,
+			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "packs-registry-tls"}}},
+		"a Secret in a variable": {`{"auth":{"secretRefs":null,"anonymous":{}},"pod":{"env":[{"name":"USERS","valueFrom":{"secretKeyRef":{"name":"packs-registry-users","key":"htpasswd"}}}]}}`,
+			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "packs-registry-users"}}},
+		"a ConfigMap in a variable": {`{"tls":{"selfSigned":null,"disabled":{}},"pod":{"env":[{"name":"CA","valueFrom":{"configMapKeyRef":{"name":"packs-registry-ca","key":"ca.crt"}}}]}}`,
+			&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "packs-registry-ca"}}},
+		"a Secret that images are pulled with": {`{"auth":{"secretRefs":null,"anonymous":{}},"pod":{"imagePullSecrets":[{"name":"packs-registry-users"}]}}`,
+			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "packs-registry-users"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, r := onBucket(t, 1)
+			before := get(t, r.Namespace, tt.kept.GetName(), tt.kept).GetUID()
+			patchSpec(t, r, tt.edit)
+			acted(t, o, r)
+			if err := api.Get(t.Context(), client.ObjectKeyFromObject(tt.kept), tt.kept); err != nil || tt.kept.GetUID() != before {
+				t.Errorf("it was deleted: %v, UID %s, before %s", err, tt.kept.GetUID(), before)
+			}
+		})
+	}
+}
+
+// Labels make nothing the operator's: `kubectl expose` copies those of the Deployment, and who copies a child takes them along.
+func TestAPIWhatPeopleMadeStays(t *testing.T) {
+	o, r := onBucket(t, 1)
+	mine := metav1.ObjectMeta{Name: "packs-mine", Namespace: r.Namespace, Labels: children.Labels(r)}
+	selector := get(t, r.Namespace, r.Name, &corev1.Service{}).Spec.Selector
+	config := configOf(t, r)
+	theirs := []client.Object{
+		&corev1.Service{ObjectMeta: mine, Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Selector: selector, Ports: []corev1.ServicePort{{Port: 443}}}},
+		&corev1.ConfigMap{ObjectMeta: mine},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: mine.Name, Namespace: mine.Namespace, Labels: config.Labels}},
+		&policyv1.PodDisruptionBudget{ObjectMeta: mine, Spec: policyv1.PodDisruptionBudgetSpec{Selector: &metav1.LabelSelector{MatchLabels: selector}}},
+		&networkingv1.NetworkPolicy{ObjectMeta: mine, Spec: networkingv1.NetworkPolicySpec{PodSelector: metav1.LabelSelector{MatchLabels: selector}}},
+		&networkingv1.Ingress{ObjectMeta: mine, Spec: networkingv1.IngressSpec{DefaultBackend: &networkingv1.IngressBackend{
+			Service: &networkingv1.IngressServiceBackend{Name: r.Name, Port: networkingv1.ServiceBackendPort{Number: 443}}}}},
+	}
+	for _, object := range theirs {
+		must(t, api.Create(t.Context(), object))
+	}
+	patchSpec(t, r, `{"log":{"level":"debug"}}`) // and a configuration of the past is looked for
+	eventually(t, "the Deployment has another configuration", func() error {
+		if now := configOf(t, r).Name; now == config.Name {
+			return fmt.Errorf("still %s", now)
+		}
+		return nil
+	})
+	acted(t, o, r)
+	gone(t, &corev1.Secret{}, r.Namespace, config.Name) // there are no ReplicaSets here
+	for _, object := range theirs {
+		if err := api.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
+			t.Errorf("%T: %v", object, err)
 		}
 	}
 }
