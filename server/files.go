@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"path"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"packregistry.dev/pack"
@@ -56,6 +58,7 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	done = sync.OnceFunc(done)
 	defer done()
 	archive, err := r.repository.Blob(r.Context(), layer.Digest)
 	if err != nil {
@@ -63,9 +66,15 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 	}
 	defer archive.Close()
 	if name == "" {
-		return listFiles(r.Context(), w, archive)
+		files, err := listFiles(r.Context(), archive)
+		if err != nil {
+			return err
+		}
+		done()
+		writeJSON(w, http.StatusOK, map[string][]listedFile{"files": files})
+		return nil
 	}
-	return sendFile(w, r, archive, name)
+	return sendFile(w, r, archive, name, done)
 }
 
 // unpackWait is how long a request waits for others to be done with unpacking.
@@ -86,31 +95,38 @@ func (s *Server) unpackSlot(ctx context.Context, w http.ResponseWriter) (done fu
 	}
 }
 
-func listFiles(ctx context.Context, w http.ResponseWriter, archive io.Reader) error {
+func listFiles(ctx context.Context, archive io.Reader) ([]listedFile, error) {
 	files := []listedFile{}
 	err := pack.Walk(ctx, archive, func(name string, size int64, _ io.Reader) error {
 		files = append(files, listedFile{name, size})
 		return nil
 	})
-	if err != nil {
-		return err
-	}
-	writeJSON(w, http.StatusOK, map[string][]listedFile{"files": files})
-	return nil
+	return files, err
 }
 
-func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted string) error {
+// maxHeldFile is up to which size, in bytes, a file is unpacked as a whole before it is sent.
+const maxHeldFile = 256 << 10
+
+// sendFile sends a file of an archive. unpacked is called once nothing more is to be unpacked: a small file is sent after
+// that, in the client's own time; the client of a larger one must keep pace.
+func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted string, unpacked func()) error {
 	found := false
-	err := pack.Walk(r.Context(), archive, func(name string, size int64, content io.Reader) error {
+	var small []byte
+	err := pack.Walk(r.Context(), archive, func(name string, size int64, content io.Reader) (err error) {
 		if name != wanted {
 			return nil
+		}
+		if size <= maxHeldFile && r.Method != http.MethodHead {
+			if small, err = io.ReadAll(content); err != nil {
+				return err
+			}
 		}
 		found = true
 		showAs(w.Header(), fileTypes[strings.ToLower(path.Ext(name))])
 		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 		w.WriteHeader(http.StatusOK)
-		if r.Method != http.MethodHead {
-			if _, err := io.Copy(w, content); err != nil {
+		if size > maxHeldFile && r.Method != http.MethodHead {
+			if err := copyPaced(w, content); err != nil {
 				return err
 			}
 		}
@@ -125,5 +141,7 @@ func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted strin
 	case !found:
 		return fail(codeNotFound, "the pack has no file %q", clip(wanted))
 	}
-	return nil
+	unpacked()
+	_, err = io.Copy(w, struct{ io.Reader }{bytes.NewReader(small)}) // in pieces, each with its own deadline
+	return err
 }
