@@ -124,10 +124,16 @@ func (c *cache) put(key, path string, file *os.File, data []byte, version driver
 		return false
 	}
 	c.forget(key) // closes what was there under that name
-	// What another process deleted is noticed when its turn to be dropped comes near.
+	// What another process deleted is noticed when it is the next to be dropped.
 	if oldest, entry, ok := c.entries.GetOldest(); ok && !entry.current() {
 		c.forget(oldest)
 	}
-	c.entries.Add(key, &cached{file: file, number: number, changed: stat.Ctim, data: data, version: version})
+	entry := &cached{file: file, number: number, changed: stat.Ctim, data: data, version: version}
+	if _, there, _ := c.entries.PeekOrAdd(key, entry); there {
+		return false // another reader's, whose file Add would neither keep nor close
+	}
+	if !entry.current() {
+		c.forget(key) // whoever took its name away may have done so before it was in here
+	}
 	return true
 }

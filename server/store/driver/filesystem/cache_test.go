@@ -8,8 +8,10 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -178,6 +180,45 @@ func TestCacheLetsGoOfWhatIsGone(t *testing.T) {
 				t.Errorf("%d files are open", n)
 			}
 		}
+	}
+	runtime.KeepAlive(d)
+}
+
+// Who reads at the same time as others read or replace an object leaves no file open that the cache does not have, and none of
+// what was replaced.
+func TestCacheOfConcurrentReaders(t *testing.T) {
+	if _, err := os.Stat("/proc/self/fd"); err != nil {
+		t.Skipf("open files are counted in /proc, which only Linux has: %v", err)
+	}
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it closes files that were lost
+	ctx := context.Background()
+	root := t.TempDir()
+	d := open(t, root)
+	if err := d.Create(ctx, "r/k", []byte("0"), driver.Relaxed); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(root, "objects/r/k")
+	for i := range 300 {
+		var group sync.WaitGroup
+		for range 4 {
+			group.Go(func() {
+				if _, _, err := d.readFile(path, "r/k"); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		if i%2 == 0 {
+			if err := d.Replace(ctx, "r/k", []byte(fmt.Sprint(i+2)), version([]byte(fmt.Sprint(i)))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		group.Wait()
+		if entry, ok := d.cache.entries.Peek("r/k"); ok && !entry.current() {
+			t.Fatalf("round %d: the file of what was replaced is open", i)
+		}
+	}
+	if n := opened(t, root); n > 1 {
+		t.Errorf("%d files of one object are open", n)
 	}
 	runtime.KeepAlive(d)
 }

@@ -322,7 +322,9 @@ func (d *Driver) Replace(ctx context.Context, key string, data []byte, old drive
 		return fmt.Errorf("%s: %w", key, driver.ErrChanged)
 	}
 	d.cache.forget(key) // an open file would keep its room, and on NFS a name of its own
-	if err := os.Rename(tmp, path); err != nil {
+	err = os.Rename(tmp, path)
+	d.cache.forget(key) // somebody may have read it in between
+	if err != nil {
 		return translate(key, err)
 	}
 	return d.syncDir(filepath.Dir(path))

@@ -86,7 +86,8 @@ func New(ctx context.Context, o Options) (*Driver, error) {
 	d := &Driver{client: client, o: o}
 	if root := strings.Trim(o.Root, "/"); root != "" {
 		if err := driver.CheckKey(root); err != nil {
-			return nil, fmt.Errorf("rootdirectory: %w; write each component once, with one slash between them", err)
+			return nil, fmt.Errorf("rootdirectory: %w; write each component once, with one slash between them. What an earlier version stored below this prefix "+
+				"must be moved to the new one first, or the registry is empty", err)
 		}
 		d.prefix = root + "/"
 	}
