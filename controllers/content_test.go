@@ -117,7 +117,14 @@ func TestValuesWithALineBreakAtTheEnd(t *testing.T) {
 		}
 	}
 	spec := &v1alpha1.S3Spec{Bucket: "packs", SecretRef: &v1alpha1.SecretRef{Name: "keys"}}
-	for value, words := range map[string]string{"a\nb": "several lines", "secret\n\n": "several lines", " secret": "a space at its beginning or end", "secret\t\n": "a space at its beginning or end", "\n": "has no key"} {
+	for _, tt := range []struct{ value, words string }{
+		{"a\nb", "several lines"},
+		{"secret\n\n", "several lines"},
+		{" secret", "a space at its beginning or end"},
+		{"secret\t\n", "a space at its beginning or end"},
+		{"\n", "has no key"},
+	} {
+		value, words := tt.value, tt.words
 		b := judgeBucket(spec, map[string]*corev1.Secret{"keys": keysSecret("team", value)})
 		if b.ok() || !strings.Contains(b.invalid, words) {
 			t.Errorf("%q: %+v", value, b)

@@ -191,7 +191,7 @@ func (c *walkCluster) playNode(ctx context.Context, w *world, pod *corev1.Pod) (
 	loaded, running := c.loaded[pod.UID]
 	contents, missing := volumesOf(w, pod)
 	switch {
-	case running && loaded.of == state && !(loaded.tries && missing == ""):
+	case running && loaded.of == state && (!loaded.tries || missing != ""):
 		return "", nil
 	case missing != "" && !running:
 		return "", nil // it waits, as the kubelet does

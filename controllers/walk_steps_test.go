@@ -77,8 +77,6 @@ func (k *walk) do(ctx context.Context, t *testing.T, s step) (outcome string, er
 	return "", err
 }
 
-func (k *walk) key() client.ObjectKey { return client.ObjectKey{Namespace: k.namespace, Name: subject} }
-
 func (k *walk) object(name, spec string) (*unstructured.Unstructured, error) {
 	u := &unstructured.Unstructured{Object: map[string]any{}}
 	var fields map[string]any

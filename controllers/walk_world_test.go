@@ -147,7 +147,7 @@ func (w *world) underWay() string {
 		if owner := metav1.GetControllerOf(o); owner != nil && !uids[owner.UID] {
 			return fmt.Sprintf("%s is not collected yet", key)
 		}
-		if _, isClaim := o.(*corev1.PersistentVolumeClaim); o.GetDeletionTimestamp() != nil && !(isClaim && w.inUse(o)) {
+		if _, isClaim := o.(*corev1.PersistentVolumeClaim); o.GetDeletionTimestamp() != nil && (!isClaim || !w.inUse(o)) {
 			return fmt.Sprintf("%s is being deleted", key)
 		}
 	}
