@@ -17,7 +17,10 @@ const (
 	claimIndex = "spec.storage.claim"
 )
 
-func hostsOf(r *v1alpha1.PackRegistry) []string { return r.Spec.Hosts }
+// hostsOf are the hosts of a registry. One that could not be decoded is none, and nobody else's either.
+func hostsOf(r *v1alpha1.PackRegistry) []string {
+	return slices.DeleteFunc(slices.Clone(r.Spec.Hosts), func(host string) bool { return host == "" })
+}
 
 func claimsOf(r *v1alpha1.PackRegistry) []string {
 	if name := children.ClaimName(r); name != "" {
@@ -74,7 +77,7 @@ func rivalry(registry *v1alpha1.PackRegistry, rivals []v1alpha1.PackRegistry) st
 		if other.Namespace != registry.Namespace {
 			who = "a PackRegistry of another namespace"
 		}
-		for _, host := range registry.Spec.Hosts {
+		for _, host := range hostsOf(registry) {
 			if slices.Contains(other.Spec.Hosts, host) {
 				return fmt.Sprintf("host %s belongs to %s, which is older: use another host, or delete one of them", host, who)
 			}

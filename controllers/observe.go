@@ -236,7 +236,7 @@ func metadataList(kind string) *metav1.PartialObjectMetadataList {
 	return list
 }
 
-// secretNames are the Secrets that a spec names.
+// secretNames are the Secrets that a spec names. A name that could not be decoded is none.
 func secretNames(r *v1alpha1.PackRegistry) []string {
 	var names []string
 	for _, ref := range r.Spec.Auth.SecretRefs {
@@ -257,5 +257,5 @@ func secretNames(r *v1alpha1.PackRegistry) []string {
 			names = append(names, ref.Name)
 		}
 	}
-	return names
+	return slices.DeleteFunc(names, func(name string) bool { return name == "" })
 }

@@ -196,11 +196,12 @@ func podTrouble(o *observed, message string) string {
 	return message
 }
 
-// clip bounds words that come from elsewhere: conditions are for reading.
+// clip bounds words that come from elsewhere: conditions are for reading. They hold whole characters: half of one would be
+// another when the status is read back, which would then be written at each look.
 func clip(s string) string {
-	s = strings.Join(strings.Fields(s), " ")
+	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
 	if len(s) > 500 {
-		s = s[:500] + "…"
+		s = strings.ToValidUTF8(s[:500], "") + "…"
 	}
 	return s
 }

@@ -3,6 +3,7 @@ package controllers
 import (
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -98,5 +99,42 @@ func TestURLOfALoadBalancer(t *testing.T) {
 				t.Errorf("%q", got)
 			}
 		})
+	}
+}
+
+// JSON holds whole characters only: a message with half of one would be read back as another, and written at each look.
+func TestClipCutsNoCharacter(t *testing.T) {
+	for name, text := range map[string]string{
+		"a character at the bound": strings.Repeat("a", 499) + "é" + "b",
+		"bytes that are no text":   "a\xffb",
+		"both":                     "\xc3" + strings.Repeat("€", 300),
+		"a long word":              strings.Repeat("a", 1000),
+	} {
+		clipped := clip(text)
+		if !utf8.ValidString(clipped) || len(clipped) > 500+len("…") || !strings.HasPrefix(clipped, "a") && !strings.HasPrefix(clipped, "€") {
+			t.Errorf("%s: %q", name, clipped)
+		}
+	}
+}
+
+// A name that could not be decoded names nothing: no Secret, and no host that another one could have.
+func TestNamesThatCouldNotBeDecoded(t *testing.T) {
+	r, older := newRegistry("team"), newRegistry("team")
+	older.Name, older.UID = "older", "a"
+	older.CreationTimestamp = metav1.NewTime(now)
+	r.UID, r.CreationTimestamp = "b", metav1.NewTime(now.AddDate(0, 0, 1))
+	for _, registry := range []*v1alpha1.PackRegistry{r, older} {
+		registry.Spec.Hosts = []string{""}
+		registry.Spec.Auth.SecretRefs = []v1alpha1.AuthSecretRef{{}}
+		registry.Spec.TLS = v1alpha1.TLSSpec{SecretRef: &v1alpha1.SecretRef{}, ClientCARef: &v1alpha1.SecretRef{}}
+	}
+	if names := secretNames(r); len(names) > 0 {
+		t.Errorf("Secrets %q", names)
+	}
+	if hosts := hostsOf(r); len(hosts) > 0 {
+		t.Errorf("hosts %q", hosts)
+	}
+	if why := rivalry(r, []v1alpha1.PackRegistry{*older}); why != "" {
+		t.Error(why)
 	}
 }

@@ -194,6 +194,7 @@ func TestAPIAnUndecodableRegistryStopsNoOther(t *testing.T) {
 	for name, bad := range map[string]struct{ spec, path string }{
 		"a duration in days": {`{"garbageCollection":{"interval":"1d"}}`, "spec.garbageCollection.interval: "},
 		"a limit":            {`{"pod":{"resources":{"limits":{"cpu":"1e1.5"}}}}`, "spec.pod.resources.limits.cpu: "},
+		"a Secret's name":    {`{"tls":{"clientCARef":{"name":5}}}`, "spec.tls.clientCARef.name: "},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, r := ready(t) // which has its watch already
@@ -229,7 +230,7 @@ func TestAPIAnUndecodableRegistryStopsNoOther(t *testing.T) {
 			startOperator(t, r.Namespace) // which lists it
 			other("listed")
 			// It is mended like any other.
-			must(t, api.Patch(t.Context(), r.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"garbageCollection":null,"pod":null}}`))))
+			must(t, api.Patch(t.Context(), r.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"garbageCollection":null,"pod":null,"tls":{"clientCARef":null}}}`))))
 			wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 		})
 	}
@@ -268,6 +269,7 @@ func withoutPatterns(t *testing.T, do func()) {
 		spec.Properties["garbageCollection"] = anything()
 		pod := spec.Properties["pod"]
 		pod.Properties["resources"] = anything()
+		spec.Properties["tls"].Properties["clientCARef"] = anything()
 		schema.Properties["spec"] = spec
 	})
 	defer change(func(*apiextensionsv1.CustomResourceDefinition) {})
