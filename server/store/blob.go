@@ -24,13 +24,22 @@ type link struct {
 	Purged bool `json:"purged,omitempty"`
 }
 
+// parseLink takes a link's object apart. One whose key is not that of bytes is damaged: it leads to no other object.
+func parseLink(data []byte) (link, error) {
+	l, err := parseJSON[link](data)
+	if err == nil && !l.Purged && (!bytesGrammar.MatchString(l.Key) || l.Size < 0) {
+		err = fmt.Errorf("key %q with %d bytes is not that of a blob", l.Key, l.Size)
+	}
+	return l, err
+}
+
 func (r *Repository) readLink(ctx context.Context, d digest.Digest) (link, driver.Version, error) {
 	key := linkKey(r.name, d)
 	data, version, err := r.s.d.Read(ctx, key)
 	if err != nil {
 		return link{}, "", notFound(err, "blob", d)
 	}
-	l, err := r.s.links.read(key, version, data, parseJSON[link])
+	l, err := r.s.links.read(key, version, data, parseLink)
 	if err != nil {
 		return link{}, "", fmt.Errorf("link of blob %s in %s: %w: %w", d, r.name, ErrDamaged, err)
 	}

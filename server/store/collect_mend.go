@@ -161,7 +161,7 @@ func (c *repositoryCollection) mendTagDeletions(ctx context.Context, tag string,
 	case t.Purged:
 		keys = keys[1:]
 	default:
-		t.Nonce = nonce()
+		t.Touched = nonce() // its Nonce says whose it is, which stays true
 		if err := c.s.d.Replace(ctx, tagKey(c.r.name, tag), mustJSON(t), version); isLostRace(err) {
 			return nil // the next collection does it
 		} else if err != nil {

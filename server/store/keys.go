@@ -46,6 +46,8 @@ const formatKey = "format"
 var (
 	idGrammar = regexp.MustCompile(`^[0-9a-f]{10}[st][0-9a-f]{48}$`)
 
+	bytesGrammar = regexp.MustCompile(`^b/[a-z0-9]+/[0-9a-f]{2}/[0-9a-f]+\.[0-9]+$`)
+
 	unescaper = strings.NewReplacer("!", "-", "-", ".", ".", "/")
 )
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -88,8 +89,26 @@ func parseManifest(d digest.Digest, version driver.Version, data []byte) (*Manif
 	if err := json.Unmarshal(line, &m.header); err != nil {
 		return nil, fmt.Errorf("its header: %w", err)
 	}
+	if err := m.header.check(); err != nil {
+		return nil, fmt.Errorf("its header: %w", err)
+	}
 	m.MediaType, m.Pushed, m.By, m.Files, m.Pack = m.header.MediaType, m.header.Time, m.header.By, m.header.Files, m.header.Pack
 	return m, nil
+}
+
+// check returns an error where a digest is none: digests are taken apart without being checked from here on.
+func (h header) check() error {
+	if h.Subject != "" {
+		if err := validDigest("subject", digest.Digest(h.Subject)); err != nil {
+			return err
+		}
+	}
+	for _, file := range h.Files {
+		if err := validDigest("the digest of file "+strconv.Quote(file.Name), file.Digest); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // record is a manifest's object.

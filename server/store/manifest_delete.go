@@ -22,7 +22,10 @@ func (r *Repository) removeManifest(ctx context.Context, m *Manifest) error {
 func (r *Repository) DeleteManifest(ctx context.Context, d digest.Digest) error {
 	m, err := r.Manifest(ctx, d)
 	if errors.Is(err, ErrNotFound) {
-		return errors.Join(err, r.sweepTags(ctx, d))
+		if failed := r.sweepTags(ctx, d); failed != nil {
+			return failed // and not "not found", which would hide it
+		}
+		return err
 	}
 	if err != nil {
 		return err

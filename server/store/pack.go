@@ -28,11 +28,15 @@ func (r *Repository) RecordPack(ctx context.Context, d digest.Digest, pack strin
 			}
 		}
 		// Now that the manifest names them a collector finds them; one that had looked before is overruled here.
-		var failed []error
+		var gone error
 		for _, file := range files {
-			_, err := r.promise(ctx, file.Digest)
-			failed = append(failed, err)
+			switch _, err := r.promise(ctx, file.Digest); {
+			case errors.Is(err, ErrNotFound):
+				gone = err
+			case err != nil:
+				return err // and not together with "not found", which would hide it
+			}
 		}
-		return errors.Join(failed...)
+		return gone
 	}
 }

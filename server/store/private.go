@@ -16,19 +16,8 @@ func (s *Store) ReadPrivate(ctx context.Context, name string) ([]byte, error) {
 
 // WritePrivate keeps something for the server itself. Of several that write at once one is last.
 func (s *Store) WritePrivate(ctx context.Context, name string, data []byte) error {
-	for try := (attempts{}); ; {
-		_, version, err := s.d.Read(ctx, privateKey(name))
-		if err != nil && !errors.Is(err, driver.ErrNotExist) {
-			return err
-		}
-		err = s.d.Replace(ctx, privateKey(name), data, version)
-		if !isLostRace(err) {
-			return err
-		}
-		if err := try.again(ctx, s, err); err != nil {
-			return err
-		}
-	}
+	_, err := s.UpdatePrivate(ctx, name, func([]byte) ([]byte, error) { return append([]byte{}, data...), nil })
+	return err
 }
 
 // DeletePrivate forgets what the server kept under a name.
@@ -49,20 +38,20 @@ func (s *Store) Space(ctx context.Context) (free, size uint64, ok bool) {
 // UpdatePrivate makes what the server keeps under a name of what is there now (nil where there is nothing), and returns it.
 // Of several that update at once each sees what the one before made; what stays the same is not written.
 func (s *Store) UpdatePrivate(ctx context.Context, name string, update func(now []byte) ([]byte, error)) ([]byte, error) {
-	for {
+	for try := (attempts{}); ; {
 		now, version, err := s.d.Read(ctx, privateKey(name))
 		if err != nil && !errors.Is(err, driver.ErrNotExist) {
 			return nil, err
 		}
 		next, err := update(now)
-		if err != nil || bytes.Equal(next, now) {
+		if err != nil || bytes.Equal(next, now) && (version != "" || next == nil) {
 			return next, err
 		}
 		err = s.d.Replace(ctx, privateKey(name), next, version)
 		if err == nil || !isLostRace(err) {
 			return next, err
 		}
-		if err := ctx.Err(); err != nil {
+		if err := try.again(ctx, s, err); err != nil {
 			return nil, err
 		}
 	}

@@ -2,8 +2,10 @@ package store
 
 import (
 	"encoding/json"
+	"fmt"
 
 	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
 
 	"packregistry.dev/server/store/driver"
 )
@@ -48,4 +50,12 @@ func (r records[T]) read(key string, version driver.Version, data []byte, parse 
 func parseJSON[T any](data []byte) (value T, err error) {
 	err = json.Unmarshal(data, &value)
 	return value, err
+}
+
+// validDigest returns an error that names the field of a record where that holds no digest.
+func validDigest(field string, d digest.Digest) error {
+	if err := d.Validate(); err != nil {
+		return fmt.Errorf("%s %q: %w", field, d, err)
+	}
+	return nil
 }

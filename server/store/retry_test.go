@@ -38,13 +38,17 @@ func TestLostWritesAreTriedAgainWithPatience(t *testing.T) {
 	must(t, s.WritePrivate(t.Context(), "account", nil))
 	s.d = refusing{d}
 	for what, do := range map[string]func(ctx context.Context) error{
-		"Tag":              func(ctx context.Context) error { return r.Tag(ctx, "tag", other, "", true) },
-		"DeleteTag":        func(ctx context.Context) error { return r.DeleteTag(ctx, "tag") },
-		"DeleteManifest":   func(ctx context.Context) error { return r.DeleteManifest(ctx, m) },
-		"DeleteBlob":       func(ctx context.Context) error { return r.DeleteBlob(ctx, layer) },
-		"PutManifest":      func(ctx context.Context) error { return r.PutManifest(ctx, PutManifest{Digest: other}) },
-		"RecordPack":       func(ctx context.Context) error { return r.RecordPack(ctx, m, "1.0", nil) },
-		"WritePrivate":     func(ctx context.Context) error { return s.WritePrivate(ctx, "account", []byte("x")) },
+		"Tag":            func(ctx context.Context) error { return r.Tag(ctx, "tag", other, "", true) },
+		"DeleteTag":      func(ctx context.Context) error { return r.DeleteTag(ctx, "tag") },
+		"DeleteManifest": func(ctx context.Context) error { return r.DeleteManifest(ctx, m) },
+		"DeleteBlob":     func(ctx context.Context) error { return r.DeleteBlob(ctx, layer) },
+		"PutManifest":    func(ctx context.Context) error { return r.PutManifest(ctx, PutManifest{Digest: other}) },
+		"RecordPack":     func(ctx context.Context) error { return r.RecordPack(ctx, m, "1.0", nil) },
+		"WritePrivate":   func(ctx context.Context) error { return s.WritePrivate(ctx, "account", []byte("x")) },
+		"UpdatePrivate": func(ctx context.Context) error {
+			_, err := s.UpdatePrivate(ctx, "account", func([]byte) ([]byte, error) { return []byte("x"), nil })
+			return err
+		},
 		"upload of a blob": func(ctx context.Context) error { _, err := upload(ctx, r, "other"); return err },
 		"PutBlob":          func(ctx context.Context) error { _, err := r.PutBlob(ctx, []byte("other")); return err },
 	} {

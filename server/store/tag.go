@@ -24,11 +24,23 @@ type tagRecord struct {
 	By          string    `json:"by,omitempty"`
 	// Purged makes it a tombstone: there is no tag, and the storage cannot delete on a condition.
 	Purged bool `json:"purged,omitempty"`
+	// Touched differs each time that a collector wrote the tag as it was, so that whoever had read it before must read it again.
+	Touched string `json:"touched,omitempty"`
 }
 
 // names says whether the tag is of that manifest, in that generation of it.
 func (t tagRecord) names(m *Manifest) bool {
 	return t.Digest == m.Digest && t.Incarnation == m.header.Incarnation
+}
+
+// parseTag takes a tag's object apart. One that names no digest is damaged: a digest is taken apart without being checked
+// from here on.
+func parseTag(data []byte) (tagRecord, error) {
+	t, err := parseJSON[tagRecord](data)
+	if err == nil && !t.Purged {
+		err = validDigest("digest", t.Digest)
+	}
+	return t, err
 }
 
 // readTag returns a tag's record as it is, a tombstone too.
@@ -38,7 +50,7 @@ func (r *Repository) readTag(ctx context.Context, tag string) (tagRecord, driver
 	if err != nil {
 		return tagRecord{}, "", notFound(err, "tag", tag)
 	}
-	t, err := r.s.tags.read(key, version, data, parseJSON[tagRecord])
+	t, err := r.s.tags.read(key, version, data, parseTag)
 	if err != nil {
 		return tagRecord{}, "", fmt.Errorf("tag %s in %s: %w: %w", tag, r.name, ErrDamaged, err)
 	}
@@ -81,20 +93,22 @@ func (r *Repository) Tag(ctx context.Context, tag string, d digest.Digest, by st
 	if err != nil {
 		return err
 	}
-	var before *tagRecord
+	var before tagRecord
+	var last string // the nonce of what an earlier round wrote
 	for try := (attempts{}); ; {
 		written, replaced, err := r.setTag(ctx, tag, m, by, move)
 		if err != nil {
 			return err
 		}
-		if before == nil {
-			before = &replaced
+		if last == "" || replaced.Nonce != last {
+			before = replaced // and not the tag as this call left it in the round before
 		}
+		last = written.Nonce
 		// Now that the tag is there a collector finds it; one that had looked before is overruled here.
 		kept, err := r.promiseManifest(ctx, d)
 		switch {
 		case errors.Is(err, ErrNotFound):
-			if err := r.takeBack(ctx, tag, written, *before); err != nil {
+			if err := r.takeBack(ctx, tag, written, before); err != nil {
 				return err
 			}
 			return fmt.Errorf("manifest %s was deleted while it was tagged %s: %w", d, tag, ErrTryAgain)
@@ -110,10 +124,6 @@ func (r *Repository) Tag(ctx context.Context, tag string, d digest.Digest, by st
 
 // setTag writes a tag, and returns the record that is there now and the one that it replaced.
 func (r *Repository) setTag(ctx context.Context, tag string, m *Manifest, by string, move bool) (written, replaced tagRecord, err error) {
-	indexed := r.s.d.Create(ctx, taggedKey(r.name, m.Digest, tag), nil, driver.Durable)
-	if err := ignoreExist(indexed); err != nil {
-		return written, replaced, err
-	}
 	written = tagRecord{Digest: m.Digest, Incarnation: m.header.Incarnation, Nonce: nonce(), Time: r.s.now().UTC(), By: by}
 	for try := (attempts{}); ; {
 		current, version, err := r.readTag(ctx, tag)
@@ -121,7 +131,8 @@ func (r *Repository) setTag(ctx context.Context, tag string, m *Manifest, by str
 			return written, current, err
 		}
 		if !current.Purged && current.names(m) {
-			return current, current, nil
+			// Who wrote it may not have come to its entry yet, or never will.
+			return current, current, ignoreExist(r.s.d.Create(ctx, taggedKey(r.name, m.Digest, tag), nil, driver.Durable))
 		}
 		if err := r.mayMove(ctx, tag, current, move); err != nil {
 			return written, current, err
@@ -134,7 +145,7 @@ func (r *Repository) setTag(ctx context.Context, tag string, m *Manifest, by str
 				return written, current, err
 			}
 		}
-		switch err := r.s.d.Replace(ctx, tagKey(r.name, tag), mustJSON(written), version); {
+		switch err := r.writeTag(ctx, tag, written, version); {
 		case isLostRace(err):
 			if err := try.again(ctx, r.s, err); err != nil {
 				return written, current, err
@@ -143,14 +154,25 @@ func (r *Repository) setTag(ctx context.Context, tag string, m *Manifest, by str
 		case err != nil:
 			return written, current, err
 		}
-		if errors.Is(indexed, driver.ErrExist) {
-			// Whoever found that entry without its tag may have removed it before the tag was there.
-			if err := ignoreExist(r.s.d.Create(ctx, taggedKey(r.name, m.Digest, tag), nil, driver.Durable)); err != nil {
-				return written, current, err
-			}
-		}
 		return written, current, r.removeAll(ctx, deletions)
 	}
+}
+
+// writeTag writes a tag over the version that was seen, with its entry of the reverse index, which is there before it.
+func (r *Repository) writeTag(ctx context.Context, tag string, t tagRecord, version driver.Version) error {
+	entry := taggedKey(r.name, t.Digest, tag)
+	indexed := r.s.d.Create(ctx, entry, nil, driver.Durable)
+	if err := ignoreExist(indexed); err != nil {
+		return err
+	}
+	if err := r.s.d.Replace(ctx, tagKey(r.name, tag), mustJSON(t), version); err != nil {
+		return err
+	}
+	if errors.Is(indexed, driver.ErrExist) {
+		// Whoever found that entry without its tag may have removed it before the tag was there.
+		return ignoreExist(r.s.d.Create(ctx, entry, nil, driver.Durable))
+	}
+	return nil
 }
 
 // mayMove says whether a tag that has that record may be given to another manifest.
@@ -184,11 +206,11 @@ func (r *Repository) takeBack(ctx context.Context, tag string, written, before t
 			return err
 		}
 		restored := before
-		restored.Nonce = nonce()
+		restored.Nonce, restored.Touched = nonce(), ""
 		if before.Digest == "" || before.Digest == written.Digest {
 			err = r.removeTag(ctx, tag, version)
 		} else {
-			err = r.s.d.Replace(ctx, tagKey(r.name, tag), mustJSON(restored), version)
+			err = r.writeTag(ctx, tag, restored, version)
 		}
 		switch {
 		case isLostRace(err):

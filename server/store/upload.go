@@ -148,6 +148,9 @@ func (r *Repository) Upload(ctx context.Context, id string) (*Upload, error) {
 	if err := json.Unmarshal(data, &u.step); err != nil {
 		return nil, fmt.Errorf("upload %s: damaged: %w", id, err)
 	}
+	if u.step.Offset < 0 {
+		return nil, fmt.Errorf("upload %s: damaged: it has %d bytes", id, u.step.Offset)
+	}
 	return u, nil
 }
 
@@ -319,8 +322,8 @@ func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) er
 		}
 	case errors.Is(err, driver.ErrNotExist):
 		// The stream went: discarded, or committed by an attempt before this one.
-		if u.r.s.confirm(ctx, key, content{digest: d, size: size, doubtful: true}) != nil {
-			return notFound(err, "upload", u.id)
+		if err := u.committedBefore(ctx, key, d, size, notFound(err, "upload", u.id)); err != nil {
+			return err
 		}
 	case err != nil:
 		return err
@@ -354,13 +357,23 @@ func (u *Upload) adopt(ctx context.Context, from io.Reader, d digest.Digest, gon
 		return err
 	}
 	size := u.step.Offset + n
-	if u.r.s.confirm(ctx, key, content{digest: d, size: size, doubtful: true}) != nil {
-		return gone
+	if err := u.committedBefore(ctx, key, d, size, gone); err != nil {
+		return err
 	}
 	if err := u.link(ctx, d, key, size); err != nil {
 		return err
 	}
 	return ignoreCanceled(u.forget(context.WithoutCancel(ctx), func(ctx context.Context) error { return u.r.s.d.Discard(ctx, u.id) }))
+}
+
+// committedBefore looks whether the bytes of an upload whose stream is gone are at key, where an attempt before this one left
+// them; gone is the answer where they are not. An error of the storage stays what it is: the client may repeat its request.
+func (u *Upload) committedBefore(ctx context.Context, key string, d digest.Digest, size int64, gone error) error {
+	err := u.r.s.confirm(ctx, key, content{digest: d, size: size, doubtful: true})
+	if errors.Is(err, ErrTryAgain) && (errors.Is(err, ErrDamaged) || errors.Is(err, driver.ErrNotExist)) {
+		return gone
+	}
+	return err
 }
 
 // link makes bytes that are at key a blob of the repository.
