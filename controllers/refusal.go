@@ -1,8 +1,10 @@
 package controllers
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -69,7 +71,7 @@ func refusalOf(registry *v1alpha1.PackRegistry, kind, name string, err error) (f
 	case apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
 		f.reason, f.poll = v1alpha1.ReasonProgressing, refusedPoll
 		say("cannot be made: the namespace is being deleted")
-	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "quota"):
+	case apierrors.IsForbidden(err) && byQuota(err):
 		f.reason, f.write, f.poll = v1alpha1.ReasonQuotaExceeded, true, quotaPoll
 		say("waits for a quota: %s", clip(err.Error()))
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
@@ -79,6 +81,26 @@ func refusalOf(registry *v1alpha1.PackRegistry, kind, name string, err error) (f
 		return refusal{}, false
 	}
 	return f, true
+}
+
+// byQuota says whether it was a quota that refused a child. The error names the child too, whose name may be any.
+func byQuota(err error) bool {
+	return slices.ContainsFunc([]string{"exceeded quota: ", "failed quota: ", "status unknown for quota: ", "insufficient quota to match"}, func(why string) bool {
+		return strings.Contains(err.Error(), " is forbidden: "+why)
+	})
+}
+
+// ordered brings refusals in one order, the permanent first: children are read in none.
+func ordered(refused []refusal) []refusal {
+	return slices.SortedStableFunc(slices.Values(refused), func(a, b refusal) int {
+		switch {
+		case a.permanent && !b.permanent:
+			return -1
+		case b.permanent && !a.permanent:
+			return 1
+		}
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.name, b.name))
+	})
 }
 
 // partOf is the condition that speaks of a child.
@@ -105,7 +127,7 @@ func partOf(registry *v1alpha1.PackRegistry, kind, name string) string {
 // withRefusals puts refusals into the conditions of their parts. What such a condition says for itself stays where it is a
 // fault that somebody must mend; and whether replicas answer, or an address is there, no refused change makes untrue.
 func withRefusals(found map[string]finding, refused []refusal) {
-	for _, f := range refused {
+	for _, f := range ordered(refused) {
 		now := found[f.part]
 		aboutNow := f.part == v1alpha1.ConditionAvailable || f.part == v1alpha1.ConditionExposed
 		switch {
@@ -120,7 +142,7 @@ func withRefusals(found map[string]finding, refused []refusal) {
 func worst(refused []refusal, permanent bool) *finding {
 	var messages []string
 	reason := ""
-	for _, f := range refused {
+	for _, f := range ordered(refused) {
 		if f.permanent != permanent {
 			continue
 		}
