@@ -55,10 +55,20 @@ func (k *walk) checkConditions(r *v1alpha1.PackRegistry) (wrong []string) {
 	if isTrueNow(r, v1alpha1.ConditionStalled) && isTrueNow(r, v1alpha1.ConditionReady) {
 		wrong = append(wrong, "both Stalled and Ready")
 	}
-	if !r.Spec.Suspend && k.second == nil && len(k.refused) == 0 && !otherClaim(claim, r) {
+	if !r.Spec.Suspend && k.second == nil && len(k.refused) == 0 && !otherClaim(claim, r) && !k.waitsForKeys(r) {
 		same(v1alpha1.ConditionStalled, badConfig(r) || refusedSpec(r), "of the spec")
 	}
 	return wrong
+}
+
+// waitsForKeys says whether pods are not rendered for want of the bucket's keys, so that nothing of them can be refused.
+func (k *walk) waitsForKeys(r *v1alpha1.PackRegistry) bool {
+	s3 := r.Spec.Storage.S3
+	if s3 == nil || s3.SecretRef == nil || badConfig(r) {
+		return false
+	}
+	keys := find[*corev1.Secret](k.now, k.namespace, s3.SecretRef.Name)
+	return keys == nil || len(keys.Data[secretAccessKey]) == 0
 }
 
 func said(r *v1alpha1.PackRegistry, kind string) string {

@@ -3,7 +3,9 @@ package controllers
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 )
 
 // specs are what registries begin as.
@@ -40,17 +42,19 @@ var undecodable = []string{`{"garbageCollection":{"interval":"1d"}}`, `{"garbage
 
 // drifts are what people do to children, by kind.
 var drifts = map[string][]string{
-	"Deployment": {`{"spec":{"template":{"spec":{"enableServiceLinks":true}}}}`, `{"metadata":{"annotations":{"packregistry.dev/owned":"x"}}}`, `{"metadata":{"labels":{"app.kubernetes.io/name":"x"}}}`},
-	"Service":    {`{"spec":{"selector":{"app.kubernetes.io/instance":"other"}}}`, `{"metadata":{"annotations":{"packregistry.dev/owned":"x"},"labels":{"app.kubernetes.io/name":"x"}}}`},
-	"Secret":     {`{"data":{"htpasswd":"eA=="}}`, `{"metadata":{"labels":{"app.kubernetes.io/name":"x"}}}`},
-	"ConfigMap":  {`{"data":{"ca.crt":"x"}}`},
+	"Deployment":                  {`{"spec":{"template":{"spec":{"enableServiceLinks":true}}}}`, `{"metadata":{"annotations":{"packregistry.dev/owned":"x"}}}`, `{"metadata":{"labels":{"app.kubernetes.io/name":"x"}}}`},
+	"Service":                     {`{"spec":{"selector":{"app.kubernetes.io/instance":"other"}}}`, `{"metadata":{"annotations":{"packregistry.dev/owned":"x"},"labels":{"app.kubernetes.io/name":"x"}}}`},
+	"Secret/packs-registry-users": {`{"data":{"htpasswd":"eA=="}}`, `{"metadata":{"labels":{"app.kubernetes.io/name":"x"}}}`},
+	"Secret/packs-registry-tls":   {`{"data":{"tls.crt":"eA=="}}`, `{"data":{"added":"eA=="}}`},
+	"ConfigMap":                   {`{"data":{"ca.crt":"x"}}`},
 }
 
 // refusable are the kinds that a policy may refuse.
 var refusable = []string{"deployments", "services", "secrets", "configmaps", "ingresses", "persistentvolumeclaims", "poddisruptionbudgets", "pods", "networkpolicies"}
 
 // removable are the kinds of children that somebody may delete.
-var removable = []string{"Deployment", "Service", "Secret", "ConfigMap", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "Pod", "ReplicaSet"}
+var removable = []string{"Deployment", "Service", "Secret", "Secret/packs-registry-users", "Secret/packs-registry-tls", "Secret/packs-registry-ca",
+	"ConfigMap", "Ingress", "NetworkPolicy", "PodDisruptionBudget", "Pod", "ReplicaSet"}
 
 func pick[T any](r *rand.Rand, list []T) T { return list[r.IntN(len(list))] }
 
@@ -78,7 +82,7 @@ func generateStep(r *rand.Rand, before []step) step {
 	case n < 61:
 		return step{Do: "remove", On: pick(r, removable)}
 	case n < 65:
-		kind := pick(r, []string{"Deployment", "Service", "Secret", "ConfigMap"})
+		kind := pick(r, slices.Sorted(maps.Keys(drifts)))
 		return step{Do: "drift", On: kind, With: pick(r, drifts[kind])}
 	case n < 69:
 		return step{Do: "scale", On: pick(r, []string{"Deployment", "PackRegistry"}), With: fmt.Sprint(r.IntN(4))}

@@ -178,20 +178,22 @@ func (k *walk) checkUnused(r *v1alpha1.PackRegistry) (wrong []string) {
 	for _, set := range all[*appsv1.ReplicaSet](k.now) {
 		used[set.Labels[children.LabelConfig]] = true
 	}
+	done := len(k.obstacles(k.now)) == 0
 	for key, o := range there {
+		mounted := key.kind == "*v1.Secret" || key.kind == "*v1.ConfigMap"
 		switch config := o.GetLabels()[children.LabelConfig]; {
 		case key.kind == "*v1.Secret" && key.name == subject+"-registry-ca": // it stays with the packs
-		case (key.kind == "*v1.Secret" || key.kind == "*v1.ConfigMap") && metav1.GetControllerOf(o) == nil: // somebody's copy, or orphaned on purpose
+		case mounted && (!done || metav1.GetControllerOf(o) == nil): // the pods of before may need it; or it is somebody's copy, or an orphan
 		case key.kind == "*v1.Pod" || key.kind == "*v1.ReplicaSet" || key.kind == "*v1.PersistentVolumeClaim":
 		case key.kind == "*v1.Secret" && config != "":
-			if !used[config] && len(k.obstacles(k.now)) == 0 {
+			if !used[config] {
 				wrong = append(wrong, key.String()+" is a configuration that nothing runs with")
 			}
 		case !wanted[key] && !k.refused[resourceOf(key)]:
 			wrong = append(wrong, key.String()+" is left, and nothing uses it")
 		}
 	}
-	if len(k.obstacles(k.now)) == 0 {
+	if done {
 		if d := find[*appsv1.Deployment](k.now, k.namespace, subject); d != nil {
 			wanted[objectKey{"*v1.Secret", k.namespace, subject + "-config-" + d.Spec.Template.Labels[children.LabelConfig]}] = true
 		}

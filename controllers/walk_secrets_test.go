@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"bytes"
 	"crypto/tls"
 	"fmt"
 	"reflect"
@@ -94,8 +95,11 @@ func (k *walk) checkPods(r *v1alpha1.PackRegistry) (wrong []string) {
 			continue
 		}
 		for name, content := range loaded.contents {
-			if secret := find[*corev1.Secret](k.now, pod.Namespace, name); secret != nil && !reflect.DeepEqual(secret.Data, content) {
-				wrong = append(wrong, fmt.Sprintf("pod %s has not read the Secret %s again", pod.Name, name))
+			secret := find[*corev1.Secret](k.now, pod.Namespace, name)
+			for _, key := range []string{children.UsersKey, corev1.TLSCertKey, corev1.TLSPrivateKeyKey} {
+				if secret != nil && !bytes.Equal(secret.Data[key], content[key]) {
+					wrong = append(wrong, fmt.Sprintf("pod %s has not read %s of the Secret %s again", pod.Name, key, name))
+				}
 			}
 		}
 	}

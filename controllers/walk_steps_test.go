@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -190,23 +192,30 @@ func (k *walk) doSecret(ctx context.Context, t *testing.T, s step) error {
 	return err
 }
 
+// child is a copy of the subject's child that a step names by kind, or by kind and name; nil where there is none.
+func (k *walk) child(on string) client.Object {
+	kind, name, named := strings.Cut(on, "/")
+	there := k.before.childrenNamed(k.namespace, subject)
+	for _, key := range slices.SortedFunc(maps.Keys(there), func(a, b objectKey) int { return strings.Compare(a.String(), b.String()) }) {
+		if strings.HasSuffix(key.kind, "."+kind) && (!named || key.name == name) {
+			return there[key].DeepCopyObject().(client.Object) //nolint:forcetypeassert // it is one
+		}
+	}
+	return nil
+}
+
 // doRemoveChild deletes a child.
 func (k *walk) doRemoveChild(ctx context.Context, _ *testing.T, s step) error {
-	for key, o := range k.before.childrenNamed(k.namespace, subject) {
-		if strings.HasSuffix(key.kind, "."+s.On) && (s.With == "" || key.name == s.With) {
-			return client.IgnoreNotFound(k.api.Delete(ctx, o.DeepCopyObject().(client.Object))) //nolint:forcetypeassert // it is one
-		}
+	if child := k.child(s.On); child != nil {
+		return client.IgnoreNotFound(k.api.Delete(ctx, child))
 	}
 	return nil
 }
 
 // doDrift changes a child by a merge patch.
 func (k *walk) doDrift(ctx context.Context, _ *testing.T, s step) error {
-	for key, o := range k.before.childrenNamed(k.namespace, subject) {
-		if strings.HasSuffix(key.kind, "."+s.On) {
-			copied := o.DeepCopyObject().(client.Object) //nolint:forcetypeassert // it is one
-			return client.IgnoreNotFound(k.api.Patch(ctx, copied, client.RawPatch(types.MergePatchType, []byte(s.With)), client.FieldOwner("kubectl-edit")))
-		}
+	if child := k.child(s.On); child != nil {
+		return client.IgnoreNotFound(k.api.Patch(ctx, child, client.RawPatch(types.MergePatchType, []byte(s.With)), client.FieldOwner("kubectl-edit")))
 	}
 	return nil
 }

@@ -34,7 +34,7 @@ var (
 )
 
 // walkTime is for how long random walks are begun in a test that is no soak.
-const walkTime = 30 * time.Second
+const walkTime = 20 * time.Second
 
 // keptWalk is a file of testdata/walks.
 type keptWalk struct {
