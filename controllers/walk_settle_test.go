@@ -37,6 +37,8 @@ type walk struct {
 	before, now *world
 	// deleted is what was known of the registry when the step deleted it.
 	deleted *deletion
+	// followed says that an operator was stopped for another to take over.
+	followed bool
 	// orphaned says that a registry was once deleted without its children.
 	orphaned bool
 	// bystanders are the versions of what belongs to the others.
@@ -149,7 +151,7 @@ func (k *walk) settle(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, settleLimit, errors.New("never comes to rest"))
 	defer cancel()
 	var last, base map[objectKey]string
-	elapsed, rounds, writes, why := false, 0, 0, ""
+	elapsed, rounds, rests, writes, why := false, 0, 0, 0, ""
 	reasons := map[string]int{} // why it did not rest, and how often
 	for {
 		w, err := readWorld(ctx, k.api, k.namespace, k.far)
@@ -165,14 +167,15 @@ func (k *walk) settle(ctx context.Context) error {
 		versions := w.versions()
 		elapsed = elapsed && why != restarted // another process counts its writes anew
 		if elapsed && !maps.Equal(versions, base) {
-			elapsed = false
+			elapsed, rests = false, 0
 			if rounds++; rounds > roundsLimit {
 				return fmt.Errorf("never comes to rest: it still changes %s; %s", difference(versions, base), k.lastWrites())
 			}
 		}
 		if why == "" && maps.Equal(versions, last) {
-			if elapsed {
-				k.now = w
+			// An operator that stopped is missed only when its Lease was seen unchanged for a while.
+			if rests++; elapsed && (rests > 2 || !k.followed) {
+				k.now, k.followed = w, false
 				if n := k.writes(); n != writes {
 					return fmt.Errorf("%d writes though nothing changes: %s", n-writes, k.lastWrites())
 				}

@@ -264,7 +264,7 @@ func (k *walk) doSecond(_ context.Context, _ *testing.T, s step) (err error) {
 		if err := k.second.stop(); err != nil {
 			return err
 		}
-		k.second = nil
+		k.second, k.followed = nil, true
 	}
 	switch s.With {
 	case "namespace":
