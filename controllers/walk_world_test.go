@@ -3,10 +3,12 @@ package controllers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -55,11 +57,17 @@ func walkLists() []client.ObjectList {
 }
 
 func readWorld(ctx context.Context, reader client.Reader, namespaces ...string) (*world, error) {
-	w := &world{map[objectKey]client.Object{}}
-	for _, list := range walkLists() {
-		if err := reader.List(ctx, list); err != nil {
-			return nil, err
-		}
+	w, lists := &world{map[objectKey]client.Object{}}, walkLists()
+	errs := make([]error, len(lists))
+	var group sync.WaitGroup
+	for i, list := range lists {
+		group.Go(func() { errs[i] = reader.List(ctx, list) })
+	}
+	group.Wait()
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	for _, list := range lists {
 		if err := meta.EachListItem(list, func(o runtime.Object) error {
 			object := o.(client.Object) //nolint:forcetypeassert // items are objects
 			if slices.Contains(namespaces, object.GetNamespace()) {
