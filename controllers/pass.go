@@ -56,10 +56,11 @@ func (p *pass) applyFirst(ctx context.Context, held bool) {
 	r, withoutCA := p.o.registry, false
 	for _, c := range p.d.first {
 		// Where the spec is not carried out, nothing is begun for a registry that does not run yet.
+		isCA := c.kind() == "Secret" && c.name() == children.AuthorityName(r)
 		if held && c.object() == nil && (p.o.deployment == nil || c.kind() == claimKind) {
+			withoutCA = withoutCA || isCA
 			continue
 		}
-		isCA := c.kind() == "Secret" && c.name() == children.AuthorityName(r)
 		isLeaf := r.Spec.TLS.SelfSigned != nil && c.kind() == "Secret" && c.name() == children.TLSSecret(r)
 		if withoutCA && (isLeaf || c.kind() == "ConfigMap") {
 			continue // a CA whose key is lost must sign nothing, and be trusted by nobody
