@@ -9,7 +9,7 @@ import (
 // Who is sent something that takes a place which others wait for must take it at some pace: minRate bytes a second on
 // average, after paceGrace. The time that the server itself takes does not count.
 const (
-	minRate   = 128 << 10
+	minRate   = 32 << 10
 	paceGrace = 15 * time.Second
 )
 
