@@ -40,7 +40,7 @@ func (k *walk) checkConditions(r *v1alpha1.PackRegistry) (wrong []string) {
 		same(v1alpha1.ConditionTLSReady, trouble == "", trouble)
 	}
 	d := find[*appsv1.Deployment](k.now, k.namespace, subject)
-	ours := d != nil && metav1.IsControlledBy(d, r)
+	ours := d != nil && (metav1.IsControlledBy(d, r) || metav1.GetControllerOf(d) == nil) // an orphan serves too
 	same(v1alpha1.ConditionAvailable, ours && d.Status.AvailableReplicas > 0 && ptr.Deref(d.Spec.Replicas, 1) > 0, "of the Deployment")
 	claim := find[*corev1.PersistentVolumeClaim](k.now, k.namespace, children.ClaimName(r))
 	if r.Spec.Storage.PersistentVolumeClaim != nil && !k.refused["persistentvolumeclaims"] && !otherClaim(claim, r) {

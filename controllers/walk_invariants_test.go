@@ -183,7 +183,8 @@ func (k *walk) checkUnused(r *v1alpha1.PackRegistry) (wrong []string) {
 		mounted := key.kind == "*v1.Secret" || key.kind == "*v1.ConfigMap"
 		switch config := o.GetLabels()[children.LabelConfig]; {
 		case key.kind == "*v1.Secret" && key.name == subject+"-registry-ca": // it stays with the packs
-		case mounted && (!done || metav1.GetControllerOf(o) == nil): // the pods of before may need it; or it is somebody's copy, or an orphan
+		case metav1.GetControllerOf(o) == nil: // somebody's copy, or an orphan: what the operator made has an owner
+		case mounted && !done: // the pods of before may need it
 		case key.kind == "*v1.Pod" || key.kind == "*v1.ReplicaSet" || key.kind == "*v1.PersistentVolumeClaim":
 		case key.kind == "*v1.Secret" && config != "":
 			if !used[config] {
@@ -236,7 +237,7 @@ func (k *walk) wanted(r *v1alpha1.PackRegistry) map[objectKey]bool {
 		}
 	}
 	replicas := ptr.Deref(r.Spec.Replicas, 1)
-	if d := find[*appsv1.Deployment](k.now, k.namespace, subject); d != nil && isScaledElsewhere(r) {
+	if d := find[*appsv1.Deployment](k.now, k.namespace, subject); d != nil && (isScaledElsewhere(r) || ptr.Deref(d.Spec.Replicas, 1) == 0) {
 		replicas = ptr.Deref(d.Spec.Replicas, 1)
 	}
 	want(true, "Deployment", r.Name)
