@@ -20,6 +20,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	// All that a request needs, allocated at once.
 	parts := &struct {
 		request  request
+		http     http.Request
 		recorder recorder
 		body     incoming
 	}{
@@ -30,7 +31,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	r, recorder, body := &parts.request, &parts.recorder, &parts.body
 	end := s.trace(r)
 	if hr.Body != http.NoBody {
-		r.Body = body
+		// In a copy: net/http looks at the body of its own request when it decides whether to wait for the rest of it.
+		parts.http = *r.Request
+		parts.http.Body = body
+		r.Request = &parts.http
 	}
 	if hr.ContentLength != 0 {
 		body.progress.move() // a body that nobody reads is waited for too
@@ -53,7 +57,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 				writeError(recorder, fail(codeUnknown, ""))
 			}
 		}
-		recorder.progress.stop()
+		recorder.progress.end()
 		s.finish(r, recorder, body.n, time.Since(started))
 		end(recorder.code())
 	}()

@@ -19,7 +19,6 @@
 //	tracing.go accesslog.go
 //	               traces and the access log, where they are asked for
 //	server.go      putting it together; starting, and stopping without dropping what is in flight
-//	internal/http1 plain HTTP/1.1, for less than net/http takes where a request is as simple as most are
 package server
 
 import (
@@ -40,7 +39,6 @@ import (
 
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
-	"packregistry.dev/server/internal/http1"
 	"packregistry.dev/server/internal/watch"
 	"packregistry.dev/server/store"
 )
@@ -192,40 +190,24 @@ func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
 	s.startBackground(background, &group)
 
 	failed := make(chan error, 1)
-	front := s.frontend(server)
-	group.Go(func() { failed <- front.Serve(listener) })
+	group.Go(func() {
+		if server.TLSConfig != nil {
+			failed <- server.ServeTLS(listener, "", "")
+			return
+		}
+		failed <- server.Serve(listener)
+	})
 	listening(listener.Addr())
 	select {
 	case err := <-failed:
 		return errors.Join(err, debug.Close())
 	case <-ctx.Done():
 	}
-	return errors.Join(s.drain(background, front), debug.Close())
-}
-
-// frontend takes connections, and ends in order.
-type frontend interface {
-	Serve(l net.Listener) error
-	Shutdown(ctx context.Context) error
-	Close() error
-}
-
-// encrypted is a server whose connections have TLS.
-type encrypted struct{ *http.Server }
-
-func (s encrypted) Serve(l net.Listener) error { return s.ServeTLS(l, "", "") }
-
-// frontend returns what takes a server's connections: with TLS the server itself, without it http1, which gives the server
-// what it does not answer for less.
-func (s *Server) frontend(server *http.Server) frontend {
-	if server.TLSConfig != nil {
-		return encrypted{server}
-	}
-	return http1.New(server, time.Duration(s.config.HTTP.Limits.StallTimeout))
+	return errors.Join(s.drain(background, server), debug.Close())
 }
 
 // drain ends the server: probes fail first, then no more connections are taken, then what is in flight finishes.
-func (s *Server) drain(ctx context.Context, server frontend) error {
+func (s *Server) drain(ctx context.Context, server *http.Server) error {
 	timeout := time.Duration(s.config.HTTP.DrainTimeout)
 	s.log.Info("draining", "timeout", timeout.String())
 	s.draining.Store(true)

@@ -46,6 +46,15 @@ func (p *progress) stop() {
 	}
 }
 
+// end leaves a deadline for what net/http has not sent yet, which is the whole of a small answer. It is so late that the connection's next
+// request has begun, or the connection has ended for being idle, before it passes.
+func (p *progress) end() {
+	if p.timeout > 0 {
+		p.last = time.Time{}
+		p.set(p.w, time.Now().Add(idleTimeout+headerTimeout+p.timeout)) //nolint:errcheck // see above
+	}
+}
+
 // incoming is what a client sends, if anything: counted, and with a deadline for each part of it.
 type incoming struct {
 	io.ReadCloser
