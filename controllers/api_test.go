@@ -444,9 +444,26 @@ func TestAPIUsersFollowTheirSecretAndOutliveIt(t *testing.T) {
 	})
 	must(t, api.Delete(t.Context(), usersSecret(r.Namespace, "")))
 	wantCondition(t, r, v1alpha1.ConditionAuthReady, metav1.ConditionFalse, v1alpha1.ReasonLastGoodUsers, "Secret users does not exist", "stay")
+	wantCondition(t, r, v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonLastGoodUsers, "Secret users does not exist", "stay")
+	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	wantKstatus(t, r, status.CurrentStatus)
+	eventually(t, "a metric says that it is degraded", func() error {
+		if !measured(t, r.Namespace, "packregistry_degraded") {
+			return fmt.Errorf("not yet")
+		}
+		return nil
+	})
 	if merged() != line+"\n" {
 		t.Error("the last good users are gone")
 	}
+	must(t, api.Create(t.Context(), usersSecret(r.Namespace, line)))
+	eventually(t, "nothing is degraded any more", func() error {
+		must(t, api.Get(t.Context(), client.ObjectKeyFromObject(r), r))
+		if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionDegraded); c != nil || measured(t, r.Namespace, "packregistry_degraded") {
+			return fmt.Errorf("%v", c)
+		}
+		return nil
+	})
 }
 
 // Events tell transitions, each once, and hold no secret.
@@ -455,7 +472,7 @@ func TestAPIEvents(t *testing.T) {
 	must(t, api.Delete(t.Context(), usersSecret(r.Namespace, "")))
 	wantCondition(t, r, v1alpha1.ConditionAuthReady, metav1.ConditionFalse, v1alpha1.ReasonLastGoodUsers)
 	must(t, api.Create(t.Context(), usersSecret(r.Namespace, htpasswdLine(t, "ann", "secret"))))
-	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	wantCondition(t, r, v1alpha1.ConditionAuthReady, metav1.ConditionTrue, v1alpha1.ReasonUsersKnown)
 	o.settle(t)
 	eventually(t, "all events are there", func() error {
 		list := &eventsv1.EventList{}
@@ -475,8 +492,8 @@ func TestAPIEvents(t *testing.T) {
 				seen[e.Type+" "+e.Reason] += int(e.Series.Count) - 1
 			}
 		}
-		// Ready twice: in the beginning, and again.
-		want := map[string]int{"Normal Ready": 2, "Warning LastGoodUsers": 1, "Normal UsersKnown": 1}
+		// Ready once: it was all the while.
+		want := map[string]int{"Normal Ready": 1, "Warning LastGoodUsers": 1, "Normal UsersKnown": 1}
 		if !maps.Equal(seen, want) {
 			return fmt.Errorf("%v, want %v", seen, want)
 		}

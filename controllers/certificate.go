@@ -20,6 +20,8 @@ type certificateState struct {
 	leaf    *x509.Certificate
 	reason  string
 	message string
+	// serves says that clients take what they are shown now, though somebody must see to it.
+	serves bool
 	// nothing says that there is none that pods could start with: an expired or foreign one can be served, a missing one
 	// cannot.
 	nothing bool
@@ -123,7 +125,7 @@ func judgeLeaf(leaf *x509.Certificate, hosts []string, now time.Time) certificat
 	}
 	if !now.Before(soon(leaf)) {
 		state.reason, state.message = v1alpha1.ReasonExpiresSoon, fmt.Sprintf("the certificate expires on %s", date)
-		state.nextLook = leaf.NotAfter
+		state.nextLook, state.serves = leaf.NotAfter, true
 		return state
 	}
 	state.reason, state.message = v1alpha1.ReasonCertificateValid, fmt.Sprintf("the certificate is valid until %s", date)

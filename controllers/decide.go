@@ -132,7 +132,7 @@ func (d *decision) decideCertificate(o *observed) {
 		d.trust(ref.Name, o)
 	}
 	if d.waitsFor != "" {
-		d.certificate = certificateState{leaf: d.certificate.leaf, nothing: true, reason: d.waitsForReason, message: d.waitsFor, nextLook: d.certificate.nextLook}
+		d.certificate = certificateState{leaf: d.certificate.leaf, serves: d.certificate.ok() || d.certificate.serves, nothing: true, reason: d.waitsForReason, message: d.waitsFor, nextLook: d.certificate.nextLook}
 	}
 	if next := d.certificate.nextLook; !next.IsZero() {
 		d.lookIn(next.Sub(o.now))

@@ -30,7 +30,8 @@ func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1a
 		}
 		kind := corev1.EventTypeNormal
 		switch {
-		case now.Type == v1alpha1.ConditionReconciling, now.Status == metav1.ConditionUnknown, underWay[now.Reason]:
+		case now.Type == v1alpha1.ConditionReconciling, now.Type == v1alpha1.ConditionDegraded, // the part that is at fault says so
+			now.Status == metav1.ConditionUnknown, underWay[now.Reason]:
 			continue
 		case now.Type == v1alpha1.ConditionReady && now.Status == metav1.ConditionFalse:
 			continue // the part that failed says so, or Stalled does
@@ -65,7 +66,9 @@ func outlineOf(conditions []metav1.Condition) []outline {
 }
 
 // needsAttention are reasons of conditions that are true, and that somebody should know of.
-var needsAttention = map[string]bool{v1alpha1.ReasonScaledElsewhere: true}
+var needsAttention = map[string]bool{
+	v1alpha1.ReasonScaledElsewhere: true, v1alpha1.ReasonReplicaFailure: true, v1alpha1.ReasonServiceMonitorNotInstalled: true,
+}
 
 // underWay are reasons that go away by themselves.
 var underWay = map[string]bool{

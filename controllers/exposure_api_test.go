@@ -304,10 +304,10 @@ func TestAPIIssuer(t *testing.T) {
 	}
 	notReady := map[string]any{"type": "Ready", "status": "False", "reason": "DoesNotExist", "message": "Issuing certificate as Secret does not exist"}
 	say(notReady)
-	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, "DoesNotExist", "Secret does not exist")
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, v1alpha1.ReasonNotIssued, "DoesNotExist", "Secret does not exist")
 	failed := map[string]any{"type": "Issuing", "status": "False", "reason": "Failed", "message": "the order was refused"}
 	say(notReady, failed)
-	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, "Failed", "the order was refused")
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, v1alpha1.ReasonIssuanceFailed, "Failed", "the order was refused")
 	if err := api.Get(t.Context(), client.ObjectKeyFromObject(r), &appsv1.Deployment{}); !apierrors.IsNotFound(err) {
 		t.Errorf("pods without a certificate were made: %v", err)
 	}
@@ -318,7 +318,10 @@ func TestAPIIssuer(t *testing.T) {
 	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionTrue, v1alpha1.ReasonCertificateValid)
 	get(t, namespace, "packs", &appsv1.Deployment{})
 	say(map[string]any{"type": "Ready", "status": "True", "reason": "Ready", "message": "up to date"}, failed)
-	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, "Failed", "the order was refused", "valid until")
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, v1alpha1.ReasonIssuanceFailed, "Failed", "the order was refused", "valid until")
+	bind(t, namespace, "packs-data")
+	rollOut(t, namespace, "packs")
+	wantCondition(t, r, v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonIssuanceFailed, "the order was refused", "valid until")
 }
 
 func TestAPIServiceMonitor(t *testing.T) {
@@ -326,7 +329,7 @@ func TestAPIServiceMonitor(t *testing.T) {
 	namespace := newNamespace(t)
 	startOperator(t, namespace)
 	r := started(t, namespace, `{"monitoring":{"serviceMonitor":true}}`)
-	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionTrue, v1alpha1.ReasonAddressAssigned, "does not have ServiceMonitor")
+	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionTrue, v1alpha1.ReasonServiceMonitorNotInstalled, "does not have ServiceMonitor")
 	installKinds(t, serviceMonitorCRD)
 	monitor := emptyOfKind(children.ServiceMonitorKind.WithVersion("v1"))
 	get(t, namespace, "packs", monitor)
@@ -341,7 +344,7 @@ func TestAPIServiceMonitor(t *testing.T) {
 		t.Errorf("the clients' Service leads to the metrics: %+v", client)
 	}
 	wantURL(t, r, "https://packs."+namespace+".svc")
-	if !measured(t, namespace) {
+	if !measured(t, namespace, "packregistry_ready") {
 		t.Error("the registry has no packregistry_ready")
 	}
 	patchSpec(t, r, `{"monitoring":null}`)
@@ -349,7 +352,7 @@ func TestAPIServiceMonitor(t *testing.T) {
 	gone(t, monitor, namespace, "packs")
 	must(t, api.Delete(t.Context(), r))
 	eventually(t, "its packregistry_ready goes with it", func() error {
-		if measured(t, namespace) {
+		if measured(t, namespace, "packregistry_ready") {
 			return fmt.Errorf("it is still there")
 		}
 		return nil
@@ -357,12 +360,12 @@ func TestAPIServiceMonitor(t *testing.T) {
 }
 
 // measured says whether a namespace's registry has a metric.
-func measured(t *testing.T, namespace string) bool {
+func measured(t *testing.T, namespace, metric string) bool {
 	t.Helper()
 	families, err := metrics.Registry.Gather()
 	must(t, err)
 	for _, family := range families {
-		if family.GetName() != "packregistry_ready" {
+		if family.GetName() != metric {
 			continue
 		}
 		for _, m := range family.GetMetric() {

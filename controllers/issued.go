@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"fmt"
-	"regexp"
 	"time"
 
 	"packregistry.dev/api/v1alpha1"
@@ -11,9 +10,6 @@ import (
 
 // optionalPoll is how often to look whether a kind that the cluster lacks was installed.
 const optionalPoll = 10 * time.Second
-
-// reasonPattern is what a condition's reason may be.
-var reasonPattern = regexp.MustCompile(`^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$`)
 
 // judgeIssued looks at what cert-manager has issued, and at what it says of the next.
 func judgeIssued(o *observed) certificateState {
@@ -38,7 +34,7 @@ func judgeIssued(o *observed) certificateState {
 		return state
 	case failed:
 		// What is there goes on being served; that no other will follow is for somebody to mend before it expires.
-		said.leaf, said.nextLook = state.leaf, state.nextLook
+		said.leaf, said.nextLook, said.serves = state.leaf, state.nextLook, state.ok() || state.serves
 		said.message = fmt.Sprintf("%s; %s", said.message, state.message)
 		return said
 	case !state.ok() && said.message != "":
@@ -47,25 +43,22 @@ func judgeIssued(o *observed) certificateState {
 	return state
 }
 
-// certManagerSays is what the Certificate tells of its issuance: cert-manager's own reason and words. failed says whether
-// the last attempt did.
+// certManagerSays is what the Certificate reports of its issuance. cert-manager's reason and words are quoted; what it calls
+// its reasons is no part of this API. failed says whether the last attempt did.
 func certManagerSays(o *observed) (said certificateState, failed bool) {
 	live := o.optional[children.CertificateKind].live
 	if live == nil {
 		return said, false
 	}
 	conditions := nested(live, "status", "conditions")
-	tell := func(reason, message string) certificateState {
-		if !reasonPattern.MatchString(reason) {
-			reason = v1alpha1.ReasonIssuanceFailed
-		}
-		return certificateState{reason: reason, message: fmt.Sprintf("cert-manager: %s: %s", reason, clip(message))}
+	quote := func(reason, theirs, message string) certificateState {
+		return certificateState{reason: reason, message: fmt.Sprintf("cert-manager: %s: %s", clip(theirs), clip(message))}
 	}
 	if status, reason, message := conditionOf(conditions, "Issuing"); status == "False" && reason != "" && reason != "Issued" {
-		return tell(reason, message), true
+		return quote(v1alpha1.ReasonIssuanceFailed, reason, message), true
 	}
 	if status, reason, message := conditionOf(conditions, "Ready"); status != "True" && reason != "" {
-		return tell(reason, message), false
+		return quote(v1alpha1.ReasonNotIssued, reason, message), false
 	}
 	return said, false
 }

@@ -17,6 +17,9 @@ var (
 	readyGauge = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "packregistry_ready", Help: "1 where a PackRegistry's condition Ready is true, else 0.",
 	}, []string{"namespace", "name"})
+	degradedGauge = prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "packregistry_degraded", Help: "1 for each PackRegistry that serves and needs attention, by the reason of its condition Degraded; no series for others.",
+	}, []string{"namespace", "name", "reason"})
 	undecodableGauge = prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "packregistry_undecodable", Help: "1 for each PackRegistry that is stored in a form that cannot be read; no series for others.",
 	}, []string{"namespace", "name"})
@@ -25,9 +28,15 @@ var (
 	})
 )
 
-func init() { metrics.Registry.MustRegister(applies, readyGauge, leftToOthers, undecodableGauge) } // controller-runtime's registry is the process's one
+func init() {
+	metrics.Registry.MustRegister(applies, readyGauge, degradedGauge, leftToOthers, undecodableGauge)
+} // controller-runtime's registry is the process's one
 
 func measureReady(name types.NamespacedName, status v1alpha1.PackRegistryStatus) {
+	degradedGauge.DeletePartialMatch(prometheus.Labels{"namespace": name.Namespace, "name": name.Name})
+	if c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionDegraded); c != nil {
+		degradedGauge.WithLabelValues(name.Namespace, name.Name, c.Reason).Set(1)
+	}
 	value := 0.0
 	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
 		value = 1
@@ -38,6 +47,7 @@ func measureReady(name types.NamespacedName, status v1alpha1.PackRegistryStatus)
 func forgetReady(name types.NamespacedName) {
 	readyGauge.DeleteLabelValues(name.Namespace, name.Name)
 	undecodableGauge.DeleteLabelValues(name.Namespace, name.Name)
+	degradedGauge.DeletePartialMatch(prometheus.Labels{"namespace": name.Namespace, "name": name.Name})
 }
 
 // measureDecoding counts a PackRegistry that cannot be read as a whole.

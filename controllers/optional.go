@@ -2,11 +2,9 @@ package controllers
 
 import (
 	"context"
-	"fmt"
 	"reflect"
 	"slices"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -215,7 +213,7 @@ func routed(o *observed) finding {
 		return isFalse(v1alpha1.ReasonGatewayAPINotInstalled, "the cluster does not have %s (%s), which spec.gateway needs: install the Gateway API; this is noticed by itself", kind.Kind, kind.Group)
 	}
 	if route.live == nil {
-		return finding{metav1.ConditionUnknown, v1alpha1.ReasonProgressing, fmt.Sprintf("the %s is being made", kind.Kind)}
+		return isUnknown(v1alpha1.ReasonProgressing, "the %s is being made", kind.Kind)
 	}
 	parents := nested(route.live, "status", "parents")
 	for _, ref := range o.registry.Spec.Gateway.ParentRefs {

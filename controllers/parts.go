@@ -35,7 +35,7 @@ func bucketReady(spec *v1alpha1.S3Spec, b bucketState) finding {
 
 func storageReady(o *observed, d decision) finding {
 	if s3 := o.registry.Spec.Storage.S3; s3 != nil {
-		return bucketReady(s3, d.bucket)
+		return bucketReady(s3, d.bucket).butServes(!d.bucket.ok() && o.deployment != nil) // pods run with a copy of what was good
 	}
 	spec := o.registry.Spec.Storage.PersistentVolumeClaim
 	if spec == nil {
@@ -46,19 +46,19 @@ func storageReady(o *observed, d decision) finding {
 	case o.claim == nil && spec.ClaimName != "":
 		return isFalse(v1alpha1.ReasonClaimMissing, "PersistentVolumeClaim %s does not exist; create it, or let the operator make one (size instead of claimName)", name)
 	case o.claim == nil:
-		return finding{metav1.ConditionUnknown, v1alpha1.ReasonProgressing, fmt.Sprintf("PersistentVolumeClaim %s is being made", name)}
+		return isUnknown(v1alpha1.ReasonProgressing, "PersistentVolumeClaim %s is being made", name)
 	case o.claim.DeletionTimestamp != nil:
 		return isFalse(v1alpha1.ReasonClaimLost, "PersistentVolumeClaim %s is being deleted", name)
 	case o.claim.Status.Phase == corev1.ClaimBound && wantsToGrow(o):
 		return growing(o)
 	case o.claim.Status.Phase == corev1.ClaimBound && nearlyFull(o):
-		return isFalse(v1alpha1.ReasonNearlyFull, "PersistentVolumeClaim %s is more than %d%% full, and pushes will soon be refused: let it grow (spec.storage.persistentVolumeClaim.size), or delete packs", name, nearlyFullTill)
+		return isFalse(v1alpha1.ReasonNearlyFull, "PersistentVolumeClaim %s is more than %d%% full, and pushes will soon be refused: let it grow (spec.storage.persistentVolumeClaim.size), or delete packs", name, nearlyFullTill).butServes(true)
 	case o.claim.Status.Phase == corev1.ClaimBound:
 		return isTrue(v1alpha1.ReasonClaimBound, "PersistentVolumeClaim %s is bound", name)
 	case o.claim.Status.Phase == corev1.ClaimLost:
 		return isFalse(v1alpha1.ReasonClaimLost, "PersistentVolumeClaim %s has lost its volume", name)
 	}
-	return finding{metav1.ConditionUnknown, v1alpha1.ReasonClaimPending, fmt.Sprintf("PersistentVolumeClaim %s waits for a volume%s", name, unprovisioned(o))}
+	return isUnknown(v1alpha1.ReasonClaimPending, "PersistentVolumeClaim %s waits for a volume%s", name, unprovisioned(o))
 }
 
 // unprovisioned says why nobody will make a volume for a pending claim, or "". Somebody may have one made by hand.
@@ -76,11 +76,11 @@ func unprovisioned(o *observed) string {
 func growing(o *observed) finding {
 	name, size := o.claim.Name, o.registry.Spec.Storage.PersistentVolumeClaim.Size
 	if why := cannotGrow(o); why != "" {
-		return isFalse(v1alpha1.ReasonCannotGrow, "PersistentVolumeClaim %s cannot grow to %s: %s", name, size, why)
+		return isFalse(v1alpha1.ReasonCannotGrow, "PersistentVolumeClaim %s cannot grow to %s: %s", name, size, why).butServes(true)
 	}
 	for _, c := range o.claim.Status.Conditions {
 		if c.Status == corev1.ConditionTrue && (c.Type == corev1.PersistentVolumeClaimControllerResizeError || c.Type == corev1.PersistentVolumeClaimNodeResizeError) {
-			return isFalse(v1alpha1.ReasonCannotGrow, "PersistentVolumeClaim %s did not grow to %s: %s", name, size, clip(c.Message))
+			return isFalse(v1alpha1.ReasonCannotGrow, "PersistentVolumeClaim %s did not grow to %s: %s", name, size, clip(c.Message)).butServes(true)
 		}
 	}
 	return isTrue(v1alpha1.ReasonResizing, "PersistentVolumeClaim %s is bound, and growing to %s", name, size)
@@ -101,18 +101,18 @@ func authReady(o *observed, d decision) finding {
 	wrong := strings.Join(append(append([]string(nil), d.users.missing...), d.users.invalid...), "; ")
 	switch {
 	case o.users != nil:
-		return isFalse(v1alpha1.ReasonLastGoodUsers, "%s; the users known before stay", wrong)
+		return isFalse(v1alpha1.ReasonLastGoodUsers, "%s; the users known before stay", wrong).butServes(true)
 	case len(d.users.missing) > 0:
 		return isFalse(v1alpha1.ReasonSecretMissing, "%s", wrong)
 	}
 	return isFalse(v1alpha1.ReasonSecretInvalid, "%s", wrong)
 }
 
-func tlsReady(d decision) finding {
+func tlsReady(o *observed, d decision) finding {
 	if d.certificate.ok() {
 		return isTrue(d.certificate.reason, "%s", d.certificate.message)
 	}
-	return isFalse(d.certificate.reason, "%s", d.certificate.message)
+	return isFalse(d.certificate.reason, "%s", d.certificate.message).butServes(d.certificate.serves && o.deployment != nil)
 }
 
 func deploymentCondition(live *appsv1.Deployment, kind appsv1.DeploymentConditionType) *appsv1.DeploymentCondition {
@@ -136,11 +136,15 @@ func available(o *observed) finding {
 		}
 		return isFalse(v1alpha1.ReasonScaledToZero, "spec.replicas is 0: nothing serves")
 	}
-	if c := deploymentCondition(o.deployment, appsv1.DeploymentReplicaFailure); c != nil && c.Status == corev1.ConditionTrue {
-		return isFalse(v1alpha1.ReasonReplicaFailure, "pods cannot be made: %s", c.Message)
-	}
 	c := deploymentCondition(o.deployment, appsv1.DeploymentAvailable)
-	if c != nil && c.Status == corev1.ConditionTrue && o.deployment.Status.AvailableReplicas > 0 {
+	answers := c != nil && c.Status == corev1.ConditionTrue && o.deployment.Status.AvailableReplicas > 0
+	if failure := deploymentCondition(o.deployment, appsv1.DeploymentReplicaFailure); failure != nil && failure.Status == corev1.ConditionTrue {
+		if answers {
+			return isTrue(v1alpha1.ReasonReplicaFailure, "%d replicas answer, and more cannot be made: %s", o.deployment.Status.AvailableReplicas, failure.Message).butServes(true)
+		}
+		return isFalse(v1alpha1.ReasonReplicaFailure, "pods cannot be made: %s", failure.Message)
+	}
+	if answers {
 		if elsewhere != "" {
 			return isTrue(v1alpha1.ReasonScaledElsewhere, "%d of %d replicas answer; %s", o.deployment.Status.AvailableReplicas, o.deployment.Status.Replicas, elsewhere)
 		}
@@ -276,6 +280,9 @@ func address(scheme, host string, port int32) string {
 func exposed(o *observed, url string) finding {
 	f := reachable(o, url)
 	if lacks(o, children.ServiceMonitorKind) {
+		if f.status == metav1.ConditionTrue {
+			f = isTrue(v1alpha1.ReasonServiceMonitorNotInstalled, "%s", f.message).butServes(true)
+		}
 		f.message += fmt.Sprintf("; the cluster does not have ServiceMonitor (%s), which spec.monitoring.serviceMonitor asks for: one is made when it is installed", children.ServiceMonitorKind.Group)
 	}
 	return f
@@ -288,7 +295,7 @@ func reachable(o *observed, url string) finding {
 	case url != "":
 		return isTrue(v1alpha1.ReasonAddressAssigned, "clients reach the registry at %s", url)
 	case o.service == nil:
-		return finding{metav1.ConditionUnknown, v1alpha1.ReasonProgressing, "the Service is being made"}
+		return isUnknown(v1alpha1.ReasonProgressing, "the Service is being made")
 	case o.registry.Spec.Ingress != nil:
 		return isFalse(v1alpha1.ReasonAddressPending, "Ingress %s waits for the address of a controller%s", children.IngressName(o.registry), ofClass(o.registry.Spec.Ingress.ClassName))
 	case o.service.Spec.Type == corev1.ServiceTypeNodePort:

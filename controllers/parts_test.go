@@ -41,7 +41,7 @@ func TestConditionOfCertificatesToTrust(t *testing.T) {
 				change(&r.Spec)
 				var d decision
 				d.decideCertificate(&observed{registry: r, now: now, sources: sources})
-				if f := tlsReady(d); f.status != metav1.ConditionFalse || f.reason != tt.reason || !strings.Contains(f.message, tt.words) {
+				if f := tlsReady(&observed{}, d); f.status != metav1.ConditionFalse || f.reason != tt.reason || !strings.Contains(f.message, tt.words) {
 					t.Errorf("%s: %s=%s: %s", name, f.status, f.reason, f.message)
 				}
 			}

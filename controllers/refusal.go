@@ -154,7 +154,7 @@ func worst(refused []refusal, permanent bool) *finding {
 	if reason == "" {
 		return nil
 	}
-	return &finding{"True", reason, strings.Join(messages, "; ")}
+	return &finding{status: "True", reason: reason, message: strings.Join(messages, "; ")}
 }
 
 // refusals remembers what was refused, so that the same is not asked for again at every event: only after its poll, or when

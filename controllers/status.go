@@ -1,8 +1,10 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -24,14 +26,26 @@ type finding struct {
 	status  metav1.ConditionStatus
 	reason  string
 	message string
+	// degraded: somebody must see to it, and clients are served all the same.
+	degraded bool
 }
 
 func isTrue(reason, format string, args ...any) finding {
-	return finding{metav1.ConditionTrue, reason, fmt.Sprintf(format, args...)}
+	return finding{status: metav1.ConditionTrue, reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
 func isFalse(reason, format string, args ...any) finding {
-	return finding{metav1.ConditionFalse, reason, fmt.Sprintf(format, args...)}
+	return finding{status: metav1.ConditionFalse, reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+func isUnknown(reason, format string, args ...any) finding {
+	return finding{status: metav1.ConditionUnknown, reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+// butServes marks a fault that clients do not notice.
+func (f finding) butServes(serves bool) finding {
+	f.degraded = serves
+	return f
 }
 
 // parts are the conditions that Ready sums up, in the order in which a reader should mend them.
@@ -57,7 +71,7 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 	found := map[string]finding{
 		v1alpha1.ConditionStorageReady: storageReady(o, d),
 		v1alpha1.ConditionAuthReady:    authReady(o, d),
-		v1alpha1.ConditionTLSReady:     tlsReady(d),
+		v1alpha1.ConditionTLSReady:     tlsReady(o, d),
 		v1alpha1.ConditionAvailable:    available(o),
 	}
 	status.URL = url(o)
@@ -78,11 +92,31 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionStalled)
 	}
 	if waiting && !r.Spec.Suspend {
-		set(v1alpha1.ConditionReconciling, finding{metav1.ConditionTrue, ready.reason, ready.message})
+		set(v1alpha1.ConditionReconciling, isTrue(ready.reason, "%s", ready.message))
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReconciling)
 	}
+	if degraded := degradedBy(found); degraded != nil && ready.status == metav1.ConditionTrue {
+		set(v1alpha1.ConditionDegraded, *degraded)
+	} else {
+		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionDegraded)
+	}
 	return status
+}
+
+// degradedBy joins what needs attention though clients are served, or returns nil.
+func degradedBy(found map[string]finding) *finding {
+	var messages []string
+	reason := ""
+	for _, part := range parts {
+		if f := found[part]; f.degraded {
+			reason, messages = cmp.Or(reason, f.reason), append(messages, f.message)
+		}
+	}
+	if reason == "" {
+		return nil
+	}
+	return &finding{status: metav1.ConditionTrue, reason: reason, message: strings.Join(messages, "; ")}
 }
 
 // describe fills in what is no condition.
@@ -125,24 +159,24 @@ func summarize(o *observed, d decision, found map[string]finding, applyErr error
 	}
 	// What somebody must mend comes before what is still on its way, which may be waiting for just that.
 	for _, part := range parts[:3] {
-		if f := found[part]; f.status == metav1.ConditionFalse {
+		if f := found[part]; f.status == metav1.ConditionFalse && !f.degraded {
 			return isFalse(f.reason, "%s", f.message)
 		}
 	}
 	for _, part := range parts {
 		f := found[part]
-		if f.status == metav1.ConditionTrue {
+		if f.status == metav1.ConditionTrue || f.degraded {
 			continue
 		}
 		if f.status == metav1.ConditionUnknown || part == v1alpha1.ConditionAvailable && rollingOut(o) {
-			return finding{metav1.ConditionUnknown, f.reason, f.message}
+			return isUnknown(f.reason, "%s", f.message)
 		}
 		return isFalse(f.reason, "%s", f.message)
 	}
 	previous := meta.FindStatusCondition(o.registry.Status.Conditions, v1alpha1.ConditionReady)
 	settled := previous != nil && previous.Status == metav1.ConditionTrue && previous.ObservedGeneration == o.registry.Generation
 	if !settled && rollingOut(o) && !o.registry.Spec.Suspend {
-		return finding{metav1.ConditionUnknown, v1alpha1.ReasonRollingOut, rolloutMessage(o.deployment)}
+		return isUnknown(v1alpha1.ReasonRollingOut, "%s", rolloutMessage(o.deployment))
 	}
 	if o.registry.Spec.Suspend {
 		return isTrue(v1alpha1.ReasonSuspended, "the registry goes on as it is: the operator keeps users, certificates and the deletion policy up to date, and changes nothing else until spec.suspend is false")
@@ -157,9 +191,9 @@ func summarize(o *observed, d decision, found map[string]finding, applyErr error
 func stalledBy(o *observed, d decision) *finding {
 	switch {
 	case d.conflict != "":
-		return &finding{metav1.ConditionTrue, v1alpha1.ReasonConflict, d.conflict}
+		return &finding{status: metav1.ConditionTrue, reason: v1alpha1.ReasonConflict, message: d.conflict}
 	case d.invalid != "":
-		return &finding{metav1.ConditionTrue, v1alpha1.ReasonInvalid, d.invalid}
+		return &finding{status: metav1.ConditionTrue, reason: v1alpha1.ReasonInvalid, message: d.invalid}
 	}
 	if refused := worst(d.refused, true); refused != nil {
 		return refused
@@ -167,7 +201,7 @@ func stalledBy(o *observed, d decision) *finding {
 	if o.deployment != nil {
 		c := deploymentCondition(o.deployment, appsv1.DeploymentProgressing)
 		if c != nil && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded" {
-			return &finding{metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded, podTrouble(o, "the new pods did not become ready in time")}
+			return &finding{status: metav1.ConditionTrue, reason: v1alpha1.ReasonDeadlineExceeded, message: podTrouble(o, "the new pods did not become ready in time")}
 		}
 	}
 	return nil

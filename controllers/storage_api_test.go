@@ -269,5 +269,6 @@ func TestAPIClaimsGrow(t *testing.T) {
 	must(t, api.Update(t.Context(), class))
 	must(t, grow("3Gi"))
 	wantCondition(t, r, v1alpha1.ConditionStorageReady, metav1.ConditionFalse, v1alpha1.ReasonCannotGrow, "cannot grow to 3Gi", "allowVolumeExpansion")
-	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonCannotGrow)
+	wantCondition(t, r, v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonCannotGrow, "cannot grow to 3Gi")
+	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 }

@@ -1,7 +1,7 @@
 package v1alpha1
 
-// Condition types. Ready sums up the others; Reconciling and Stalled are present only while they are true, as kstatus
-// has it (https://github.com/kubernetes-sigs/cli-utils, "kstatus").
+// Condition types. Ready sums up the others; Reconciling, Stalled and Degraded are present only while they are true, as
+// kstatus has it (https://github.com/kubernetes-sigs/cli-utils, "kstatus").
 const (
 	// ConditionReady: clients are served what the spec says.
 	ConditionReady = "Ready"
@@ -9,6 +9,8 @@ const (
 	ConditionReconciling = "Reconciling"
 	// ConditionStalled: waiting will not help; a person must change something.
 	ConditionStalled = "Stalled"
+	// ConditionDegraded: clients are served, and something needs attention before they are not any more.
+	ConditionDegraded = "Degraded"
 
 	// ConditionStorageReady: there is a place to keep packs.
 	ConditionStorageReady = "StorageReady"
@@ -69,4 +71,6 @@ const (
 	ReasonCertManagerMissing     = "CertManagerNotInstalled"
 	ReasonRouteRefused           = "RouteRefused"
 	ReasonIssuanceFailed         = "IssuanceFailed"
+
+	ReasonServiceMonitorNotInstalled = "ServiceMonitorNotInstalled"
 )

@@ -211,8 +211,8 @@ type PackRegistryStatus struct {
 	// ObservedGeneration is the generation of the spec that the conditions speak of; -1 before the operator's first look.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions: Ready sums up StorageReady, AuthReady, TLSReady, Available and Exposed; Reconciling and Stalled are
-	// there only while they are true.
+	// Conditions: Ready sums up StorageReady, AuthReady, TLSReady, Available and Exposed; Reconciling, Stalled and Degraded
+	// are there only while they are true.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

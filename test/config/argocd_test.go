@@ -83,6 +83,7 @@ func TestArgoCDHealth(t *testing.T) {
 		{"new", "status: {observedGeneration: -1, conditions: [{type: Ready, status: Unknown, reason: Progressing, message: waiting}]}", "Progressing", "the operator has not looked at this generation yet"},
 		{"an earlier generation", "status: {observedGeneration: 1, conditions: [{type: Ready, status: 'True', message: serves}]}", "Progressing", "the operator has not looked at this generation yet"},
 		{"serves", "status: {observedGeneration: 2, conditions: [{type: StorageReady, status: 'True', message: bound}, {type: Ready, status: 'True', message: serves}]}", "Healthy", "serves"},
+		{"degraded", "status: {observedGeneration: 2, conditions: [{type: Ready, status: 'True', message: serves}, {type: Degraded, status: 'True', message: nearly full}]}", "Healthy", "nearly full"},
 		{"waits", "status: {observedGeneration: 2, conditions: [{type: Ready, status: 'False', message: no Secret}, {type: Reconciling, status: 'True', message: no Secret}]}", "Progressing", "no Secret"},
 		{"stalled", "status: {observedGeneration: 2, conditions: [{type: Ready, status: 'False', message: bad}, {type: Stalled, status: 'True', message: bad config}]}", "Degraded", "bad config"},
 		{"no condition", "status: {observedGeneration: 2}", "Progressing", "not ready yet"},

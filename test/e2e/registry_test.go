@@ -409,7 +409,12 @@ func TestAClaimThatCannotGrow(t *testing.T) {
 		}
 		return nil
 	})
-	if available := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionAvailable); available == nil || available.Status != metav1.ConditionTrue || configHash(t, r) != config {
-		t.Errorf("the registry was disturbed: %+v", available)
+	for _, kind := range []string{v1alpha1.ConditionAvailable, v1alpha1.ConditionReady, v1alpha1.ConditionDegraded} {
+		if !meta.IsStatusConditionTrue(r.Status.Conditions, kind) {
+			t.Errorf("%s is not true: %+v", kind, r.Status.Conditions)
+		}
+	}
+	if configHash(t, r) != config {
+		t.Error("the registry was disturbed")
 	}
 }
