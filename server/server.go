@@ -2,10 +2,12 @@
 // /v1/ shows the packs among the repositories of that same store.
 //
 //	routes.go      the table of all routes, and what each asks of the caller
-//	blob.go manifest.go list.go packs.go
-//	               the handlers, by resource; a handler returns an error, which is rendered and logged in one place
-//	errors.go      the table of error codes
-//	middleware.go  what happens to every request: headers, authentication, log line, metrics
+//	handler.go     what happens to every request: headers, authentication, log line, metrics
+//	errors.go      the table of error codes; a handler returns an error, which is rendered and logged in one place
+//	blob.go upload.go manifest.go tag.go referrers.go catalog.go
+//	               the handlers, by resource
+//	pack_validate.go pack_tags.go pack_files.go
+//	               packs: what is checked of one that is pushed, their tags, and the files inside of them
 //	auth.go token.go
 //	               who asks and what they may do, by password or by token
 //	source.go      where a request came from, as far as proxies are trusted
@@ -18,6 +20,7 @@
 //	tls.go acme.go certificates that are read again when they change, or obtained from an ACME server
 //	tracing.go accesslog.go
 //	               traces and the access log, where they are asked for
+//	maintenance.go schedules of collection and purging, and the same once
 //	server.go      putting it together; starting, and stopping without dropping what is in flight
 package server
 
@@ -295,78 +298,5 @@ func (s *Server) startBackground(ctx context.Context, group *sync.WaitGroup) {
 	}
 	if c := s.config.Storage.Maintenance.GarbageCollection; c.Enabled == nil || *c.Enabled {
 		group.Go(func() { s.collectGarbage(ctx, c) })
-	}
-}
-
-// collectGarbage collects at every interval, on one of the processes that share the storage.
-func (s *Server) collectGarbage(ctx context.Context, c config.GarbageCollection) {
-	interval := time.Duration(c.Interval)
-	// Often enough to notice that another process has stopped doing it.
-	ticker := time.NewTicker(max(min(interval/4, 15*time.Minute), time.Millisecond))
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		due, err := s.store.CollectionDue(ctx, interval)
-		if due && err == nil {
-			_, err = collect(ctx, s.store, c, false, s.metrics, s.log)
-		}
-		if err != nil && ctx.Err() == nil {
-			s.log.Error("garbage collection failed; trying again later", "error", err)
-		}
-	}
-}
-
-// OpenStore opens the store of a configuration without serving it.
-func OpenStore(ctx context.Context, c *config.Config) (*store.Store, error) {
-	d, err := openDriver(ctx, c.Storage)
-	if err != nil {
-		return nil, err
-	}
-	return store.Open(ctx, d)
-}
-
-// CollectOnce opens the configuration's storage and collects its garbage.
-func CollectOnce(ctx context.Context, c *config.Config, dryRun bool, log *slog.Logger) (store.Collected, error) {
-	content, err := OpenStore(ctx, c)
-	if err != nil {
-		return store.Collected{}, err
-	}
-	return collect(ctx, content, c.Storage.Maintenance.GarbageCollection, dryRun, newMetrics(), log)
-}
-
-// collect collects garbage once, and tells the log what it did.
-func collect(ctx context.Context, content *store.Store, c config.GarbageCollection, dryRun bool, m *metrics, log *slog.Logger) (store.Collected, error) {
-	began := time.Now()
-	done, err := content.Collect(ctx, store.Collection{Grace: time.Duration(c.Grace), KeepUntagged: time.Duration(c.KeepUntagged), DryRun: dryRun})
-	m.collection(done, err)
-	if err != nil {
-		return done, err
-	}
-	log.Info("collected garbage", "seconds", time.Since(began).Seconds(), "repositories", done.Repositories, "manifests", done.Manifests, "links", done.Links,
-		"blobs", done.Blobs, "bytes", done.Bytes, "condemned", done.Condemned, "kept", done.Kept, "dryrun", dryRun)
-	return done, nil
-}
-
-// purgeUploads forgets abandoned uploads, at once and then at every interval.
-func (s *Server) purgeUploads(ctx context.Context, c config.UploadPurging) {
-	ticker := time.NewTicker(time.Duration(c.Interval))
-	defer ticker.Stop()
-	for {
-		n, err := s.store.PurgeUploads(ctx, time.Duration(c.Age), c.DryRun)
-		if err != nil && ctx.Err() == nil {
-			s.log.Error("cannot purge abandoned uploads; trying again later", "error", err)
-		}
-		if n > 0 {
-			s.log.Info("purged abandoned uploads", "uploads", n, "dryrun", c.DryRun)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
 	}
 }

@@ -1,22 +1,13 @@
 package server
 
 import (
-	"maps"
 	"net/http"
 	"net/url"
-	"slices"
 	"strconv"
-
-	"github.com/opencontainers/go-digest"
-	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/auth"
 )
-
-func quote(s string) string { return strconv.Quote(s) }
-
-func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // versionCheck answers the request that every client begins with.
 func (s *Server) versionCheck(w http.ResponseWriter, _ *request) error {
@@ -111,82 +102,4 @@ func (s *Server) visible(r *request, prefix, last string, n int) (found []string
 		}
 	}
 	return found, last, nil
-}
-
-func (s *Server) listTags(w http.ResponseWriter, r *request) error {
-	query := r.URL.Query()
-	limit := s.config.Tags.MaxTags
-	n, last, err := page(r, limit)
-	if err != nil {
-		return err
-	}
-	if !query.Has("n") {
-		n = limit
-	}
-	list := r.repository.Tags
-	if r.door == "v1" {
-		list = packTags{r.repository}.list
-	}
-	tags, err := list(r.Context(), last, n+1)
-	if err != nil {
-		return as(codeNameUnknown, err)
-	}
-	if n < len(tags) {
-		tags = tags[:n]
-		if n > 0 {
-			s.link(w, r, "/"+r.name+"/tags/list", url.Values{"n": {strconv.Itoa(n)}, "last": {tags[n-1]}})
-		}
-	}
-	writeJSON(w, http.StatusOK, map[string]any{"name": r.name, "tags": append([]string{}, tags...)})
-	return nil
-}
-
-// maxReferrers bounds a page of referrers; descriptors carry annotations of any length.
-const maxReferrers = 100
-
-func (s *Server) listReferrers(w http.ResponseWriter, r *request) error {
-	subject, err := parseDigest(r.param)
-	if err != nil {
-		return err
-	}
-	query := r.URL.Query()
-	var after digest.Digest
-	if last := query.Get("last"); last != "" {
-		if after, err = parseDigest(last); err != nil {
-			return err
-		}
-	}
-	all, next, err := r.repository.Referrers(r.Context(), subject, after, maxReferrers)
-	if err != nil {
-		return err
-	}
-	list := all
-	if wanted := query.Get("artifactType"); wanted != "" {
-		list = nil
-		for _, d := range all {
-			if d.ArtifactType == wanted {
-				list = append(list, d)
-			}
-		}
-		w.Header().Set("OCI-Filters-Applied", "artifactType")
-	}
-	if next != "" {
-		query.Set("last", next.String())
-		s.link(w, r, "/"+r.name+"/referrers/"+subject.String(), query)
-	}
-	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: append([]ocispec.Descriptor{}, list...)}
-	index.SchemaVersion = 2
-	writeJSON(typed{w, ocispec.MediaTypeImageIndex}, http.StatusOK, index)
-	return nil
-}
-
-// typed replaces the Content-Type that a helper sets.
-type typed struct {
-	http.ResponseWriter
-	mediaType string
-}
-
-func (t typed) WriteHeader(status int) {
-	t.Header().Set("Content-Type", t.mediaType)
-	t.ResponseWriter.WriteHeader(status)
 }
