@@ -142,7 +142,7 @@ bench-parts: ## Benchmarks of the server's parts
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME (10s)
-	@for p in ./pack ./server ./server/auth ./server/config ./server/store ./controllers/children; do \
+	@for p in ./pack ./server ./server/internal/clientip ./server/auth ./server/config ./server/store ./controllers/children; do \
 	  for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} $$p; done; done
 
 .PHONY: vuln

@@ -18,7 +18,7 @@ func (l *combinedLog) write(r *request, w *recorder) {
 	if r.route == "/health" {
 		return // probes come every few seconds
 	}
-	line := fmt.Sprintf("%s - %s [%s] \"%s %s %s\" %d %s \"%s\" \"%s\"\n", r.origin.addr, orDash(escapeLog(r.user)),
+	line := fmt.Sprintf("%s - %s [%s] \"%s %s %s\" %d %s \"%s\" \"%s\"\n", r.client.Addr, orDash(escapeLog(r.user)),
 		time.Now().Format("02/Jan/2006:15:04:05 -0700"), escapeLog(r.Method), escapeLog(r.URL.RequestURI()), r.Proto, w.code(), bytesOrDash(w.n),
 		orDash(escapeLog(r.Referer())), orDash(escapeLog(clip(r.UserAgent()))))
 	l.mu.Lock()

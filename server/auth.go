@@ -40,7 +40,7 @@ func (s *Server) authenticateBasic(w http.ResponseWriter, r *request) error {
 func (s *Server) checkPassword(w http.ResponseWriter, r *request, user, password string) error {
 	err := auth.ErrDenied
 	if s.users != nil {
-		err = s.users.Check(r.Context(), r.origin.addr, user, password)
+		err = s.users.Check(r.Context(), r.client.Addr, user, password)
 	}
 	var throttled *auth.ThrottledError
 	switch {
@@ -50,14 +50,14 @@ func (s *Server) checkPassword(w http.ResponseWriter, r *request, user, password
 		return nil
 	case errors.As(err, &throttled):
 		s.metrics.auth.WithLabelValues("throttled").Inc()
-		s.log.Debug("login put off", "user", clip(user), "from", r.origin.addr, "request", r.id)
+		s.log.Debug("login put off", "user", clip(user), "from", r.client.Addr, "request", r.id)
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
 		return fail(codeTooMany, "%w", err)
 	case !errors.Is(err, auth.ErrDenied):
 		return err // the client went away
 	}
 	s.metrics.auth.WithLabelValues("denied").Inc()
-	s.log.Warn("login refused", "audit", true, "user", clip(user), "from", r.origin.addr, "request", r.id)
+	s.log.Warn("login refused", "audit", true, "user", clip(user), "from", r.client.Addr, "request", r.id)
 	s.challenge(w, r, "", "")
 	return fail(codeUnauthorized, "unknown user or wrong password")
 }
@@ -101,7 +101,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *request, needs permission) 
 		return s.unauthorized(w, r, s.scope(r, needs))
 	}
 	s.metrics.auth.WithLabelValues("forbidden").Inc()
-	s.log.Warn("not allowed", "audit", true, "action", actions[needs], "repository", r.repository.Name(), "user", r.user, "from", r.origin.addr, "request", r.id)
+	s.log.Warn("not allowed", "audit", true, "action", actions[needs], "repository", r.repository.Name(), "user", r.user, "from", r.client.Addr, "request", r.id)
 	return fail(codeDenied, "%s may not %s here (auth.access)", r.user, actions[needs])
 }
 

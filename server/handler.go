@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"packregistry.dev/server/internal/clientip"
 	"packregistry.dev/server/store"
 )
 
@@ -27,7 +28,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		recorder recorder
 		body     incoming
 	}{
-		request:  request{Request: hr, id: requestID(hr), route: "none", origin: findOrigin(hr, s.proxies, s.config.HTTP.ClientIPHeader)},
+		request:  request{Request: hr, id: requestID(hr), route: "none", client: clientip.Find(hr, s.proxies, s.config.HTTP.ClientIPHeader)},
 		recorder: recorder{ResponseWriter: w, progress: progress{timeout: timeout, w: w, set: setWriteDeadline}},
 		body:     incoming{ReadCloser: hr.Body, progress: progress{timeout: timeout, w: w, set: setReadDeadline}},
 	}
@@ -192,12 +193,12 @@ func (s *Server) finish(r *request, w *recorder, received int64, took time.Durat
 		return
 	}
 	s.access.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", w.code(), "bytes", w.n,
-		"received", received, "seconds", took.Seconds(), "from", r.origin.addr, "user", r.user, "agent", clip(r.UserAgent()), "request", r.id)
+		"received", received, "seconds", took.Seconds(), "from", r.client.Addr, "user", r.user, "agent", clip(r.UserAgent()), "request", r.id)
 }
 
 // audit records a change: who did what to which repository.
 func (s *Server) audit(r *request, what string, args ...any) {
-	s.log.Info(what, append([]any{"audit", true, "repository", r.repository.Name(), "user", r.user, "from", r.origin.addr, "request", r.id}, args...)...)
+	s.log.Info(what, append([]any{"audit", true, "repository", r.repository.Name(), "user", r.user, "from", r.client.Addr, "request", r.id}, args...)...)
 }
 
 // clip bounds what a client can write into the log.

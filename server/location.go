@@ -23,7 +23,7 @@ func (s *Server) base(r *request) string {
 	if s.config.HTTP.Host != "" {
 		return strings.TrimSuffix(s.config.HTTP.Host, "/")
 	}
-	scheme, host := r.origin.scheme, r.origin.host
+	scheme, host := r.client.Scheme, r.client.Host
 	if scheme == "" {
 		scheme = "http"
 		if r.TLS != nil {
@@ -40,7 +40,7 @@ func (s *Server) base(r *request) string {
 // server may add no header at all (nginx's plain proxy_pass, a load balancer of TCP), or set Host to a name of its own. A URL made
 // of that would lead nowhere, or make clients send passwords in the clear.
 func (s *Server) knowsBase(r *request) bool {
-	return s.config.HTTP.Host != "" || r.origin.scheme != "" || r.TLS != nil
+	return s.config.HTTP.Host != "" || r.client.Scheme != "" || r.TLS != nil
 }
 
 // link announces the next page (RFC 8288).

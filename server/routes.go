@@ -6,6 +6,7 @@ import (
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/auth"
+	"packregistry.dev/server/internal/clientip"
 	"packregistry.dev/server/store"
 )
 
@@ -76,8 +77,8 @@ type request struct {
 	user string
 	// token is what the user was known by, if it was a token.
 	token *auth.Token
-	// origin is where the request came from.
-	origin origin
+	// client is who sent the request.
+	client clientip.Client
 	// id names the request in the log.
 	id string
 	// route is the row's pattern, for the log and the metrics.

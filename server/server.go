@@ -10,7 +10,6 @@
 //	               packs: what is checked of one that is pushed, their tags, and the files inside of them
 //	auth.go token.go
 //	               who asks and what they may do, by password or by token
-//	source.go      where a request came from, as far as proxies are trusted
 //	location.go    URLs of this server, as clients see them
 //	cors.go        pages of other origins
 //	transfer.go    deadlines that move with the bytes

@@ -154,7 +154,7 @@ func (s *Server) tokenRealm(r *request) string {
 	if !s.knowsBase(r) {
 		s.tokens.warned.Do(func() {
 			s.log.Warn("plain HTTP does not show which URL clients use, so they are not offered tokens, and docker, podman and skopeo do not log in where "+
-				"they need not: set http.host, or name the proxy that ends TLS in http.trustedproxies", "from", r.origin.addr)
+				"they need not: set http.host, or name the proxy that ends TLS in http.trustedproxies", "from", r.client.Addr)
 		})
 		return ""
 	}

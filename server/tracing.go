@@ -76,7 +76,7 @@ func (s *Server) trace(r *request) (end func(status int)) {
 	ctx := propagation.TraceContext{}.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 	ctx, span := s.tracing.tracer.Start(ctx, r.Method, trace.WithSpanKind(trace.SpanKindServer), trace.WithAttributes(
 		attribute.String("http.request.method", r.Method), attribute.String("url.path", r.URL.Path),
-		attribute.String("client.address", r.origin.addr.String()), attribute.String("packregistry.request", r.id)))
+		attribute.String("client.address", r.client.Addr.String()), attribute.String("packregistry.request", r.id)))
 	r.Request = r.WithContext(ctx)
 	return func(status int) {
 		span.SetName(r.Method + " " + r.route)

@@ -1,4 +1,13 @@
-package server
+// Package clientip finds out who sent a request, behind which proxies.
+//
+// Each proxy adds to one header of the request the address that the request came to it from. The last address is the nearest
+// proxy's word; what stands before it was written by proxies further out, or by the client itself, who may write anything. So
+// Find begins at the connection's own end and goes backwards while the address is a trusted proxy's: the first that is not is
+// the client's.
+//
+// Three headers are in use: X-Forwarded-For with X-Forwarded-Proto and X-Forwarded-Host, Forwarded (RFC 7239), and X-Real-IP.
+// Only the one that the configuration names is read, since proxies pass on the others as the client wrote them.
+package clientip
 
 import (
 	"net"
@@ -8,35 +17,35 @@ import (
 	"strings"
 )
 
-// origin is where a request came from, and what its sender calls this server.
-type origin struct {
-	addr netip.Addr
-	// scheme and host are empty where nobody trusted said anything about them.
-	scheme, host string
+// Client is who sent a request, and how it addressed this server.
+type Client struct {
+	// Addr is not valid where the connection has no IP address.
+	Addr netip.Addr
+	// Scheme and Host are what the client asked for, as a trusted proxy reports it. They are empty where none does.
+	Scheme, Host string
 }
 
-// findOrigin believes what proxies add to a request as far as they are trusted: from the connection's own end backwards,
-// the first address that is no trusted proxy is the client's. Only the one header that the proxies set is read
-// (http.clientipheader): they pass on the others as the client wrote them.
-func findOrigin(r *http.Request, trusted []netip.Prefix, header string) origin {
-	o := origin{addr: remoteAddr(r)}
-	if len(trusted) == 0 || !contains(trusted, o.addr) {
-		return o
+// Find returns the client of a request. trusted are the networks of proxies, header is the name of the header that they set:
+// X-Forwarded-For, Forwarded or X-Real-IP.
+func Find(r *http.Request, trusted []netip.Prefix, header string) Client {
+	c := Client{Addr: remoteAddr(r)}
+	if len(trusted) == 0 || !contains(trusted, c.Addr) {
+		return c
 	}
 	for _, h := range slices.Backward(hops(r.Header, header)) {
 		if h.scheme != "" || h.host != "" {
-			o.scheme, o.host = validScheme(h.scheme), validForwardedHost(h.host)
+			c.Scheme, c.Host = validScheme(h.scheme), validForwardedHost(h.host)
 		}
 		addr, err := parseNode(h.node)
 		if err != nil {
-			return o // whoever wrote this is the last that we know of
+			return c // whoever wrote this is the last that we know of
 		}
-		o.addr = addr
+		c.Addr = addr
 		if !contains(trusted, addr) {
-			return o
+			return c
 		}
 	}
-	return o
+	return c
 }
 
 func remoteAddr(r *http.Request) netip.Addr {
@@ -66,7 +75,7 @@ func hops(h http.Header, header string) []hop {
 	list := addressHops(h.Values("X-Forwarded-For"))
 	// Proxies do not append to these two but replace them, so they are the outermost's, whose address is any of the hops'.
 	for i := range list {
-		list[i].scheme, list[i].host = firstWord(h.Get("X-Forwarded-Proto")), firstWord(h.Get("X-Forwarded-Host"))
+		list[i].scheme, list[i].host = firstElement(h.Get("X-Forwarded-Proto")), firstElement(h.Get("X-Forwarded-Host"))
 	}
 	return list
 }
@@ -108,7 +117,7 @@ func forwardedHops(lines []string) []hop {
 	return list
 }
 
-func firstWord(list string) string {
+func firstElement(list string) string {
 	word, _, _ := strings.Cut(list, ",")
 	return strings.TrimSpace(word)
 }

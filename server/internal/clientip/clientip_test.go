@@ -1,4 +1,4 @@
-package server
+package clientip
 
 import (
 	"net/http"
@@ -9,7 +9,7 @@ import (
 	"packregistry.dev/server/config"
 )
 
-func TestFindOrigin(t *testing.T) {
+func TestFind(t *testing.T) {
 	trusted := []string{"10.0.0.0/8", "192.0.2.1", "fd00::/8"}
 	for _, tt := range []struct {
 		name, remote string
@@ -58,15 +58,15 @@ func TestFindOrigin(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			o := findOrigin(r, networks, tt.header)
-			if got := strings.TrimSpace(strings.Join([]string{o.addr.String(), o.scheme, o.host}, " ")); got != tt.want {
+			c := Find(r, networks, tt.header)
+			if got := strings.TrimSpace(strings.Join([]string{c.Addr.String(), c.Scheme, c.Host}, " ")); got != tt.want {
 				t.Errorf("%q, want %q", got, tt.want)
 			}
 		})
 	}
 }
 
-func FuzzFindOrigin(f *testing.F) {
+func FuzzFind(f *testing.F) {
 	f.Add("198.51.100.7, 10.0.0.1", `for="[::1]:1";host=a;proto=https`, "a")
 	networks, err := config.ParseNetworks([]string{"0.0.0.0/0", "::/0"})
 	if err != nil {
@@ -80,14 +80,14 @@ func FuzzFindOrigin(f *testing.F) {
 			r.Header["Forwarded"] = []string{forwarded}
 		}
 		for _, header := range []string{"X-Forwarded-For", "Forwarded", "X-Real-IP"} {
-			checkOrigin(t, findOrigin(r, networks, header))
+			checkClient(t, Find(r, networks, header))
 		}
 	})
 }
 
-func checkOrigin(t *testing.T, o origin) {
+func checkClient(t *testing.T, c Client) {
 	t.Helper()
-	if strings.ContainsAny(o.host, "/@\r\n \"") || o.scheme != "" && o.scheme != "http" && o.scheme != "https" {
-		t.Errorf("scheme %q, host %q", o.scheme, o.host)
+	if strings.ContainsAny(c.Host, "/@\r\n \"") || c.Scheme != "" && c.Scheme != "http" && c.Scheme != "https" {
+		t.Errorf("scheme %q, host %q", c.Scheme, c.Host)
 	}
 }
