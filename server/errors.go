@@ -112,6 +112,8 @@ func classify(err error) *apiError {
 		return fail(codeSizeInvalid, "larger than %d bytes", tooLarge.Limit)
 	case errors.Is(err, store.ErrOutOfOrder):
 		return &apiError{code: codeRangeInvalid, err: err}
+	case errors.Is(err, store.ErrTooManySteps):
+		return &apiError{code: codeUploadInvalid, err: err}
 	case errors.Is(err, store.ErrDigestMismatch):
 		return &apiError{code: codeDigestInvalid, err: err}
 	case errors.Is(err, store.ErrTryAgain):

@@ -175,7 +175,6 @@ func privateKey(name string) string { return "a/" + url.QueryEscape(name) }
 
 const uploadsPrefix = "u/"
 
-func uploadPrefix(id string) string { return uploadsPrefix + id + "/" }
-func uploadKey(id string, number int) string {
-	return fmt.Sprintf("%s%0*d", uploadPrefix(id), stepDigits, number)
-}
+func uploadPrefix(id string) string          { return uploadsPrefix + id + "/" }
+func stepName(number int) string             { return fmt.Sprintf("%0*d", stepDigits, number) }
+func uploadKey(id string, number int) string { return uploadPrefix(id) + stepName(number) }

@@ -197,6 +197,8 @@ func blobScenarios() []scenario {
 			clients: []client{{commits("u", "shared")}, {cancels("u")}}},
 		{name: "two steps at once", artifacts: images, before: client{begins("u")},
 			clients: []client{{appends("u", "sha"), commits("u", "shared")}, {appends("u", "sh")}}},
+		{name: "a step beside many", artifacts: images, before: client{begins("u"), appends("u", "s")},
+			clients: []client{{appends("u", "sh"), appends("u", "sha"), appends("u", "shar"), commits("u", "shared")}, {appends("u", "share")}}},
 		{name: "steps beside a push of the same blob", artifacts: images, before: client{begins("u")},
 			clients: []client{{appends("u", "sha"), commits("u", "shared")}, {pushes("shared")}}},
 	}

@@ -28,6 +28,8 @@ var (
 	ErrDigestMismatch = errors.New("the content has another digest")
 	// ErrOutOfOrder: a chunk does not begin where the upload stands, or another writer was faster.
 	ErrOutOfOrder = errors.New("the upload stands elsewhere")
+	// ErrTooManySteps: an upload came in more requests than one may.
+	ErrTooManySteps = errors.New("too many steps of one upload")
 	// ErrDamaged: a record cannot be read; Verify tells which ones.
 	ErrDamaged = errors.New("damaged record")
 	// ErrTryAgain: what was sent must be sent once more; nothing is wrong with it.

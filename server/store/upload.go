@@ -6,7 +6,6 @@ import (
 	"crypto/sha512"
 	"encoding"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -141,46 +140,7 @@ func (r *Repository) Upload(ctx context.Context, id string) (*Upload, error) {
 		u.step, err = firstStep(r.name, uploadStarted(id), algorithm)
 		return u, err
 	}
-	data, _, err := r.s.d.Read(ctx, uploadKey(id, u.number))
-	if err != nil {
-		return nil, notFound(err, "upload", id)
-	}
-	if err := json.Unmarshal(data, &u.step); err != nil {
-		return nil, fmt.Errorf("upload %s: damaged: %w", id, err)
-	}
-	if u.step.Offset < 0 {
-		return nil, fmt.Errorf("upload %s: damaged: it has %d bytes", id, u.step.Offset)
-	}
-	return u, nil
-}
-
-// steps returns how many steps an upload has finished, or ErrNotFound where it is over.
-func (r *Repository) steps(ctx context.Context, id string) (int, error) {
-	const page = 1000
-	last := ""
-	for {
-		names, err := r.s.list(ctx, uploadPrefix(id), last, page)
-		if err != nil {
-			return 0, err
-		}
-		if len(names) > 0 {
-			last = names[len(names)-1]
-		}
-		if len(names) < page {
-			break
-		}
-	}
-	switch last {
-	case "":
-		return 0, nil
-	case uploadOver:
-		return 0, fmt.Errorf("upload %s: %w", id, ErrNotFound)
-	}
-	number, err := strconv.Atoi(last)
-	if err != nil {
-		err = fmt.Errorf("upload %s: damaged: a step called %q", id, last)
-	}
-	return number, err
+	return u, u.readStep(ctx)
 }
 
 // ID names the upload in URLs.
@@ -245,6 +205,9 @@ type onlyReader struct{ io.Reader }
 // Append adds what from yields to the upload and records how far it came, also where from breaks off in the middle: a
 // client that lost its connection goes on from there.
 func (u *Upload) Append(ctx context.Context, from io.Reader) error {
+	if u.number >= maxSteps {
+		return fmt.Errorf("upload %s came in %d requests; send the rest in one, and larger chunks the next time: %w", u.id, u.number, ErrTooManySteps)
+	}
 	w, err := u.open(ctx)
 	if err != nil {
 		return err
@@ -257,27 +220,7 @@ func (u *Upload) Append(ctx context.Context, from io.Reader) error {
 			return errors.Join(copyErr, err)
 		}
 	}
-	return copyErr
-}
-
-func (u *Upload) record(ctx context.Context, w *writer, n int64) error {
-	next := u.step
-	next.Offset += n
-	var err error
-	if next.Stream, err = w.Checkpoint(ctx); err != nil {
-		return err
-	}
-	if next.Hash, err = w.hash.(encoding.BinaryMarshaler).MarshalBinary(); err != nil {
-		return err
-	}
-	err = u.r.s.d.Create(ctx, uploadKey(u.id, u.number+1), mustJSON(next), driver.Relaxed)
-	if errors.Is(err, driver.ErrExist) {
-		return fmt.Errorf("upload %s: another request wrote to it: %w", u.id, ErrOutOfOrder)
-	}
-	if err == nil {
-		u.number, u.step = u.number+1, next
-	}
-	return err
+	return u.outdated(ctx, copyErr)
 }
 
 // Commit appends what from yields, checks that the whole has digest d, and makes it a blob of the repository. It is
@@ -304,7 +247,7 @@ func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) er
 		if u.private {
 			err = errors.Join(err, w.Discard(context.WithoutCancel(ctx)))
 		}
-		return err
+		return u.outdated(ctx, err)
 	}
 	found, err := u.digest(ctx, w, d.Algorithm())
 	if err != nil {
@@ -396,12 +339,7 @@ func (u *Upload) forget(ctx context.Context, discard func(context.Context) error
 	if err := discard(ctx); err != nil {
 		return err
 	}
-	for number := 1; number <= u.number; number++ {
-		if err := u.r.s.d.Delete(ctx, uploadKey(u.id, number)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return u.removeSteps(ctx)
 }
 
 // endUpload notes that an upload is over. The note goes when uploads of its age are purged.

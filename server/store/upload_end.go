@@ -18,12 +18,7 @@ func (u *Upload) Cancel(ctx context.Context) error {
 	if err := u.r.s.d.Discard(ctx, u.id); err != nil {
 		return err
 	}
-	for number := 1; number <= u.number; number++ {
-		if err := u.r.s.d.Delete(ctx, uploadKey(u.id, number)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return u.removeSteps(ctx)
 }
 
 func (s *Store) removeUpload(ctx context.Context, id string) error {

@@ -50,6 +50,9 @@ type stream struct {
 	// earlier are the segments that earlier requests brought, and found is what of them, and besides them, there is.
 	earlier []segment
 	found   []segment
+	// superseded are segments that an earlier step took into others. That step is recorded, or it would not be gone on from,
+	// and so nobody needs them.
+	superseded []string
 	// object gathers what was written since the last checkpoint.
 	object *upload
 	// committed says that the segments belong to an object now.
@@ -67,6 +70,7 @@ func (d *Driver) Stream(_ context.Context, id string, state []byte) (driver.Stre
 			return nil, fmt.Errorf("stream %s: damaged state: %w", id, err)
 		}
 		s.earlier = slices.Clone(s.state.Segments)
+		s.superseded, s.state.Spent = s.state.Spent, nil
 	}
 	return s, nil
 }
@@ -141,6 +145,12 @@ func (s *stream) Checkpoint(ctx context.Context) ([]byte, error) {
 	if err := s.flush(ctx); err != nil {
 		return nil, err
 	}
+	for _, key := range s.superseded {
+		if err := s.d.Delete(ctx, key); err != nil {
+			s.state.Spent = append(s.state.Spent, key) // the next step tries again
+		}
+	}
+	s.superseded = nil
 	return json.Marshal(s.state)
 }
 
@@ -227,12 +237,12 @@ func (s *stream) Discard(ctx context.Context) error {
 		s.object = nil
 	}
 	if !s.committed {
-		if len(s.state.Segments)+len(s.state.Spent) == 0 {
+		if len(s.state.Segments)+len(s.state.Spent)+len(s.superseded) == 0 {
 			return nil // nothing ever left this process
 		}
 		return s.d.Discard(ctx, s.id)
 	}
-	spent := s.state.Spent
+	spent := slices.Concat(s.superseded, s.state.Spent)
 	for _, f := range s.found { // among them what a request brought that died before its step was recorded
 		if !slices.ContainsFunc(s.state.Segments, func(kept segment) bool { return kept.Key == f.Key }) && !slices.Contains(spent, f.Key) {
 			spent = append(spent, f.Key)
