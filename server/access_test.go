@@ -226,7 +226,7 @@ func TestUnusableLinesShowAtHealth(t *testing.T) {
 		t.Errorf("log: %s", log.String())
 	}
 	w := httptest.NewRecorder()
-	f.metrics.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	f.metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if !strings.Contains(w.Body.String(), "packregistry_users_unusable_lines 1\n") {
 		t.Error("the metric does not count the line")
 	}

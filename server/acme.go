@@ -22,6 +22,7 @@ import (
 
 	"packregistry.dev/internal/pemfile"
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
 )
 
@@ -33,7 +34,7 @@ type acmeCertificates struct {
 	cache   autocert.Cache
 	hosts   []string
 	log     *slog.Logger
-	metrics *metrics
+	metrics *telemetry.Metrics
 	now     func() time.Time
 
 	mu    sync.Mutex
@@ -59,7 +60,7 @@ const (
 	expiryInterval   = time.Minute
 )
 
-func newACME(c *config.LetsEncrypt, s *store.Store, m *metrics, log *slog.Logger) (*acmeCertificates, error) {
+func newACME(c *config.LetsEncrypt, s *store.Store, m *telemetry.Metrics, log *slog.Logger) (*acmeCertificates, error) {
 	client, err := acmeClient(c)
 	if err != nil {
 		return nil, err
@@ -88,7 +89,7 @@ func (a *acmeCertificates) allowed(_ context.Context, host string) error {
 		host = name
 	}
 	if !slices.Contains(a.hosts, strings.ToLower(strings.TrimSuffix(host, "."))) {
-		return fmt.Errorf("%q is not among http.tls.letsencrypt.hosts", clip(host))
+		return fmt.Errorf("%q is not among http.tls.letsencrypt.hosts", telemetry.Clip(host))
 	}
 	return nil
 }
@@ -97,7 +98,7 @@ func acmeClient(c *config.LetsEncrypt) (*acme.Client, error) {
 	transport := http.DefaultTransport
 	if c.CAFile != "" {
 		var err error
-		if transport, err = trusting(c.CAFile); err != nil {
+		if transport, err = pemfile.Transport(c.CAFile); err != nil {
 			return nil, fmt.Errorf("cafile: %w", err)
 		}
 	}
@@ -115,17 +116,6 @@ func acmeBackoff(n int, _ *http.Request, response *http.Response) time.Duration 
 		return -1
 	}
 	return 100 * time.Millisecond << n
-}
-
-// trusting returns a transport that trusts the certificates of a PEM file and no others.
-func trusting(file string) (http.RoundTripper, error) {
-	pool := x509.NewCertPool()
-	if err := pemfile.AddFile(pool, file); err != nil {
-		return nil, err
-	}
-	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
-	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
-	return t, nil
 }
 
 // checkDir finds out now that certificates could not be kept, before any is ordered.
@@ -179,7 +169,7 @@ func (a *acmeCertificates) get(hello *tls.ClientHelloInfo) (*tls.Certificate, er
 	}
 	host := strings.ToLower(strings.TrimSuffix(hello.ServerName, "."))
 	if !slices.Contains(a.hosts, host) {
-		return nil, fmt.Errorf("no certificate is obtained for %q: it is not among http.tls.letsencrypt.hosts", clip(host))
+		return nil, fmt.Errorf("no certificate is obtained for %q: it is not among http.tls.letsencrypt.hosts", telemetry.Clip(host))
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), acmeTimeout)
 	defer cancel()
@@ -216,7 +206,7 @@ func (a *acmeCertificates) wait(ctx context.Context, host string) error {
 			return nil
 		}
 	}
-	a.metrics.orders.WithLabelValues("put_off").Inc()
+	a.metrics.ACMEAttempt("put_off")
 	return fmt.Errorf("no certificate for %s yet; the next attempt is at %s", host, until.Format(time.RFC3339))
 }
 
@@ -236,7 +226,7 @@ func (a *acmeCertificates) failed(host string, began time.Time, err error) {
 		pause = max(pause, after)
 	}
 	s.until = a.now().Add(pause)
-	a.metrics.orders.WithLabelValues(result).Inc()
+	a.metrics.ACMEAttempt(result)
 	a.log.Error(what+"; the host is left alone for a while", "host", host, "error", err, "failures", s.failures, "next", s.until.Format(time.RFC3339))
 }
 
@@ -266,8 +256,8 @@ func (a *acmeCertificates) succeeded(host string, c *tls.Certificate) {
 	s.failures, s.until = 0, time.Time{}
 	if serial := leaf.SerialNumber.String(); s.serial != serial {
 		s.serial = serial
-		a.metrics.orders.WithLabelValues("ok").Inc()
-		a.metrics.expiry.WithLabelValues(host).Set(float64(leaf.NotAfter.Unix()))
+		a.metrics.ACMEAttempt("ok")
+		a.metrics.CertificateExpiry(host, leaf.NotAfter)
 		a.log.Info("has a certificate", "host", host, "issuer", leaf.Issuer.CommonName, "expires", leaf.NotAfter)
 	}
 }

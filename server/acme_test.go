@@ -17,8 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"packregistry.dev/internal/pemfile"
 	"packregistry.dev/internal/testserver"
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
 	"packregistry.dev/server/store/driver/inmemory"
 )
@@ -184,7 +186,7 @@ func limiter(t *testing.T, p *testserver.Pebble) (*acmeCertificates, *lockedLog,
 	if err != nil {
 		t.Fatal(err)
 	}
-	transport, err := trusting(p.CAFile)
+	transport, err := pemfile.Transport(p.CAFile)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -219,7 +221,7 @@ func limiter(t *testing.T, p *testserver.Pebble) (*acmeCertificates, *lockedLog,
 	}
 	var log lockedLog
 	a, err := newACME(&config.LetsEncrypt{Hosts: []string{"packs.example.com"}, CacheStorage: true, DirectoryURL: front.URL + "/dir", CAFile: filepath.Join(dir, "cert.pem")},
-		s, newMetrics(), slog.New(slog.NewTextHandler(&log, nil)))
+		s, telemetry.NewMetrics(), slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -257,7 +259,7 @@ func TestRateLimitsAreRespected(t *testing.T) {
 		t.Errorf("metrics: %s", got)
 	}
 	// Another replica was luckier: what it left in the cache is used at once.
-	other, err := newACME(&config.LetsEncrypt{Hosts: []string{"packs.example.com"}, CacheStorage: true, DirectoryURL: p.DirectoryURL, CAFile: p.CAFile}, a.cache.(storeCache).s, newMetrics(), slog.New(slog.DiscardHandler)) //nolint:errcheck,forcetypeassert // it is one
+	other, err := newACME(&config.LetsEncrypt{Hosts: []string{"packs.example.com"}, CacheStorage: true, DirectoryURL: p.DirectoryURL, CAFile: p.CAFile}, a.cache.(storeCache).s, telemetry.NewMetrics(), slog.New(slog.DiscardHandler)) //nolint:errcheck,forcetypeassert // it is one
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,7 +278,7 @@ func TestRateLimitsAreRespected(t *testing.T) {
 // serveTLS serves handshakes with a's certificates.
 func serveTLS(t *testing.T, addr string, a *acmeCertificates) {
 	t.Helper()
-	c, err := newCertificates(&config.TLS{MinimumTLS: "tls1.2"}, a, newMetrics(), slog.New(slog.DiscardHandler))
+	c, err := newCertificates(&config.TLS{MinimumTLS: "tls1.2"}, a, telemetry.NewMetrics(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +296,7 @@ func TestPausesGrow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := newACME(&config.LetsEncrypt{Hosts: []string{"A.example.com.", "a.example.com"}, CacheStorage: true}, s, newMetrics(), slog.New(slog.DiscardHandler))
+	a, err := newACME(&config.LetsEncrypt{Hosts: []string{"A.example.com.", "a.example.com"}, CacheStorage: true}, s, telemetry.NewMetrics(), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -318,16 +320,16 @@ func TestACMEOptionsThatCannotWork(t *testing.T) {
 		"cafile":    {Hosts: []string{"a.example.com"}, CacheStorage: true, CAFile: "/none/ca.crt"},
 		"cachefile": {Hosts: []string{"a.example.com"}, CacheFile: "/proc/none"},
 	} {
-		if _, err := newACME(&c, nil, newMetrics(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), name) {
+		if _, err := newACME(&c, nil, telemetry.NewMetrics(), slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 }
 
-func scrape(t *testing.T, m *metrics) string {
+func scrape(t *testing.T, m *telemetry.Metrics) string {
 	t.Helper()
 	w := httptest.NewRecorder()
-	m.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	m.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	body, err := io.ReadAll(w.Body)
 	if err != nil {
 		t.Fatal(err)

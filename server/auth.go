@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"packregistry.dev/server/auth"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
 )
 
@@ -46,18 +47,18 @@ func (s *Server) checkPassword(w http.ResponseWriter, r *request, user, password
 	switch {
 	case err == nil:
 		r.user = user
-		s.metrics.auth.WithLabelValues("accepted").Inc()
+		s.metrics.Auth("accepted")
 		return nil
 	case errors.As(err, &throttled):
-		s.metrics.auth.WithLabelValues("throttled").Inc()
-		s.log.Debug("login put off", "user", clip(user), "from", r.client.Addr, "request", r.id)
+		s.metrics.Auth("throttled")
+		s.log.Debug("login put off", "user", telemetry.Clip(user), "from", r.client.Addr, "request", r.id)
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
 		return fail(codeTooMany, "%w", err)
 	case !errors.Is(err, auth.ErrDenied):
 		return err // the client went away
 	}
-	s.metrics.auth.WithLabelValues("denied").Inc()
-	s.log.Warn("login refused", "audit", true, "user", clip(user), "from", r.client.Addr, "request", r.id)
+	s.metrics.Auth("denied")
+	s.log.Warn("login refused", "audit", true, "user", telemetry.Clip(user), "from", r.client.Addr, "request", r.id)
 	s.challenge(w, r, "", "")
 	return fail(codeUnauthorized, "unknown user or wrong password")
 }
@@ -100,7 +101,7 @@ func (s *Server) authorize(w http.ResponseWriter, r *request, needs permission) 
 	case allowed || r.user == "":
 		return s.unauthorized(w, r, s.scope(r, needs))
 	}
-	s.metrics.auth.WithLabelValues("forbidden").Inc()
+	s.metrics.Auth("forbidden")
 	s.log.Warn("not allowed", "audit", true, "action", actions[needs], "repository", r.repository.Name(), "user", r.user, "from", r.client.Addr, "request", r.id)
 	return fail(codeDenied, "%s may not %s here (auth.access)", r.user, actions[needs])
 }
@@ -122,7 +123,7 @@ func (s *Server) authorizeList(w http.ResponseWriter, r *request) error {
 
 // unauthorized asks for a login, or for a token of another scope.
 func (s *Server) unauthorized(w http.ResponseWriter, r *request, scope string) error {
-	s.metrics.auth.WithLabelValues("missing").Inc()
+	s.metrics.Auth("missing")
 	if r.token == nil {
 		s.challenge(w, r, scope, "")
 		return fail(codeUnauthorized, "")

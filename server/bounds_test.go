@@ -113,7 +113,7 @@ func TestAClientThatHangsUpIsCountedAsSuch(t *testing.T) {
 		t.Errorf("log: %s", log)
 	}
 	w := httptest.NewRecorder()
-	f.metrics.handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	f.metrics.Handler().ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	if body := w.Body.String(); !strings.Contains(body, `code="499",method="PUT"`) || strings.Contains(body, `code="400"`) {
 		t.Errorf("metrics: %s", body)
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"packregistry.dev/server/internal/clientip"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
 )
 
@@ -33,7 +34,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		body:     incoming{ReadCloser: hr.Body, progress: progress{timeout: timeout, w: w, set: setReadDeadline}},
 	}
 	r, recorder, body := &parts.request, &parts.recorder, &parts.body
-	end := s.trace(r)
+	var span *telemetry.Span
+	r.Request, span = s.tracing.Start(hr, r.client.Addr, r.id)
 	if hr.Body != http.NoBody {
 		// In a copy: net/http looks at the body of its own request when it decides whether to wait for the rest of it.
 		parts.http = *r.Request
@@ -49,9 +51,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	}
 	s.allowOrigin(h, hr)
 	h["X-Request-Id"] = []string{r.id}
-	s.metrics.inFlight.Inc()
+	s.metrics.InFlight.Inc()
 	defer func() {
-		s.metrics.inFlight.Dec()
+		s.metrics.InFlight.Dec()
 		if p := recover(); p != nil {
 			if p == http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
 				panic(p)
@@ -63,7 +65,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		}
 		recorder.progress.end()
 		s.finish(r, recorder, body.n, time.Since(started))
-		end(recorder.code())
+		span.End(r.Method, r.route, recorder.code())
 	}()
 	if err := s.route(recorder, r); err != nil {
 		s.render(recorder, r, body, err)
@@ -146,9 +148,9 @@ func (s *Server) permit(r *request, needs permission) error {
 func (s *Server) uploadSlot(w http.ResponseWriter) (done func(), err error) {
 	select {
 	case s.uploads <- struct{}{}:
-		s.metrics.uploads.Inc()
+		s.metrics.Uploads.Inc()
 		return func() {
-			s.metrics.uploads.Dec()
+			s.metrics.Uploads.Dec()
 			<-s.uploads
 		}, nil
 	default:
@@ -180,33 +182,28 @@ func (s *Server) render(w *recorder, r *request, body *incoming, err error) {
 
 // finish writes the log line and the metrics of a request.
 func (s *Server) finish(r *request, w *recorder, received int64, took time.Duration) {
-	s.metrics.observe(r, w, received, took)
+	s.metrics.Request(telemetry.Request{Route: r.route, Method: r.Method, Code: w.code(), Received: received, Sent: w.n, Took: took})
+	probe := r.route == "/health" // which comes every few seconds
 	if s.combined != nil {
-		s.combined.write(r, w)
+		if !probe {
+			s.combined.Write(r.Request, r.client.Addr, r.user, w.code(), w.n)
+		}
 		return
 	}
 	level := slog.LevelInfo
-	if r.route == "/health" {
-		level = slog.LevelDebug // probes come every few seconds
+	if probe {
+		level = slog.LevelDebug
 	}
 	if !s.access.Enabled(r.Context(), level) {
 		return
 	}
 	s.access.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", w.code(), "bytes", w.n,
-		"received", received, "seconds", took.Seconds(), "from", r.client.Addr, "user", r.user, "agent", clip(r.UserAgent()), "request", r.id)
+		"received", received, "seconds", took.Seconds(), "from", r.client.Addr, "user", r.user, "agent", telemetry.Clip(r.UserAgent()), "request", r.id)
 }
 
 // audit records a change: who did what to which repository.
 func (s *Server) audit(r *request, what string, args ...any) {
 	s.log.Info(what, append([]any{"audit", true, "repository", r.repository.Name(), "user", r.user, "from", r.client.Addr, "request", r.id}, args...)...)
-}
-
-// clip bounds what a client can write into the log.
-func clip(s string) string {
-	if len(s) > 200 {
-		return s[:200] + "…"
-	}
-	return s
 }
 
 // requestID takes over an id that a proxy gave the request, if it is a harmless one.

@@ -132,7 +132,7 @@ func (s *Server) startDebug(group *sync.WaitGroup) (io.Closer, error) {
 	mux.HandleFunc("GET /readyz", s.readyz)
 	mux.HandleFunc("GET /status", s.status)
 	if c.Prometheus.Enabled {
-		mux.Handle("GET "+c.Prometheus.Path, s.metrics.handler())
+		mux.Handle("GET "+c.Prometheus.Path, s.metrics.Handler())
 	}
 	if c.Pprof.Enabled {
 		mux.HandleFunc("GET /debug/pprof/", pprof.Index)

@@ -2,11 +2,15 @@ package server
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"time"
 
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/internal/storage"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
+	"packregistry.dev/server/store/distribution"
 )
 
 // This file holds what the registry does with its storage beside answering requests, on its own or asked by the commands of maintenance.
@@ -35,7 +39,7 @@ func (s *Server) collectGarbage(ctx context.Context, c config.GarbageCollection)
 
 // OpenStore opens the store of a configuration without serving it.
 func OpenStore(ctx context.Context, c *config.Config) (*store.Store, error) {
-	d, err := openDriver(ctx, c.Storage)
+	d, err := storage.Open(ctx, c.Storage)
 	if err != nil {
 		return nil, err
 	}
@@ -48,14 +52,14 @@ func CollectOnce(ctx context.Context, c *config.Config, dryRun bool, log *slog.L
 	if err != nil {
 		return store.Collected{}, err
 	}
-	return collect(ctx, content, c.Storage.Maintenance.GarbageCollection, dryRun, newMetrics(), log)
+	return collect(ctx, content, c.Storage.Maintenance.GarbageCollection, dryRun, telemetry.NewMetrics(), log)
 }
 
 // collect collects garbage once, and tells the log what it did.
-func collect(ctx context.Context, content *store.Store, c config.GarbageCollection, dryRun bool, m *metrics, log *slog.Logger) (store.Collected, error) {
+func collect(ctx context.Context, content *store.Store, c config.GarbageCollection, dryRun bool, m *telemetry.Metrics, log *slog.Logger) (store.Collected, error) {
 	began := time.Now()
 	done, err := content.Collect(ctx, store.Collection{Grace: time.Duration(c.Grace), KeepUntagged: time.Duration(c.KeepUntagged), DryRun: dryRun})
-	m.collection(done, err)
+	m.Collection(telemetry.Removed{Manifests: done.Manifests, Links: done.Links, Blobs: done.Blobs, Bytes: done.Bytes}, err)
 	if err != nil {
 		return done, err
 	}
@@ -82,4 +86,13 @@ func (s *Server) purgeUploads(ctx context.Context, c config.UploadPurging) {
 		case <-ticker.C:
 		}
 	}
+}
+
+// NewLogger returns the logger that the configuration asks for.
+func NewLogger(w io.Writer, c config.Log) *slog.Logger { return telemetry.NewLogger(w, c) }
+
+// Import takes over what a CNCF distribution registry stored: from a directory, or, where that is not named, from where the
+// configuration's own storage is.
+func Import(ctx context.Context, c *config.Config, directory string, log *slog.Logger) (distribution.Summary, error) {
+	return storage.Import(ctx, c.Storage, directory, log)
 }

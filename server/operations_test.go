@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 
 	"packregistry.dev/internal/testserver"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
 	"packregistry.dev/server/store/driver/filesystem"
 )
@@ -312,7 +313,7 @@ func TestDebugAddress(t *testing.T) {
 func TestCombinedAccessLog(t *testing.T) {
 	f := open0(t)
 	var out lockedLog
-	f.combined = &combinedLog{w: &out}
+	f.combined = &telemetry.CombinedLog{W: &out}
 	f.do("GET", "/v2/?a=%22b%22", nil, "User-Agent", "evil\" \\agent", "Referer", "http://x/", "Authorization", "Basic YW5uOmh1bnRlcjI=")
 	f.do("GET", "/health", nil)
 	want := regexp.MustCompile(`^127\.0\.0\.1 - - \[\d\d/[A-Z][a-z]{2}/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}\] "GET /v2/\?a=%22b%22 HTTP/1\.1" 200 3 "http://x/" "evil\\" \\\\agent"\n$`)
@@ -399,32 +400,6 @@ func otlpIDs(body []byte) []byte {
 		fmt.Sscanf(strings.Trim(id, `"`), "%x", &raw) //nolint:errcheck // the expression says that it is
 		return []byte(name + `:"` + base64.StdEncoding.EncodeToString(raw) + `"`)
 	})
-}
-
-func TestTracesAreSentOnlyWhereAskedFor(t *testing.T) {
-	for _, tt := range []struct {
-		env   map[string]string
-		want  bool
-		wrong string
-	}{
-		{map[string]string{}, false, ""},
-		{map[string]string{"OTEL_SERVICE_NAME": "x"}, false, ""},
-		{map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, true, ""},
-		{map[string]string{"OTEL_TRACES_EXPORTER": "otlp"}, true, ""},
-		{map[string]string{"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, false, ""},
-		{map[string]string{"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318"}, false, ""},
-		{map[string]string{"OTEL_TRACES_EXPORTER": "zipkin"}, false, "OTEL_TRACES_EXPORTER"},
-	} {
-		got, err := tracesWanted(func(name string) string { return tt.env[name] })
-		if got != tt.want || (err != nil) != (tt.wrong != "") || err != nil && !strings.Contains(err.Error(), tt.wrong) {
-			t.Errorf("%v: %v, %v", tt.env, got, err)
-		}
-	}
-	for name, value := range map[string]string{"PROTOCOL": "grpc", "ENDPOINT": "collector:4317", "TIMEOUT": "soon", "HEADERS": "novalue", "CERTIFICATE": "/none/ca.crt"} {
-		if _, err := newOTLPExporter(func(n string) string { return map[string]string{"OTEL_EXPORTER_OTLP_" + name: value}[n] }); err == nil || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s=%s: %v", name, value, err)
-		}
-	}
 }
 
 func TestAbsoluteLocations(t *testing.T) {

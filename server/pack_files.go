@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"packregistry.dev/pack"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
 )
 
@@ -139,7 +140,7 @@ func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted strin
 	case err != nil:
 		return err
 	case !found:
-		return fail(codeNotFound, "the pack has no file %q", clip(wanted))
+		return fail(codeNotFound, "the pack has no file %q", telemetry.Clip(wanted))
 	}
 	unpacked()
 	_, err = io.Copy(w, struct{ io.Reader }{bytes.NewReader(small)}) // in pieces, each with its own deadline

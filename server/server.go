@@ -14,11 +14,8 @@
 //	cors.go        pages of other origins
 //	transfer.go    deadlines that move with the bytes
 //	space.go       pushes stop before the storage is full
-//	storage.go     the storage that the configuration names, with its operations counted
 //	health.go      /health, and the second listener for probes, metrics and profiles
 //	tls.go acme.go certificates that are read again when they change, or obtained from an ACME server
-//	tracing.go accesslog.go
-//	               traces and the access log, where they are asked for
 //	maintenance.go schedules of collection and purging, and the same once
 //	server.go      putting it together; starting, and stopping without dropping what is in flight
 package server
@@ -41,8 +38,11 @@ import (
 
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/internal/storage"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/watch"
 	"packregistry.dev/server/store"
+	"packregistry.dev/server/store/driver/instrumented"
 )
 
 // Version is the program's version; the build sets it.
@@ -60,12 +60,12 @@ type Server struct {
 	log     *slog.Logger
 	access  *slog.Logger
 	// combined is where the access log goes in Apache's format, if it does.
-	combined *combinedLog
+	combined *telemetry.CombinedLog
 	prefix   string
 	// headers are those of every answer, by their canonical names.
 	headers map[string][]string
-	metrics *metrics
-	tracing *tracing
+	metrics *telemetry.Metrics
+	tracing *telemetry.Tracing
 	space   *space
 	cursors *cursors
 	// uploads holds a place for each request that brings content.
@@ -92,12 +92,12 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, err
 	if c.Storage.S3 != nil {
 		log.Info("opening the storage", "bucket", c.Storage.S3.Bucket, "endpoint", c.Storage.S3.Endpoint())
 	}
-	d, err := openDriver(ctx, c.Storage)
+	d, err := storage.Open(ctx, c.Storage)
 	if err != nil {
 		return nil, err
 	}
-	m := newMetrics()
-	content, err := store.Open(ctx, observed{d, m})
+	m := telemetry.NewMetrics()
+	content, err := store.Open(ctx, instrumented.New(d, m.StorageOperation))
 	if err != nil {
 		return nil, err
 	}
@@ -106,10 +106,10 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, err
 
 // New makes a server of its parts. users is nil for a registry that is open to all, or has no users.
 func New(c *config.Config, content *store.Store, users *auth.HTPasswd, log *slog.Logger) *Server {
-	return newServer(c, content, users, newMetrics(), log)
+	return newServer(c, content, users, telemetry.NewMetrics(), log)
 }
 
-func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *metrics, log *slog.Logger) *Server {
+func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *telemetry.Metrics, log *slog.Logger) *Server {
 	prefix := "/" + strings.Trim(c.HTTP.Prefix, "/") + "/"
 	if prefix == "//" {
 		prefix = "/"
@@ -135,17 +135,17 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	case c.Log.AccessLog.Disabled:
 		s.access = slog.New(slog.DiscardHandler)
 	case c.Log.AccessLog.Formatter == "combined":
-		s.combined = &combinedLog{w: os.Stdout}
+		s.combined = &telemetry.CombinedLog{W: os.Stdout}
 	}
 	if purging := c.Storage.Maintenance.UploadPurging; (purging.Enabled == nil || *purging.Enabled) && !purging.DryRun {
 		content.UploadAge = time.Duration(purging.Age)
 	}
 	content.ReadOnly = c.Storage.Maintenance.ReadOnly.Enabled
 	if users != nil {
-		m.unusableLines.Set(float64(len(users.Unusable())))
+		m.UnusableLines.Set(float64(len(users.Unusable())))
 		users.Observe = func(err error) {
-			m.reload("users", err)
-			m.unusableLines.Set(float64(len(users.Unusable())))
+			m.Reload("users", err)
+			m.UnusableLines.Set(float64(len(users.Unusable())))
 		}
 	}
 	return s
@@ -170,12 +170,10 @@ func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
 	defer stop()
 
 	var err error
-	if s.tracing, err = newTracing(ctx, s.log); err != nil {
+	if s.tracing, err = telemetry.NewTracing(ctx, Version, s.log); err != nil {
 		return err
 	}
-	if s.tracing != nil {
-		defer s.tracing.end()
-	}
+	defer s.tracing.End()
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", s.config.HTTP.Addr)
 	if err != nil {
 		return fmt.Errorf("http.addr: %w", err)

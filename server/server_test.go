@@ -33,10 +33,12 @@ import (
 	"packregistry.dev/pack"
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
 	"packregistry.dev/server/store/driver"
 	"packregistry.dev/server/store/driver/filesystem"
 	"packregistry.dev/server/store/driver/inmemory"
+	"packregistry.dev/server/store/driver/instrumented"
 )
 
 // fixture is a running registry.
@@ -694,8 +696,8 @@ func benchmarkGetManifest(b *testing.B, d driver.Driver) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	m := newMetrics()
-	s, err := store.Open(b.Context(), observed{d, m})
+	m := telemetry.NewMetrics()
+	s, err := store.Open(b.Context(), instrumented.New(d, m.StorageOperation))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 
 	"packregistry.dev/internal/pemfile"
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/watch"
 )
 
@@ -24,7 +25,7 @@ type certificates struct {
 	c       *config.TLS
 	files   *watch.Files
 	acme    *acmeCertificates
-	metrics *metrics
+	metrics *telemetry.Metrics
 	log     *slog.Logger
 	current atomic.Pointer[material]
 }
@@ -35,7 +36,7 @@ type material struct {
 	clientCAs   *x509.CertPool
 }
 
-func newCertificates(c *config.TLS, a *acmeCertificates, m *metrics, log *slog.Logger) (*certificates, error) {
+func newCertificates(c *config.TLS, a *acmeCertificates, m *telemetry.Metrics, log *slog.Logger) (*certificates, error) {
 	paths := append([]string(nil), c.ClientCAs...)
 	if a == nil {
 		paths = append(paths, c.Certificate, c.Key)
@@ -56,8 +57,7 @@ func (s *certificates) use(m *material) {
 	s.current.Store(m)
 	if m.certificate.Leaf != nil {
 		// The name may have changed with the certificate; there is one at a time.
-		s.metrics.expiry.Reset()
-		s.metrics.expiry.WithLabelValues(firstName(m.certificate.Leaf)).Set(float64(m.certificate.Leaf.NotAfter.Unix()))
+		s.metrics.OnlyCertificateExpiry(firstName(m.certificate.Leaf), m.certificate.Leaf.NotAfter)
 	}
 }
 
@@ -92,7 +92,7 @@ func (s *certificates) read() (*material, error) {
 func (s *certificates) watch(ctx context.Context, interval time.Duration) {
 	s.files.Run(ctx, interval, func() {
 		m, err := s.read()
-		s.metrics.reload("certificate", err)
+		s.metrics.Reload("certificate", err)
 		if err != nil {
 			s.log.Error("cannot use the changed certificate; the last good one stays", "error", err)
 			return

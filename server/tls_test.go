@@ -13,8 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"packregistry.dev/internal/pemfile"
 	"packregistry.dev/internal/testserver"
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/internal/telemetry"
 )
 
 func TestClientCertificates(t *testing.T) {
@@ -97,12 +99,12 @@ func TestDamagedCertificatesAreErrors(t *testing.T) {
 		{"chain.crt", "tls.key", "a.crt", "chain.crt"},
 	} {
 		c := &config.TLS{Certificate: filepath.Join(dir, tt.certificate), Key: filepath.Join(dir, tt.key), ClientCAs: []string{filepath.Join(dir, tt.ca)}}
-		_, err := newCertificates(c, nil, newMetrics(), slog.New(slog.DiscardHandler))
+		_, err := newCertificates(c, nil, telemetry.NewMetrics(), slog.New(slog.DiscardHandler))
 		if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 			t.Errorf("%s, %s: %v, want %q", tt.certificate, tt.ca, err, tt.want)
 		}
 	}
-	if _, err := trusting(filepath.Join(dir, "half.crt")); err == nil || !strings.Contains(err.Error(), "half.crt: line ") {
+	if _, err := pemfile.Transport(filepath.Join(dir, "half.crt")); err == nil || !strings.Contains(err.Error(), "half.crt: line ") {
 		t.Errorf("cafile: %v", err)
 	}
 }

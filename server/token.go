@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"packregistry.dev/server/auth"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
 )
 
@@ -134,7 +135,7 @@ func (t *tokens) verify(ctx context.Context, token string) (*auth.Token, error) 
 func (s *Server) authenticateToken(w http.ResponseWriter, r *request, token string) error {
 	t, err := s.tokens.verify(r.Context(), token)
 	if errors.Is(err, auth.ErrToken) {
-		s.metrics.auth.WithLabelValues("denied").Inc()
+		s.metrics.Auth("denied")
 		s.challenge(w, r, "", "invalid_token")
 		return fail(codeUnauthorized, "%w", err)
 	}
@@ -142,7 +143,7 @@ func (s *Server) authenticateToken(w http.ResponseWriter, r *request, token stri
 		return err
 	}
 	r.user, r.token = t.User, t
-	s.metrics.auth.WithLabelValues("accepted").Inc()
+	s.metrics.Auth("accepted")
 	return nil
 }
 
@@ -182,7 +183,7 @@ func (s *Server) postToken(w http.ResponseWriter, r *request) error {
 		return fail(codeTokenInvalid, "no form: %v", err)
 	}
 	if grant := r.PostForm.Get("grant_type"); grant != "password" {
-		return fail(codeTokenInvalid, "grant_type %q is not supported; use password", clip(grant))
+		return fail(codeTokenInvalid, "grant_type %q is not supported; use password", telemetry.Clip(grant))
 	}
 	if err := s.checkPassword(w, r, r.PostForm.Get("username"), r.PostForm.Get("password")); err != nil {
 		return err

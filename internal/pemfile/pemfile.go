@@ -12,6 +12,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
 )
@@ -65,6 +66,17 @@ func AddFile(pool *x509.CertPool, file string) error {
 		pool.AddCert(c)
 	}
 	return nil
+}
+
+// Transport returns an HTTP client's transport that trusts the certificates of a file and no others.
+func Transport(file string) (*http.Transport, error) {
+	pool := x509.NewCertPool()
+	if err := AddFile(pool, file); err != nil {
+		return nil, err
+	}
+	t := http.DefaultTransport.(*http.Transport).Clone() //nolint:errcheck,forcetypeassert // it is one
+	t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return t, nil
 }
 
 // KeyPair reads a chain of certificates and the key of the first. Both may be in one text.

@@ -1,4 +1,4 @@
-package server
+package telemetry
 
 import (
 	"net/http"
@@ -10,15 +10,17 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
-
-	"packregistry.dev/server/store"
 )
 
-// metrics are the server's own; every label has few values, whatever clients ask for.
-type metrics struct {
+// Metrics are the server's own. Every label has few values, whatever clients ask for.
+type Metrics struct {
+	// InFlight counts the requests being answered, Uploads those of them that are bringing content.
+	InFlight prometheus.Gauge
+	Uploads  prometheus.Gauge
+	// UnusableLines is how many lines of the users' file can never match.
+	UnusableLines prometheus.Gauge
+
 	registry *prometheus.Registry
-	inFlight prometheus.Gauge
-	uploads  prometheus.Gauge
 	auth     *prometheus.CounterVec
 	requests *prometheus.CounterVec
 	seconds  *prometheus.HistogramVec
@@ -33,18 +35,18 @@ type metrics struct {
 	expiry         *prometheus.GaugeVec
 	orders         *prometheus.CounterVec
 	reloads        *prometheus.CounterVec
-	unusableLines  prometheus.Gauge
 	collections    *prometheus.CounterVec
 	collected      *prometheus.CounterVec
 	freed          prometheus.Counter
 }
 
-func newMetrics() *metrics {
-	m := &metrics{
+// NewMetrics returns metrics at zero.
+func NewMetrics() *Metrics {
+	m := &Metrics{
 		registry: prometheus.NewRegistry(),
-		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+		InFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "packregistry_http_requests_in_flight", Help: "Requests being answered."}),
-		uploads: prometheus.NewGauge(prometheus.GaugeOpts{
+		Uploads: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "packregistry_uploads_open", Help: "Requests that are bringing content."}),
 		auth: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "packregistry_auth_total",
@@ -71,7 +73,7 @@ func newMetrics() *metrics {
 		Name: "packregistry_acme_attempts_total", Help: "Attempts to obtain a certificate: ok, failed, limited (by the issuer), put_off (waiting after a failure)."}, []string{"result"})
 	m.reloads = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "packregistry_reloads_total", Help: "Files that were read again: users or certificate, ok or failed."}, []string{"what", "result"})
-	m.unusableLines = prometheus.NewGauge(prometheus.GaugeOpts{
+	m.UnusableLines = prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "packregistry_users_unusable_lines", Help: "Lines of the users' file that can never match."})
 	m.collections = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "packregistry_gc_runs_total", Help: "Garbage collections, by result: ok, failed."}, []string{"result"})
@@ -79,32 +81,64 @@ func newMetrics() *metrics {
 		Name: "packregistry_gc_removed_total", Help: "What garbage collections removed: manifests, links (of blobs to repositories), blobs."}, []string{"what"})
 	m.freed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "packregistry_gc_freed_bytes_total", Help: "Bytes that garbage collections freed."})
-	m.registry.MustRegister(m.collections, m.collected, m.freed, m.inFlight, m.uploads, m.auth, m.requests, m.seconds, m.received, m.sent,
-		m.storage, m.storageSeconds, m.expiry, m.orders, m.reloads, m.unusableLines,
+	m.registry.MustRegister(m.collections, m.collected, m.freed, m.InFlight, m.Uploads, m.auth, m.requests, m.seconds, m.received, m.sent,
+		m.storage, m.storageSeconds, m.expiry, m.orders, m.reloads, m.UnusableLines,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// collection counts what a garbage collection did.
-func (m *metrics) collection(done store.Collected, err error) {
-	result := "ok"
+// outcome is the label of what went well or failed.
+func outcome(err error) string {
 	if err != nil {
-		result = "failed"
+		return "failed"
 	}
-	m.collections.WithLabelValues(result).Inc()
+	return "ok"
+}
+
+// Auth counts an attempt of authentication by its outcome: accepted, denied, throttled, missing or forbidden.
+func (m *Metrics) Auth(outcome string) { m.auth.WithLabelValues(outcome).Inc() }
+
+// Removed is what a garbage collection removed.
+type Removed struct {
+	Manifests, Links, Blobs int
+	Bytes                   int64
+}
+
+// Collection counts a garbage collection and what it removed.
+func (m *Metrics) Collection(done Removed, err error) {
+	m.collections.WithLabelValues(outcome(err)).Inc()
 	m.collected.WithLabelValues("manifests").Add(float64(done.Manifests))
 	m.collected.WithLabelValues("links").Add(float64(done.Links))
 	m.collected.WithLabelValues("blobs").Add(float64(done.Blobs))
 	m.freed.Add(float64(done.Bytes))
 }
 
-// reload counts a file that was read again.
-func (m *metrics) reload(what string, err error) {
-	result := "ok"
-	if err != nil {
-		result = "failed"
+// Reload counts a file that was read again: "users" or "certificate".
+func (m *Metrics) Reload(what string, err error) { m.reloads.WithLabelValues(what, outcome(err)).Inc() }
+
+// ACMEAttempt counts an attempt to obtain a certificate by its result: ok, failed, limited or put_off.
+func (m *Metrics) ACMEAttempt(result string) { m.orders.WithLabelValues(result).Inc() }
+
+// CertificateExpiry sets when the certificate of a name expires.
+func (m *Metrics) CertificateExpiry(name string, at time.Time) {
+	m.expiry.WithLabelValues(name).Set(float64(at.Unix()))
+}
+
+// OnlyCertificateExpiry sets when the served certificate expires, and forgets those of other names: there is one at a time.
+func (m *Metrics) OnlyCertificateExpiry(name string, at time.Time) {
+	m.expiry.Reset()
+	m.CertificateExpiry(name, at)
+}
+
+// StorageOperation counts an operation on the storage by its result: ok, absent, conflict or error.
+func (m *Metrics) StorageOperation(name, result string, took time.Duration) {
+	series := m.operation(name)
+	series.seconds.Observe(took.Seconds())
+	if result == "ok" {
+		series.ok.Inc()
+		return
 	}
-	m.reloads.WithLabelValues(what, result).Inc()
+	m.storage.WithLabelValues(name, result).Inc()
 }
 
 var knownMethods = []string{"GET", "HEAD", "PUT", "POST", "PATCH", "DELETE"}
@@ -128,7 +162,7 @@ type operationSeries struct {
 }
 
 // operation finds the series of an operation on the storage.
-func (m *metrics) operation(name string) operationSeries {
+func (m *Metrics) operation(name string) operationSeries {
 	series, ok := m.operationSeries.Load(name)
 	if !ok {
 		series, _ = m.operationSeries.LoadOrStore(name, operationSeries{m.storage.WithLabelValues(name, "ok"), m.storageSeconds.WithLabelValues(name)})
@@ -136,12 +170,20 @@ func (m *metrics) operation(name string) operationSeries {
 	return series.(operationSeries) //nolint:forcetypeassert // nothing else is put there
 }
 
-func (m *metrics) observe(r *request, w *recorder, received int64, took time.Duration) {
-	method := r.Method
-	if !slices.Contains(knownMethods, method) {
-		method = "other"
+// Request is a request that was answered. Route is the pattern of its route.
+type Request struct {
+	Route, Method  string
+	Code           int
+	Received, Sent int64
+	Took           time.Duration
+}
+
+// Request counts a request.
+func (m *Metrics) Request(r Request) {
+	if !slices.Contains(knownMethods, r.Method) {
+		r.Method = "other"
 	}
-	kind := requestKind{r.route, method, w.code()}
+	kind := requestKind{r.Route, r.Method, r.Code}
 	series, ok := m.requestSeries.Load(kind)
 	if !ok {
 		series, _ = m.requestSeries.LoadOrStore(kind, requestSeries{
@@ -149,11 +191,12 @@ func (m *metrics) observe(r *request, w *recorder, received int64, took time.Dur
 	}
 	counted := series.(requestSeries) //nolint:forcetypeassert // nothing else is put there
 	counted.requests.Inc()
-	counted.seconds.Observe(took.Seconds())
-	m.received.Add(float64(received))
-	m.sent.Add(float64(w.n))
+	counted.seconds.Observe(r.Took.Seconds())
+	m.received.Add(float64(r.Received))
+	m.sent.Add(float64(r.Sent))
 }
 
-func (m *metrics) handler() http.Handler {
+// Handler serves the metrics to Prometheus.
+func (m *Metrics) Handler() http.Handler {
 	return promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{})
 }

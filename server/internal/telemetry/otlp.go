@@ -1,4 +1,4 @@
-package server
+package telemetry
 
 import (
 	"bytes"
@@ -15,6 +15,8 @@ import (
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"packregistry.dev/internal/pemfile"
 )
 
 // otlpExporter sends spans as OTLP over HTTP in its JSON form (opentelemetry-proto, "JSON Protobuf Encoding"), which
@@ -67,7 +69,7 @@ func newOTLPExporter(getenv func(string) string) (*otlpExporter, error) {
 		}
 	}
 	if file := get("CERTIFICATE"); file != "" {
-		transport, err := trusting(file)
+		transport, err := pemfile.Transport(file)
 		if err != nil {
 			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE: %w", err)
 		}

@@ -1,8 +1,10 @@
-package server
+package telemetry
 
 import (
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
 
 	"packregistry.dev/server/config"
 )
@@ -19,8 +21,16 @@ func NewLogger(w io.Writer, c config.Log) *slog.Logger {
 		handler = slog.NewJSONHandler(w, options)
 	}
 	log := slog.New(handler)
-	for _, name := range sortedKeys(c.Fields) {
+	for _, name := range slices.Sorted(maps.Keys(c.Fields)) {
 		log = log.With(name, c.Fields[name])
 	}
 	return log
+}
+
+// Clip bounds what a client can write into the log.
+func Clip(s string) string {
+	if len(s) > 200 {
+		return s[:200] + "…"
+	}
+	return s
 }
