@@ -95,7 +95,7 @@ func TestValuesWithALineBreakAtTheEnd(t *testing.T) {
 	for _, end := range []string{"", "\n", "\r\n"} {
 		secret := &corev1.Secret{Type: corev1.SecretTypeBasicAuth, Data: map[string][]byte{"username": []byte("ann" + end), "password": []byte("one" + end)}}
 		secret.Name = "s"
-		m := mergeUsers([]v1alpha1.AuthSecretRef{{Name: "s"}}, map[string]*corev1.Secret{"s": secret}, nil)
+		m := mergeUsers([]v1alpha1.AuthSecretRef{{Name: "s"}}, map[string]*corev1.Secret{"s": secret}, nil, nil)
 		user, hash, _ := strings.Cut(strings.TrimSuffix(string(m.htpasswd), "\n"), ":")
 		if user != "ann" || bcrypt.CompareHashAndPassword([]byte(hash), []byte("one")) != nil {
 			t.Errorf("%q: %q, %v", end, user, m.invalid)
@@ -138,7 +138,7 @@ func TestLineBreakThatWasKeptBefore(t *testing.T) {
 		Data: map[string][]byte{"username": []byte("ann"), "password": []byte("one\n")}}
 	before := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{children.AnnotationSources: `{"s":"u/1"}`}},
 		Data: map[string][]byte{children.UsersKey: []byte(htpasswdLine(t, "ann", "one\n") + "\n")}}
-	m := mergeUsers([]v1alpha1.AuthSecretRef{{Name: "s"}}, map[string]*corev1.Secret{"s": secret}, before)
+	m := mergeUsers([]v1alpha1.AuthSecretRef{{Name: "s"}}, map[string]*corev1.Secret{"s": secret}, before, nil)
 	_, hash, _ := strings.Cut(strings.TrimSpace(string(m.htpasswd)), ":")
 	if bcrypt.CompareHashAndPassword([]byte(hash), []byte("one")) != nil {
 		t.Errorf("%s", m.htpasswd)
@@ -191,12 +191,12 @@ func TestUsersThatNeverMatchAreTold(t *testing.T) {
 		ann + "\nbob:{SHA}abc":    "line 2: a SHA-1 hash",
 		"\xff\xfea\x00n\x00n\x00": "UTF-8",
 	} {
-		m := mergeUsers([]v1alpha1.AuthSecretRef{{Name: "s"}}, map[string]*corev1.Secret{"s": {Data: map[string][]byte{children.UsersKey: []byte(text)}}}, nil)
+		m := mergeUsers([]v1alpha1.AuthSecretRef{{Name: "s"}}, map[string]*corev1.Secret{"s": {Data: map[string][]byte{children.UsersKey: []byte(text)}}}, nil, nil)
 		if m.ok() || !strings.Contains(strings.Join(m.invalid, ""), words) {
 			t.Errorf("%q: %v", words, m.invalid)
 		}
 	}
-	m := mergeUsers([]v1alpha1.AuthSecretRef{{Name: "s"}}, map[string]*corev1.Secret{"s": {Data: map[string][]byte{children.UsersKey: []byte("\ufeff" + ann + "\n" + htpasswdLine(t, "ann", "2"))}}}, nil)
+	m := mergeUsers([]v1alpha1.AuthSecretRef{{Name: "s"}}, map[string]*corev1.Secret{"s": {Data: map[string][]byte{children.UsersKey: []byte("\ufeff" + ann + "\n" + htpasswdLine(t, "ann", "2"))}}}, nil, nil)
 	if string(m.htpasswd) != ann+"\n" || strings.Join(m.duplicates, ",") != "ann" {
 		t.Errorf("%q, %v, duplicates %v", m.htpasswd, m.invalid, m.duplicates)
 	}

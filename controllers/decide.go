@@ -72,7 +72,7 @@ func decide(o *observed) decision {
 	d := decision{}
 	d.bucket = judgeBucket(r.Spec.Storage.S3, o.sources)
 	d.decideCertificate(o)
-	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users)
+	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users, o.made)
 	d.wake = podsToWake(o)
 	d.conflict = rivalry(r, o.rivals)
 	if wrong := r.DecodeError; wrong != "" {

@@ -84,7 +84,7 @@ func TestMergeUsers(t *testing.T) {
 		{"another hash", refs("a"), map[string]*corev1.Secret{"a": opaque("ann:hunter2")}, "", "line 1: no hash that is known", ""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			m := mergeUsers(tt.refs, tt.sources, nil)
+			m := mergeUsers(tt.refs, tt.sources, nil, nil)
 			wrong := strings.Join(append(m.missing, m.invalid...), "; ")
 			if string(m.htpasswd) != tt.want || !strings.Contains(wrong, tt.wrong) || (wrong == "") != (tt.wrong == "") || strings.Join(m.duplicates, ",") != tt.duplicte {
 				t.Errorf("%q, wrong %q, duplicates %v", m.htpasswd, wrong, m.duplicates)
@@ -96,9 +96,10 @@ func TestMergeUsers(t *testing.T) {
 	}
 }
 
-// The line for a basic-auth Secret is made once and stays while the password does.
+// The line for a basic-auth Secret is made once and stays while the password does: an operator that made it knows that of every
+// version, one that was started since of the version that it was made from.
 func TestBasicAuthLineIsMadeOnce(t *testing.T) {
-	secret := &corev1.Secret{Type: corev1.SecretTypeBasicAuth, Data: map[string][]byte{"username": []byte("ann"), "password": []byte("one")}}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, Type: corev1.SecretTypeBasicAuth, Data: map[string][]byte{"username": []byte("ann"), "password": []byte("one")}}
 	sources, refs := map[string]*corev1.Secret{"s": secret}, []v1alpha1.AuthSecretRef{{Name: "s"}}
 	merged := func(m mergedUsers) *corev1.Secret {
 		text, err := json.Marshal(m.versions)
@@ -106,28 +107,101 @@ func TestBasicAuthLineIsMadeOnce(t *testing.T) {
 		return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{children.AnnotationSources: string(text)}},
 			Data: map[string][]byte{children.UsersKey: m.htpasswd}}
 	}
-	first := mergeUsers(refs, sources, nil)
-	again := mergeUsers(refs, sources, merged(first))
+	made := &madeLines{}
+	first := mergeUsers(refs, sources, nil, made)
+	again := mergeUsers(refs, sources, merged(first), &madeLines{})
 	if string(first.htpasswd) != string(again.htpasswd) || len(first.htpasswd) == 0 {
 		t.Errorf("%q became %q", first.htpasswd, again.htpasswd)
 	}
 	secret.Data["password"] = []byte("two")
 	secret.ResourceVersion = "2"
-	changed := mergeUsers(refs, sources, merged(first))
+	changed := mergeUsers(refs, sources, merged(first), made)
 	_, hash, _ := strings.Cut(strings.TrimSpace(string(changed.htpasswd)), ":")
 	if bcrypt.CompareHashAndPassword([]byte(hash), []byte("two")) != nil {
 		t.Errorf("the new password does not match %q", changed.htpasswd)
 	}
-	// Touched, with the same password: the line stays. Not touched: not even looked at.
+	if cost, err := bcrypt.Cost([]byte(hash)); err != nil || cost != bcrypt.DefaultCost {
+		t.Errorf("cost %d, %v", cost, err)
+	}
+	// Touched, with the same password: the line stays.
 	secret.ResourceVersion = "3"
-	touched := mergeUsers(refs, sources, merged(changed))
+	touched := mergeUsers(refs, sources, merged(changed), made)
 	if string(touched.htpasswd) != string(changed.htpasswd) || touched.versions["s"] == changed.versions["s"] {
 		t.Errorf("%q became %q (%v)", changed.htpasswd, touched.htpasswd, touched.versions)
 	}
-	before := merged(touched)
-	before.Data[children.UsersKey] = []byte("ann:a line that would not fit\n")
-	if kept := mergeUsers(refs, sources, before); string(kept.htpasswd) != "ann:a line that would not fit\n" {
-		t.Errorf("looked at again: %q", kept.htpasswd)
+	// An operator that was started since takes the line over with the version, and then knows it too.
+	started := &madeLines{}
+	if kept := mergeUsers(refs, sources, merged(touched), started); string(kept.htpasswd) != string(changed.htpasswd) {
+		t.Errorf("made anew: %q", kept.htpasswd)
+	}
+	secret.ResourceVersion = "4"
+	if kept := mergeUsers(refs, sources, merged(touched), started); string(kept.htpasswd) != string(changed.htpasswd) {
+		t.Errorf("made anew: %q", kept.htpasswd)
+	}
+}
+
+// A stranger's number does not set the operator's work: what a line costs to compare is never paid, and a cost that no server
+// takes is refused by its line's number.
+func TestCostsOfLinesAreBounded(t *testing.T) {
+	dear := strings.Replace(htpasswdLine(t, "bob", "p"), "$04$", "$31$", 1)
+	basic := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, Type: corev1.SecretTypeBasicAuth, Data: map[string][]byte{"username": []byte("bob"), "password": []byte("p")}}
+	refs := []v1alpha1.AuthSecretRef{{Name: "s"}}
+	before := &corev1.Secret{Data: map[string][]byte{children.UsersKey: []byte(dear + "\n")}}
+	m := mergeUsers(refs, map[string]*corev1.Secret{"s": basic}, before, nil) // would take a day
+	_, hash, _ := strings.Cut(strings.TrimSpace(string(m.htpasswd)), ":")
+	if cost, err := bcrypt.Cost([]byte(hash)); err != nil || cost != bcrypt.DefaultCost {
+		t.Errorf("%q: cost %d, %v", m.htpasswd, cost, err)
+	}
+	for _, cost := range []string{"15", "17", "31"} {
+		text := htpasswdLine(t, "ann", "p") + "\n" + strings.Replace(dear, "$31$", "$"+cost+"$", 1) + "\n"
+		m := mergeUsers(refs, map[string]*corev1.Secret{"s": {Data: map[string][]byte{children.UsersKey: []byte(text)}}}, nil, nil)
+		if len(m.invalid) != 1 || !strings.Contains(m.invalid[0], "line 2: a bcrypt hash of cost "+cost) || m.htpasswd != nil {
+			t.Errorf("cost %s: %v", cost, m.invalid)
+		}
+	}
+}
+
+// Merged users that somebody has overwritten are put back: from the sources, or from the copy where a source is broken. Where
+// both are gone the condition says so.
+func TestOverwrittenUsers(t *testing.T) {
+	good, other := htpasswdLine(t, "ann", "p")+"\n", htpasswdLine(t, "eve", "p")+"\n"
+	owned := func(keys ...string) []metav1.ManagedFieldsEntry {
+		fields := map[string]any{}
+		for _, key := range keys {
+			fields["f:"+key] = map[string]any{}
+		}
+		text, err := json.Marshal(map[string]any{"f:data": fields})
+		must(t, err)
+		return []metav1.ManagedFieldsEntry{{Manager: FieldOwner, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: text}}}
+	}
+	all := []string{children.UsersKey, children.LastGoodUsersKey, children.SaltKey}
+	for _, tt := range []struct {
+		name         string
+		owned        []metav1.ManagedFieldsEntry
+		users, copy_ string
+		want, reason string
+	}{
+		{"as they were merged", owned(all...), good, good, good, v1alpha1.ReasonLastGoodUsers},
+		{"by an earlier operator", owned(children.UsersKey, children.SaltKey), good, "", good, v1alpha1.ReasonLastGoodUsers},
+		{"overwritten", owned(all[1:]...), other, good, good, v1alpha1.ReasonLastGoodUsers},
+		{"the copy overwritten", owned(children.UsersKey), good, other, good, v1alpha1.ReasonLastGoodUsers},
+		{"both overwritten", owned(children.SaltKey), other, other, "", v1alpha1.ReasonSecretInvalid},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := newRegistry("n")
+			current := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: children.UsersName(r), ManagedFields: tt.owned},
+				Data: map[string][]byte{children.UsersKey: []byte(tt.users), children.LastGoodUsersKey: []byte(tt.copy_), children.SaltKey: []byte("salt")}}
+			o := &observed{registry: r, now: now, users: current, sources: map[string]*corev1.Secret{"users": usersSecret("n", "ann:hunter2")}}
+			d := decide(o)
+			if got := string(d.users.htpasswd); got != tt.want {
+				t.Errorf("%q", got)
+			}
+			if f := authReady(o, d); f.status != metav1.ConditionFalse || f.reason != tt.reason || !strings.Contains(f.message, "Secret users: key htpasswd, line 1") {
+				t.Errorf("%+v", f)
+			} else if tt.want == "" && !strings.Contains(f.message, "Secret packs-registry-users was overwritten") {
+				t.Errorf("%+v", f)
+			}
+		})
 	}
 }
 

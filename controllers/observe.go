@@ -33,6 +33,8 @@ type observed struct {
 	sources map[string]*corev1.Secret
 	// users is the operator's own Secret of merged users.
 	users *corev1.Secret
+	// made are lines that were made from basic-auth Secrets.
+	made *madeLines
 	// owned are other objects that carry the registry's label, of kinds that can be unwanted.
 	owned []ownedChild
 	// config is the configuration that pods run with, where a Secret's content is part of it.
@@ -76,7 +78,7 @@ type observed struct {
 }
 
 func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistry) (*observed, error) {
-	o := &observed{registry: registry, operator: r.Installation.reference(), image: r.Image, release: r.release(), now: r.Now(), sources: map[string]*corev1.Secret{}}
+	o := &observed{registry: registry, operator: r.Installation.reference(), image: r.Image, release: r.release(), now: r.Now(), made: r.linesMade(registry), sources: map[string]*corev1.Secret{}}
 	for _, name := range secretNames(registry) {
 		secret, err := lookup(ctx, r.Client, registry, name, &corev1.Secret{})
 		if err != nil {

@@ -72,6 +72,8 @@ type Reconciler struct {
 	others      others
 	// refusals remembers which children were refused.
 	refusals refusals
+	// made keeps, by name, a registry's *madeLines.
+	made sync.Map
 
 	// told keeps, by name, the conditions that events have told. The cache may still show a status from before the one
 	// that was written last, and a transition would be told twice.
@@ -147,6 +149,7 @@ func (r *Reconciler) forget(name types.NamespacedName) {
 	r.turns.release(name)
 	r.refusals.forgetAll(name)
 	r.pruned.Delete(name)
+	r.made.Delete(name)
 	if r.prober != nil {
 		r.prober.drop(probeKey{name, probeCertificate})
 		r.prober.drop(probeKey{name, probeSpace})

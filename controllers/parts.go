@@ -99,10 +99,13 @@ func authReady(o *observed, d decision) finding {
 		return isTrue(v1alpha1.ReasonUsersKnown, "%s", message)
 	}
 	wrong := strings.Join(append(append([]string(nil), d.users.missing...), d.users.invalid...), "; ")
-	switch {
-	case o.users != nil:
+	if d.users.htpasswd != nil {
 		return isFalse(v1alpha1.ReasonLastGoodUsers, "%s; the users known before stay", wrong).butServes(true)
-	case len(d.users.missing) > 0:
+	}
+	if o.users != nil {
+		wrong += fmt.Sprintf("; and the users known before are lost, since Secret %s was overwritten: who may come in is decided when this is mended", o.users.Name)
+	}
+	if len(d.users.missing) > 0 {
 		return isFalse(v1alpha1.ReasonSecretMissing, "%s", wrong)
 	}
 	return isFalse(v1alpha1.ReasonSecretInvalid, "%s", wrong)

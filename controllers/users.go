@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 	corev1 "k8s.io/api/core/v1"
+	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
@@ -18,7 +19,7 @@ import (
 
 // mergedUsers is the outcome of merging the sources of users.
 type mergedUsers struct {
-	// htpasswd are the merged lines; nil where they cannot be had and the last good ones stay.
+	// htpasswd are the merged lines, or the last good ones where a source cannot be used; nil where there are neither.
 	htpasswd []byte
 	// missing and invalid say what is wrong with a source, by name. They hold no secret.
 	missing, invalid []string
@@ -35,17 +36,17 @@ type mergedUsers struct {
 func (m mergedUsers) ok() bool { return len(m.missing)+len(m.invalid) == 0 }
 
 // mergeUsers merges the lines of all sources, in the order of the spec. current is the Secret with what was merged before,
-// or nil: a line made from a basic-auth Secret stays as long as it fits the password, since making one anew gives another
-// hash. Whether it fits takes as long to find out as making it, and is asked only of a version of the Secret that was not
-// seen before.
-func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret, current *corev1.Secret) mergedUsers {
+// or nil. A line made from a basic-auth Secret stays as long as the password does, since making one anew gives another hash,
+// upon which every client's next login costs a computation.
+func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret, current *corev1.Secret, made *madeLines) mergedUsers {
 	m := mergedUsers{versions: map[string]string{}, salt: saltOf(current)}
 	var out bytes.Buffer
-	known, seenVersions := map[string]string{}, map[string]string{}
+	good, seenVersions := lastGoodUsers(current), map[string]string{}
+	known := linesByUser(good)
 	if current != nil {
-		known = linesByUser(current.Data[children.UsersKey])
-		json.Unmarshal([]byte(current.Annotations[children.AnnotationSources]), &seenVersions) //nolint:errcheck // else every line is looked at again
+		json.Unmarshal([]byte(current.Annotations[children.AnnotationSources]), &seenVersions) //nolint:errcheck // else every line is made anew
 	}
+	made.only(refs)
 	seen := map[string]bool{}
 	for _, ref := range refs {
 		secret := sources[ref.Name]
@@ -64,7 +65,11 @@ func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret
 			}
 			m.versions[ref.Name] = version
 		}
-		lines, doubled, err := usersOf(ref, secret, known, version != "" && seenVersions[ref.Name] == version)
+		unchanged := known
+		if version == "" || seenVersions[ref.Name] != version {
+			unchanged = nil
+		}
+		lines, doubled, err := usersOf(ref, secret, unchanged, made)
 		m.duplicates = append(m.duplicates, doubled...)
 		if err != nil {
 			m.invalid = append(m.invalid, fmt.Sprintf("Secret %s: %v", ref.Name, err))
@@ -80,17 +85,43 @@ func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret
 			out.WriteString(line + "\n")
 		}
 	}
-	if m.ok() {
+	switch {
+	case m.ok():
 		m.htpasswd = out.Bytes()
+	case good != nil: // as they were, also where somebody has overwritten them
+		m.htpasswd, m.versions = good, seenVersions
 	}
 	return m
 }
 
-// usersOf returns a source's lines, each checked, and users that it has more than once. unchanged says that the known lines
-// were made from this very version. Errors name lines by number, never by content.
-func usersOf(ref v1alpha1.AuthSecretRef, secret *corev1.Secret, known map[string]string, unchanged bool) (lines, doubled []string, err error) {
+// lastGoodUsers are the lines that were merged last, or nil where nobody has them any more. Those that somebody else has
+// written since are none: who overwrites a key of a Secret takes it from the operator, which its managed fields tell.
+func lastGoodUsers(current *corev1.Secret) []byte {
+	if current == nil {
+		return nil
+	}
+	owned := current.Data
+	if len(current.ManagedFields) > 0 {
+		ours, err := corev1apply.ExtractSecret(current, FieldOwner)
+		if err != nil {
+			return nil
+		}
+		owned = ours.Data
+	}
+	for _, key := range []string{children.UsersKey, children.LastGoodUsersKey} {
+		if lines := owned[key]; len(lines) > 0 {
+			return lines
+		}
+	}
+	return nil
+}
+
+// usersOf returns a source's lines, each checked, and users that it has more than once. unchanged are the lines, by user, that
+// were made from this very version of it. Errors name lines by number, never by content. Nothing is compared with a hash: what
+// that costs is for whoever wrote the hash to say.
+func usersOf(ref v1alpha1.AuthSecretRef, secret *corev1.Secret, unchanged map[string]string, made *madeLines) (lines, doubled []string, err error) {
 	if secret.Type == corev1.SecretTypeBasicAuth {
-		line, err := basicAuthLine(secret, known, unchanged)
+		line, err := basicAuthLine(secret, unchanged, made)
 		return []string{line}, nil, err
 	}
 	key := cmp.Or(ref.Key, children.UsersKey)
@@ -125,29 +156,33 @@ func saltOf(current *corev1.Secret) []byte {
 	return []byte(rand.Text())
 }
 
-func basicAuthLine(secret *corev1.Secret, known map[string]string, unchanged bool) (string, error) {
+func basicAuthLine(secret *corev1.Secret, unchanged map[string]string, made *madeLines) (string, error) {
 	user, _ := oneLine(secret.Data[corev1.BasicAuthUsernameKey])
-	text, _ := oneLine(secret.Data[corev1.BasicAuthPasswordKey])
-	password := []byte(text)
+	password, _ := oneLine(secret.Data[corev1.BasicAuthPasswordKey])
 	switch {
 	case user == "" || strings.ContainsAny(user, ":\r\n"):
 		return "", fmt.Errorf("username must not be empty or hold ':'")
-	case len(password) == 0:
+	case password == "":
 		return "", fmt.Errorf("password is empty")
 	case len(password) > 72:
 		return "", fmt.Errorf("password is longer than the 72 bytes that bcrypt takes")
+	case strings.Contains(password, "\x00"):
+		return "", fmt.Errorf("password holds a NUL, which bcrypt cannot tell from its end")
 	}
-	if line, ok := known[user]; ok {
-		_, hash, _ := strings.Cut(line, ":")
-		if unchanged || bcrypt.CompareHashAndPassword([]byte(hash), password) == nil {
-			return line, nil
-		}
+	if line, ok := unchanged[user]; ok {
+		made.keep(secret, user, password, line)
+		return line, nil
 	}
-	hash, err := bcrypt.GenerateFromPassword(password, bcrypt.DefaultCost)
+	if line, ok := made.find(secret, user, password); ok {
+		return line, nil
+	}
+	hash, err := bcrypt.GenerateFromPassword([]byte(password), bcrypt.DefaultCost)
 	if err != nil {
 		return "", err
 	}
-	return user + ":" + string(hash), nil
+	line := user + ":" + string(hash)
+	made.keep(secret, user, password, line)
+	return line, nil
 }
 
 func linesByUser(htpasswd []byte) map[string]string {

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/tls"
 	"fmt"
-	"reflect"
 	"strings"
 
 	"golang.org/x/crypto/bcrypt"
@@ -59,7 +58,14 @@ func (k *walk) checkUsers(r *v1alpha1.PackRegistry) (wrong []string) {
 	users, trouble := k.expectedUsers(k.now, r)
 	if trouble != "" {
 		before := find[*corev1.Secret](k.before, k.namespace, children.UsersName(r))
-		if before != nil && metav1.IsControlledBy(before, r) && k.deleted == nil && (now == nil || !reflect.DeepEqual(before.Data, now.Data)) {
+		if before == nil || !metav1.IsControlledBy(before, r) || k.deleted != nil || k.usersLost {
+			return nil
+		}
+		good := before.Data[children.UsersKey]
+		if copied, ok := before.Data[children.LastGoodUsersKey]; ok {
+			good = copied
+		}
+		if now == nil || !bytes.Equal(now.Data[children.UsersKey], good) {
 			return []string{"the last good users are gone, and " + trouble}
 		}
 		return nil

@@ -37,6 +37,8 @@ type walk struct {
 	before, now *world
 	// deleted is what was known of the registry when the step deleted it.
 	deleted *deletion
+	// usersLost says that the step took away the merged users with their copy: nobody has them then but the spec's Secrets.
+	usersLost bool
 	// followed says that an operator was stopped for another to take over.
 	followed bool
 	// orphaned says that a registry was once deleted without its children.

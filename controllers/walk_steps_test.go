@@ -22,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
 )
 
 // step is one thing that people, tools or accidents do to a cluster. Steps are data: they are printed, kept and taken again.
@@ -71,6 +72,7 @@ func (k *walk) do(ctx context.Context, t *testing.T, s step) (outcome string, er
 	}
 	k.serial++
 	k.deleted, k.before, k.longest = nil, k.now, 0
+	k.usersLost = s.Do == "remove" && strings.HasPrefix(s.On, "Secret") || s.Do == "drift" && strings.Contains(s.With, children.LastGoodUsersKey)
 	k.quiet = s.Do == "secret" && s.With == "annotated" || s.Do == "restart" && s.With == ""
 	err = action(k, ctx, t, s)
 	if status := apierrors.APIStatus(nil); errors.As(err, &status) {

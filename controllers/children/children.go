@@ -63,9 +63,11 @@ const (
 	// UsersKey is the key of the users' Secret.
 	UsersKey = "htpasswd"
 	// SaltKey is beside it: random, and new with each such Secret.
-	SaltKey        = "salt"
-	certificateDir = "/certs"
-	clientCADir    = "/client-ca"
+	SaltKey = "salt"
+	// LastGoodUsersKey is beside it too: the same users once more, from which they are restored where somebody overwrites them.
+	LastGoodUsersKey = "htpasswd.last-good"
+	certificateDir   = "/certs"
+	clientCADir      = "/client-ca"
 	// CAKey is the key of a Secret or ConfigMap that holds certificates to trust.
 	CAKey   = "ca.crt"
 	dataDir = "/data"

@@ -195,12 +195,16 @@ func ConfigSecret(r *v1alpha1.PackRegistry, c RenderedConfig) *corev1apply.Secre
 }
 
 // UsersSecret holds the merged users. It is the operator's own, so that users of the past stay when a source is deleted
-// or broken. versions are those of the Secrets that lines were made from; the salt keys what stands for the users elsewhere.
+// or broken, and holds them twice, so that they also survive a hand that overwrites them. versions are those of the Secrets
+// that lines were made from; the salt keys what stands for the users elsewhere.
 func UsersSecret(r *v1alpha1.PackRegistry, htpasswd, salt []byte, versions map[string]string) *corev1apply.SecretApplyConfiguration {
 	secret := corev1apply.Secret(UsersName(r), r.Namespace).
 		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
 		WithType(corev1.SecretTypeOpaque).
 		WithData(map[string][]byte{UsersKey: htpasswd, SaltKey: salt})
+	if 2*len(htpasswd)+len(salt) < corev1.MaxSecretSize {
+		secret.WithData(map[string][]byte{LastGoodUsersKey: htpasswd})
+	}
 	if len(versions) > 0 {
 		text, err := json.Marshal(versions)
 		if err != nil {

@@ -38,9 +38,9 @@ type Unusable struct {
 	Doubled string
 }
 
-// MaxCost is the highest cost that is taken, the highest that htpasswd makes: some ten seconds of computation. Each failed
-// login pays the highest cost of the file, so that one line with more would keep everybody out.
-const MaxCost = 17
+// MaxCost is the highest cost that is taken: about a second of computation, which each failed login pays that a line of the
+// file costs at most. One line with more would keep everybody out.
+const MaxCost = 14
 
 var (
 	// bom is the byte order mark that some editors write.
