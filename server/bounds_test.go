@@ -170,7 +170,7 @@ func TestUnpackingIsNotWaitedForWithoutEnd(t *testing.T) {
 		if _, err := s.unpackSlot(t.Context(), w); !errors.As(err, &refused) || refused.code != codeTooMany || w.Header().Get("Retry-After") == "" {
 			t.Errorf("%v, %v", err, w.Header())
 		}
-		time.AfterFunc(unpackWait/2, done)
+		time.AfterFunc(placeWait/2, done)
 		if _, err := s.unpackSlot(t.Context(), w); err != nil {
 			t.Errorf("a place was free in time: %v", err)
 		}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
-	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -46,10 +45,11 @@ func (s *Server) find(r *request) (*store.Manifest, error) {
 }
 
 func (s *Server) getManifest(w http.ResponseWriter, r *request) error {
-	m, err := s.find(r)
+	m, done, err := s.findHeld(w, r)
 	if err != nil {
 		return err
 	}
+	defer done()
 	h := w.Header()
 	values := []string{m.MediaType, m.Digest.String(), `"` + m.Digest.String() + `"`, strconv.Itoa(len(m.Content))}
 	h["Content-Type"], h["Docker-Content-Digest"], h["Etag"] = values[0:1:1], values[1:2:2], values[2:3:3]
@@ -60,6 +60,9 @@ func (s *Server) getManifest(w http.ResponseWriter, r *request) error {
 	h["Content-Length"] = values[3:]
 	if r.Method == http.MethodHead {
 		return nil
+	}
+	if len(m.Content) > smallManifest {
+		return copyPaced(w, bytes.NewReader(m.Content))
 	}
 	_, err = w.Write(m.Content)
 	return err
@@ -110,6 +113,9 @@ func resolve(r *request, refs []store.Reference) (found referenced, err error) {
 			continue
 		}
 		seen[at] = true
+		if err := r.Context().Err(); err != nil { // not every storage looks
+			return found, err
+		}
 		blob, manifest, err := lookUp(r, ref)
 		switch {
 		case err != nil:
@@ -137,11 +143,7 @@ func lookUp(r *request, ref store.Reference) (blob, manifest bool, err error) {
 		}
 	}
 	if ref.Kind != store.ToBlob {
-		_, err = r.repository.Manifest(r.Context(), ref.Digest)
-		manifest = err == nil
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
+		manifest, err = r.repository.HasManifest(r.Context(), ref.Digest)
 	}
 	return blob, manifest, err
 }
@@ -154,16 +156,17 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	text, err := io.ReadAll(http.MaxBytesReader(w, r.Body, int64(s.config.HTTP.Limits.ManifestBytes)))
+	text, done, err := s.readManifest(w, r)
 	if err != nil {
 		return err
 	}
+	defer done()
 	if d == "" {
 		d = digest.FromBytes(text)
 	} else if found := d.Algorithm().FromBytes(text); found != d {
 		return fail(codeDigestInvalid, "said to be %s, is %s", d, found)
 	}
-	mediaType, c, err := parseManifest(r, text)
+	mediaType, c, err := s.parse(w, r, text)
 	if err != nil {
 		return err
 	}

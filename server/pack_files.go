@@ -78,12 +78,9 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 	return sendFile(w, r, archive, name, done)
 }
 
-// unpackWait is how long a request waits for others to be done with unpacking.
-const unpackWait = 5 * time.Second
-
 // unpackSlot takes one of the places of requests that unpack archives, which takes processors and memory.
 func (s *Server) unpackSlot(ctx context.Context, w http.ResponseWriter) (done func(), err error) {
-	timer := time.NewTimer(unpackWait)
+	timer := time.NewTimer(placeWait)
 	defer timer.Stop()
 	select {
 	case s.unpacks <- struct{}{}:

@@ -13,6 +13,7 @@
 //	location.go    URLs of this server, as clients see them
 //	cors.go        pages of other origins
 //	transfer.go    deadlines that move with the bytes
+//	budget.go      the memory that manifests may take
 //	space.go       pushes stop before the storage is full
 //	health.go      /health, and the second listener for probes, metrics and profiles
 //	tls.go acme.go certificates that are read again when they change, or obtained from an ACME server
@@ -72,6 +73,8 @@ type Server struct {
 	uploads chan struct{}
 	// unpacks holds a place for each request that unpacks an archive.
 	unpacks chan struct{}
+	// manifests is the memory that manifests may take.
+	manifests manifestBudget
 
 	// draining is true from SIGTERM on: probes fail while requests are still served.
 	draining atomic.Bool
@@ -115,10 +118,11 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 		prefix = "/"
 	}
 	s := &Server{config: c, store: content, users: users, log: log, access: log, prefix: prefix, metrics: m,
-		space:   &space{store: content, log: log},
-		cursors: &cursors{store: content, readOnly: c.Storage.Maintenance.ReadOnly.Enabled},
-		uploads: make(chan struct{}, c.HTTP.Limits.Uploads),
-		unpacks: make(chan struct{}, c.HTTP.Limits.Unpacks)}
+		space:     &space{store: content, log: log},
+		cursors:   &cursors{store: content, readOnly: c.Storage.Maintenance.ReadOnly.Enabled},
+		uploads:   make(chan struct{}, c.HTTP.Limits.Uploads),
+		unpacks:   make(chan struct{}, c.HTTP.Limits.Unpacks),
+		manifests: newManifestBudget(c.HTTP.Limits.ManifestBytes)}
 	s.headers = make(map[string][]string, len(c.HTTP.Headers))
 	for name, values := range c.HTTP.Headers {
 		s.headers[name] = slices.Clip([]string(values))

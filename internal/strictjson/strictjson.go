@@ -13,7 +13,9 @@ import (
 	"fmt"
 	"io"
 	"reflect"
+	"slices"
 	"strings"
+	"sync"
 )
 
 // Limits bound a document. Zero means no bound.
@@ -22,6 +24,8 @@ type Limits struct {
 	Values int
 	// Depth is how deep they may be nested.
 	Depth int
+	// Members is how many elements one array, or keys one object, may have.
+	Members int
 }
 
 // Unmarshal is json.Unmarshal for text that Check accepts.
@@ -60,8 +64,12 @@ func Check(text []byte, as reflect.Type, limits Limits) error {
 type level struct {
 	object bool
 	// as is the type that its content is read as; nil where nothing is known of it.
-	as   reflect.Type
-	keys map[string]bool
+	as reflect.Type
+	// keys are the first of an object's, and more the others: most objects have few.
+	keys []string
+	more map[string]bool
+	// members counts the keys of an object, or the elements of an array.
+	members int
 	// wantsValue says that an object's key was read and its value was not.
 	wantsValue bool
 	// next is the type of the next value.
@@ -71,7 +79,8 @@ type level struct {
 type checker struct {
 	limits Limits
 	values int
-	open   []*level
+	// open are the levels that the next token is in. What lies behind them is used again.
+	open []level
 }
 
 func (c *checker) token(token json.Token, as reflect.Type) error {
@@ -80,7 +89,12 @@ func (c *checker) token(token json.Token, as reflect.Type) error {
 		return nil
 	}
 	if len(c.open) > 0 {
-		inside := c.open[len(c.open)-1]
+		inside := &c.open[len(c.open)-1]
+		if !inside.wantsValue {
+			if inside.members++; c.limits.Members > 0 && inside.members > c.limits.Members {
+				return fmt.Errorf("more than %d members in one array or object", c.limits.Members)
+			}
+		}
 		if inside.object && !inside.wantsValue {
 			key, _ := token.(string) // the decoder accepts nothing else here
 			return inside.key(key)
@@ -101,42 +115,78 @@ func (c *checker) token(token json.Token, as reflect.Type) error {
 	if c.limits.Depth > 0 && len(c.open) >= c.limits.Depth {
 		return fmt.Errorf("nested more than %d deep", c.limits.Depth)
 	}
-	l := &level{object: delimiter == '{', as: content(as)}
-	if !l.object {
-		l.next = element(l.as)
-	}
-	c.open = append(c.open, l)
+	c.push(delimiter == '{', content(as))
 	return nil
 }
 
+func (c *checker) push(object bool, as reflect.Type) {
+	var keys []string
+	if n := len(c.open); n < cap(c.open) {
+		keys = c.open[:n+1][n].keys[:0]
+	}
+	l := level{object: object, as: as, keys: keys}
+	if !object {
+		l.next = element(as)
+	}
+	c.open = append(c.open, l)
+}
+
+// maxKeys is how many keys of an object are looked through one by one.
+const maxKeys = 16
+
 // key notes a key of an object.
 func (l *level) key(key string) error {
-	if l.keys[key] {
+	if l.more[key] || slices.Contains(l.keys, key) {
 		return fmt.Errorf("the key %q stands twice", clip(key))
 	}
-	if l.keys == nil {
-		l.keys = map[string]bool{}
+	switch {
+	case len(l.keys) < maxKeys:
+		l.keys = append(l.keys, key)
+	case l.more == nil:
+		l.more = map[string]bool{key: true}
+	default:
+		l.more[key] = true
 	}
-	l.keys[key] = true
 	l.wantsValue, l.next = true, nil
 	switch {
 	case l.as == nil:
 	case l.as.Kind() == reflect.Map:
 		l.next = l.as.Elem()
 	case l.as.Kind() == reflect.Struct:
-		for _, field := range reflect.VisibleFields(l.as) {
-			name, ok := fieldName(field)
+		for _, f := range fieldsOf(l.as) {
 			switch {
-			case !ok:
-			case name == key:
-				l.next = field.Type
+			case f.name == key:
+				l.next = f.as
 				return nil
-			case strings.EqualFold(name, key):
-				return fmt.Errorf("the key %q must be written %q", clip(key), name)
+			case strings.EqualFold(f.name, key):
+				return fmt.Errorf("the key %q must be written %q", clip(key), f.name)
 			}
 		}
 	}
 	return nil
+}
+
+// field is a key that a type is read from, and what as.
+type field struct {
+	name string
+	as   reflect.Type
+}
+
+// known are the fields of types that were looked at before, which takes longer than all the rest.
+var known sync.Map
+
+func fieldsOf(t reflect.Type) []field {
+	if found, ok := known.Load(t); ok {
+		return found.([]field) //nolint:forcetypeassert // nothing else is put there
+	}
+	var fields []field
+	for _, f := range reflect.VisibleFields(t) {
+		if name, ok := fieldName(f); ok {
+			fields = append(fields, field{name, f.Type})
+		}
+	}
+	known.Store(t, fields)
+	return fields
 }
 
 // fieldName returns the key that a field is read from.

@@ -2,11 +2,13 @@ package strictjson_test
 
 import (
 	"encoding/json"
+	"fmt"
 	"reflect"
 	"strings"
 	"testing"
 
 	"packregistry.dev/internal/strictjson"
+	"packregistry.dev/internal/testfuzz"
 )
 
 type embedded struct {
@@ -27,7 +29,14 @@ type layer struct {
 }
 
 func TestCheck(t *testing.T) {
-	limits := strictjson.Limits{Values: 20, Depth: 4}
+	limits := strictjson.Limits{Values: 50, Depth: 4, Members: 30}
+	many := func(from, to int) string {
+		var b strings.Builder
+		for i := from; i < to; i++ {
+			fmt.Fprintf(&b, `"%d":0,`, i)
+		}
+		return b.String()
+	}
 	for _, tt := range []struct{ name, text, want string }{
 		{"a document", `{"name":"a","layers":[{"digest":"x"}],"config":{"digest":"y"}}`, ""},
 		{"a scalar", `1`, ""},
@@ -45,7 +54,15 @@ func TestCheck(t *testing.T) {
 		{"another case below", `{"layers":[{"DIGEST":"x"}]}`, `must be written "digest"`},
 		{"another case behind a pointer", `{"config":{"Digest":"x"}}`, `must be written "digest"`},
 		{"a letter that folds", "{\"conﬁg\":1,\"la\u0079er\u017f\":1}", `must be written "layers"`},
-		{"too many values", `{"x":[` + strings.Repeat("1,", 20) + `1]}`, "more than 20 values"},
+		{"many keys", `{` + many(0, 25) + `"x":0}`, ""},
+		{"many keys, the first twice", `{` + many(0, 25) + `"0":0}`, `"0" stands twice`},
+		{"many keys, the last twice", `{` + many(0, 25) + `"24":0}`, `"24" stands twice`},
+		{"many keys in one object, and the same in the next", `[{` + many(0, 20) + `"x":0},{` + many(0, 20) + `"x":0}]`, ""},
+		{"the same keys one within the other", `{"a":{"a":{"a":1},"b":1},"b":{"a":1}}`, ""},
+		{"a key twice around others", `{"a":{"b":{"c":1}},"d":{"b":1},"a":1}`, `"a" stands twice`},
+		{"too many keys", `{` + many(0, 30) + `"x":0}`, "more than 30 members"},
+		{"too many elements", `[` + strings.Repeat("1,", 30) + `1]`, "more than 30 members"},
+		{"too many values", `[` + strings.Repeat("["+strings.Repeat("1,", 25)+"1],", 2) + `1]`, "more than 50 values"},
 		{"too deep", `[[[[[]]]]]`, "nested more than 4 deep"},
 		{"nothing", ``, "EOF"},
 		{"blanks", ` `, "EOF"},
@@ -69,10 +86,15 @@ func FuzzCheck(f *testing.F) {
 	for _, seed := range []string{`{"layers":[{"digest":"x"}],"Layers":1}`, `{"a":{"a":[1,2,{"b":null}]}}`, `[]`, `}`, `{"name":"\ud800"}`} {
 		f.Add([]byte(seed))
 	}
+	f.Add([]byte(`{` + strings.Repeat(`"a":{`, 100)))
+	f.Add([]byte(`[` + strings.Repeat(`{},`, 10_000) + `1]`))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		err := strictjson.Check(text, reflect.TypeFor[document](), strictjson.Limits{Values: 1000, Depth: 50})
 		if err == nil && !json.Valid(text) {
 			t.Errorf("accepted %q, which is no JSON", text)
 		}
+		testfuzz.Proportionate(t, len(text), func() {
+			strictjson.Check(text, reflect.TypeFor[document](), strictjson.Limits{Depth: 50}) //nolint:errcheck // whatever it says
+		})
 	})
 }

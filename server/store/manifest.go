@@ -1,11 +1,13 @@
 package store
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -79,19 +81,66 @@ func (r *Repository) readManifest(ctx context.Context, d digest.Digest) (*Manife
 	return m, nil
 }
 
+// Bounds of reading a header alone: it is no longer than that many bytes, and the rest of an object that is no longer than
+// smallManifest comes along at no cost.
+const (
+	maxHeader     = 1 << 20
+	smallManifest = 64 << 10
+)
+
+// readHeader reads what is known of a manifest, which is its object's first line, and leaves the manifest where it is.
+func (r *Repository) readHeader(ctx context.Context, d digest.Digest) (header, error) {
+	o, err := r.s.d.Open(ctx, manifestKey(r.name, d))
+	if err != nil {
+		return header{}, notFound(err, "manifest", d)
+	}
+	defer o.Close() //nolint:errcheck // it was only read
+	from := bufio.NewReader(io.LimitReader(o, maxHeader))
+	line, err := from.ReadBytes('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return header{}, err
+	}
+	if o.Info().Size <= smallManifest {
+		if _, err := io.Copy(io.Discard, from); err != nil { // a connection that was read to its end serves again
+			return header{}, err
+		}
+	}
+	h, err := parseHeader(line)
+	if err != nil {
+		err = fmt.Errorf("manifest %s in %s: %w: its header: %w", d, r.name, ErrDamaged, err)
+	} else if h.Purged {
+		err = fmt.Errorf("manifest %s: %w", d, ErrNotFound)
+	}
+	return h, err
+}
+
+// HasManifest says whether a manifest is in this repository, whatever its size.
+func (r *Repository) HasManifest(ctx context.Context, d digest.Digest) (bool, error) {
+	_, err := r.readHeader(ctx, d)
+	if errors.Is(err, ErrNotFound) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func parseHeader(line []byte) (h header, err error) {
+	if err := json.Unmarshal(line, &h); err != nil {
+		return h, err
+	}
+	return h, h.check()
+}
+
 // parseManifest takes a manifest's object apart.
 func parseManifest(d digest.Digest, version driver.Version, data []byte) (*Manifest, error) {
 	line, content, ok := bytes.Cut(data, []byte("\n"))
 	if !ok {
 		return nil, errors.New("no header")
 	}
-	m := &Manifest{Digest: d, Content: content, version: version}
-	if err := json.Unmarshal(line, &m.header); err != nil {
+	h, err := parseHeader(line)
+	if err != nil {
 		return nil, fmt.Errorf("its header: %w", err)
 	}
-	if err := m.header.check(); err != nil {
-		return nil, fmt.Errorf("its header: %w", err)
-	}
+	m := &Manifest{Digest: d, Content: content, version: version, header: h}
 	m.MediaType, m.Pushed, m.By, m.Files, m.Pack = m.header.MediaType, m.header.Time, m.header.By, m.header.Files, m.header.Pack
 	return m, nil
 }
@@ -117,6 +166,15 @@ func (h header) record(content []byte) []byte { return append(append(mustJSON(h)
 // replaceHeader writes a header over the one that was seen.
 func (r *Repository) replaceHeader(ctx context.Context, m *Manifest, h header) error {
 	return r.s.d.Replace(ctx, manifestKey(r.name, m.Digest), h.record(m.Content), m.version)
+}
+
+// keepManifest is promiseManifest for who wants no more of it than that it stays.
+func (r *Repository) keepManifest(ctx context.Context, d digest.Digest) error {
+	h, err := r.readHeader(ctx, d)
+	if err == nil && h.Condemned != nil {
+		_, err = r.promiseManifest(ctx, d)
+	}
+	return err
 }
 
 // promiseManifest finds a manifest that somebody will rely on: where a collector is about to remove it, it is kept.

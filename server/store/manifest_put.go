@@ -162,6 +162,9 @@ func (r *Repository) keepReferences(ctx context.Context, p PutManifest) error {
 		return err
 	}
 	for _, d := range p.Blobs {
+		if err := ctx.Err(); err != nil { // not every storage looks
+			return err
+		}
 		if _, err := r.promise(ctx, d); missing(err) != nil {
 			return err
 		}
@@ -172,7 +175,10 @@ func (r *Repository) keepReferences(ctx context.Context, p PutManifest) error {
 		}
 	}
 	for _, d := range p.Manifests {
-		if _, err := r.promiseManifest(ctx, d); missing(err) != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if err := r.keepManifest(ctx, d); missing(err) != nil {
 			return err
 		}
 	}

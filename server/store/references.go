@@ -89,10 +89,11 @@ func validateArtifact(c *Content) error {
 	return nil
 }
 
-// What a manifest may become in memory: in the text an empty layer takes three bytes.
+// What a manifest may become in memory: in the text an empty layer takes three bytes. The text is looked through, and left at
+// the bound, before anything is made of it.
 const maxDescriptors = 10_000
 
-var manifestLimits = strictjson.Limits{Values: 20 * maxDescriptors, Depth: 32}
+var manifestLimits = strictjson.Limits{Values: 10 * maxDescriptors, Members: maxDescriptors, Depth: 32}
 
 // ParseManifest takes a manifest apart, as every other reader of it does: keys have one spelling and stand once. It refuses every format whose references are not known, since the collector would
 // remove what such a manifest needs.

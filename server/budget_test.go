@@ -1,0 +1,229 @@
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+
+	"packregistry.dev/internal/testfuzz"
+	"packregistry.dev/server/store/driver"
+	"packregistry.dev/server/store/driver/inmemory"
+)
+
+// serveOnce answers one request without a network in between.
+func (f *fixture) serveOnce(r *http.Request) *httptest.ResponseRecorder {
+	w := httptest.NewRecorder()
+	f.ServeHTTP(w, r)
+	return w
+}
+
+func putRequest(ctx context.Context, path, mediaType, body string) *http.Request {
+	r := httptest.NewRequestWithContext(ctx, http.MethodPut, path, strings.NewReader(body))
+	r.Header.Set("Content-Type", mediaType)
+	return r
+}
+
+// A manifest of 3.9 MB with 1.3 million empty layers is refused at less than four times its size.
+func TestAPushedManifestTakesMemoryInProportion(t *testing.T) {
+	f := open0(t)
+	for name, manifest := range map[string]string{
+		"empty layers":    `{"schemaVersion":2,"config":{},"layers":[` + strings.Repeat(`{},`, 1_300_000) + `{}]}`,
+		"no descriptors":  `{"schemaVersion":2,"x":"` + strings.Repeat("x", 3_900_000) + `"}`,
+		"nested too deep": `{"schemaVersion":2,"x":` + strings.Repeat("[", 3_900_000) + `}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			least := ^uint64(0)
+			for range 3 {
+				r := putRequest(t.Context(), "/v2/r/manifests/t", imageManifest, manifest)
+				memory, _ := testfuzz.Cost(func() {
+					if w := f.serveOnce(r); w.Code != http.StatusBadRequest {
+						t.Errorf("%d %.300s", w.Code, w.Body)
+					}
+				})
+				least = min(least, memory)
+			}
+			if most := uint64(8 * len(manifest)); least > most {
+				t.Errorf("%d bytes took %d MiB", len(manifest), least>>20)
+			}
+		})
+	}
+}
+
+// readCounter counts what is read of objects.
+type readCounter struct {
+	driver.Driver
+	mu    sync.Mutex
+	bytes map[string]int
+}
+
+func (d *readCounter) add(key string, n int) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.bytes[key] += n
+}
+
+func (d *readCounter) Read(ctx context.Context, key string) ([]byte, driver.Version, error) {
+	data, version, err := d.Driver.Read(ctx, key)
+	d.add(key, len(data))
+	return data, version, err
+}
+
+func (d *readCounter) Open(ctx context.Context, key string) (driver.Object, error) {
+	o, err := d.Driver.Open(ctx, key)
+	if err != nil {
+		return nil, err
+	}
+	return &countedObject{o, d, key}, nil
+}
+
+type countedObject struct {
+	driver.Object
+	d   *readCounter
+	key string
+}
+
+func (o *countedObject) Read(p []byte) (int, error) {
+	n, err := o.Object.Read(p)
+	o.d.add(o.key, n)
+	return n, err
+}
+
+// What an index names is looked for, and not read, however large it is.
+func TestWhatAnIndexNamesIsNotRead(t *testing.T) {
+	d := &readCounter{Driver: inmemory.New(), bytes: map[string]int{}}
+	f := start(t, d, "}", nil)
+	large := `{"schemaVersion":2,"manifests":[],"x":"` + strings.Repeat("x", 3_000_000) + `"}`
+	f.want(f.do("PUT", "/v2/r/manifests/large", strings.NewReader(large), "Content-Type", imageIndex), 201)
+	clear(d.bytes)
+	entry := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":%d}`, imageIndex, digest.FromString(large), len(large))
+	index := `{"schemaVersion":2,"manifests":[` + strings.Repeat(entry+",", 8000) + entry + `]}`
+	f.want(f.do("PUT", "/v2/r/manifests/index", strings.NewReader(index), "Content-Type", imageIndex), 201)
+	for key, n := range d.bytes {
+		if strings.Contains(key, digest.FromString(large).Encoded()) && n > 64<<10 {
+			t.Errorf("%d bytes of %s were read", n, key)
+		}
+	}
+}
+
+// A request that ends while its manifest is looked into stops that work.
+func TestLookingForReferencesEndsWithItsRequest(t *testing.T) {
+	f := open0(t)
+	var named []string
+	for i := range 1000 {
+		named = append(named, fmt.Sprintf(`{"digest":%q,"size":1}`, digest.FromString(fmt.Sprint(i))))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := f.serveOnce(putRequest(ctx, "/v2/r/manifests/t", imageIndex, `{"schemaVersion":2,"manifests":[`+strings.Join(named, ",")+`]}`))
+	if w.Code != statusClientClosed {
+		t.Errorf("%d %.200s", w.Code, w.Body)
+	}
+}
+
+func TestManifestsShareTheirMemory(t *testing.T) {
+	f := open0(t)
+	all := int64(max(manifestShare, manifestWeight*(f.config.HTTP.Limits.ManifestBytes+1)))
+	small := `{"schemaVersion":2,"manifests":[]}`
+	large := `{"schemaVersion":2,"manifests":[],"x":"` + strings.Repeat("x", 1_000_000) + `"}`
+	for tag, manifest := range map[string]string{"small": small, "large": large} {
+		f.want(f.do("PUT", "/v2/r/manifests/"+tag, strings.NewReader(manifest), "Content-Type", imageIndex), 201)
+	}
+	f.want(f.do("PUT", "/v2/r/manifests/x", strings.NewReader("{"), "Content-Type", imageIndex), 400)
+	f.want(f.do("GET", "/v2/r/manifests/large", nil), 200, large)
+	f.want(f.do("GET", "/v2/r/manifests/large", nil, "Range", "bytes=0-9"), 206)
+	over := f.do("PUT", "/v2/r/manifests/x", io.MultiReader(strings.NewReader(`{"x":"`), io.LimitReader(zeroes{}, 5<<20)), "Content-Type", imageIndex)
+	f.want(over, 413, "SIZE_INVALID")
+	f.want(f.do("PUT", "/v2/r/manifests/x", strings.NewReader(strings.Repeat("x", 5<<20)), "Content-Type", imageIndex), 413, "SIZE_INVALID")
+	// Everybody has given back what they took, so that all of it is there.
+	if !f.manifests.memory.TryAcquire(all) {
+		t.Fatal("some of the memory was not given back")
+	}
+	if f.manifests.memory.TryAcquire(1) {
+		t.Fatal("there is more than there should be")
+	}
+	// With nothing left, small ones are fetched all the same, and who goes away waits no longer.
+	f.want(f.do("GET", "/v2/r/manifests/small", nil), 200, small)
+	f.want(f.do("HEAD", "/v2/r/manifests/large", nil), 200)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if w := f.serveOnce(putRequest(ctx, "/v2/r/manifests/x", imageIndex, small)); w.Code != statusClientClosed {
+		t.Errorf("a client that went: %d", w.Code)
+	}
+	// Two that wait go on when there is room again.
+	var group sync.WaitGroup
+	for _, r := range []*http.Request{
+		putRequest(t.Context(), "/v2/r/manifests/again", imageIndex, small),
+		httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/r/manifests/large", nil),
+	} {
+		group.Go(func() {
+			if w := f.serveOnce(r); w.Code/100 != 2 {
+				t.Errorf("%s: %d %.200s", r.Method, w.Code, w.Body)
+			}
+		})
+	}
+	f.manifests.memory.Release(all)
+	group.Wait()
+}
+
+type zeroes struct{}
+
+func (zeroes) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// Who announces a large manifest and sends little of it keeps little from others.
+func TestMemoryIsSetAsideAsAManifestComes(t *testing.T) {
+	s := open0(t).Server
+	reader, writer := io.Pipe()
+	r := httptest.NewRequestWithContext(t.Context(), http.MethodPut, "/", reader)
+	r.ContentLength = 4 << 20
+	read := make(chan error)
+	go func() {
+		_, _, err := s.readManifest(httptest.NewRecorder(), &request{Request: r})
+		read <- err
+	}()
+	if _, err := writer.Write([]byte("{")); err != nil {
+		t.Fatal(err)
+	}
+	if !s.manifests.memory.TryAcquire(manifestShare - 64<<10) {
+		t.Error("one byte holds more than 64 KiB")
+	}
+	writer.CloseWithError(io.ErrUnexpectedEOF)
+	if err := <-read; !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Error(err)
+	}
+}
+
+func TestMemoryIsNotWaitedForWithoutEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		budget := newManifestBudget(1 << 20)
+		if err := acquire(t.Context(), httptest.NewRecorder(), budget.memory, manifestShare); err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		var refused *apiError
+		if err := acquire(t.Context(), w, budget.memory, 1); !errors.As(err, &refused) || refused.code != codeTooMany || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%v, %v", err, w.Header())
+		}
+		time.AfterFunc(placeWait/2, func() { budget.memory.Release(manifestShare) })
+		if err := acquire(t.Context(), w, budget.memory, 1); err != nil {
+			t.Errorf("there was room in time: %v", err)
+		}
+	})
+}
+
+// The largest manifest that the configuration allows fits in, whatever else does.
+func TestTheLargestManifestFits(t *testing.T) {
+	f := start(t, inmemory.New(), "}\nhttp: {limits: {manifestbytes: 33554432}}\n", nil)
+	manifest := append([]byte(`{"schemaVersion":2,"manifests":[],"x":"`), bytes.Repeat([]byte("x"), 33_000_000)...)
+	f.want(f.do("PUT", "/v2/r/manifests/t", bytes.NewReader(append(manifest, `"}`...)), "Content-Type", imageIndex), 201)
+}
