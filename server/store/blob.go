@@ -143,6 +143,7 @@ func (r *Repository) BlobURL(ctx context.Context, d digest.Digest) (string, erro
 // DeleteBlob takes a blob out of this repository. Other repositories keep it. Where it is pushed again meanwhile it was deleted
 // before that, and stays.
 func (r *Repository) DeleteBlob(ctx context.Context, d digest.Digest) error {
+	ctx = driver.WithReserve(ctx)
 	l, version, err := r.readLink(ctx, d)
 	if err == nil && l.Purged {
 		err = fmt.Errorf("blob %s: %w", d, ErrNotFound)

@@ -76,6 +76,7 @@ type collector struct {
 
 // Collect removes what nothing refers to. Any number of collections may run at once, on any number of processes.
 func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
+	ctx = driver.WithReserve(ctx)
 	c := &collector{s: s, o: o, began: s.now(), seed: maphash.MakeSeed(), named: map[uint64]struct{}{}}
 	var err error
 	if c.now, err = s.clock(ctx, o.DryRun); err != nil {
@@ -128,6 +129,7 @@ func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
 // CollectionDue says whether the last collection began so long ago, and if so notes that one begins now: of several
 // processes that ask, one is told to collect. That saves work; it is not what makes collecting safe.
 func (s *Store) CollectionDue(ctx context.Context, interval time.Duration) (bool, error) {
+	ctx = driver.WithReserve(ctx)
 	now, err := s.clock(ctx, false)
 	if err != nil {
 		return false, err

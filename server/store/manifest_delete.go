@@ -20,6 +20,7 @@ func (r *Repository) removeManifest(ctx context.Context, m *Manifest) error {
 // DeleteManifest removes a manifest and every tag of it. Where only its tags are left, since a deletion was interrupted,
 // those are removed.
 func (r *Repository) DeleteManifest(ctx context.Context, d digest.Digest) error {
+	ctx = driver.WithReserve(ctx)
 	m, err := r.Manifest(ctx, d)
 	if errors.Is(err, ErrNotFound) {
 		if failed := r.sweepTags(ctx, d); failed != nil {

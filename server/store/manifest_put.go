@@ -104,7 +104,7 @@ func (r *Repository) createManifest(ctx context.Context, d digest.Digest, h head
 // looked for once more, and where it is there the manifest stays; it is removed only as it was marked, since whoever begins
 // to rely on it takes the mark away.
 func (r *Repository) withdraw(ctx context.Context, p PutManifest, incarnation string) (withdrawn bool, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(driver.WithReserve(ctx)), takeBackTimeout)
 	defer cancel()
 	for try := (attempts{}); ; {
 		m, err := r.Manifest(ctx, p.Digest)

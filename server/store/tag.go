@@ -195,7 +195,7 @@ const takeBackTimeout = 30 * time.Second
 // takeBack undoes a tag whose manifest was gone when it was looked at: what it replaced is put back, if that is still alive.
 // Where another has replaced or removed the tag meanwhile there is nothing to undo.
 func (r *Repository) takeBack(ctx context.Context, tag string, written, before tagRecord) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), takeBackTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(driver.WithReserve(ctx)), takeBackTimeout)
 	defer cancel()
 	for try := (attempts{}); ; {
 		current, version, err := r.tag(ctx, tag)
@@ -252,6 +252,7 @@ func (r *Repository) removeTag(ctx context.Context, tag string, version driver.V
 
 // DeleteTag removes a tag; its manifest stays. Where the tag is moved meanwhile it was deleted before that, and stays.
 func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
+	ctx = driver.WithReserve(ctx)
 	t, version, err := r.tag(ctx, tag)
 	if err != nil {
 		return err

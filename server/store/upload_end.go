@@ -12,6 +12,7 @@ import (
 
 // Cancel ends the upload.
 func (u *Upload) Cancel(ctx context.Context) error {
+	ctx = driver.WithReserve(ctx)
 	if err := u.r.s.endUpload(ctx, u.id); err != nil {
 		return err
 	}
@@ -41,6 +42,7 @@ func (s *Store) removeUpload(ctx context.Context, id string) error {
 // PurgeUploads forgets uploads that were begun longer ago than age, by the storage's clock, and returns how many those
 // were. With dryRun it only counts.
 func (s *Store) PurgeUploads(ctx context.Context, age time.Duration, dryRun bool) (int, error) {
+	ctx = driver.WithReserve(ctx)
 	now, err := s.clock(ctx, dryRun)
 	if err != nil {
 		return 0, err

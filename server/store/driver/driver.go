@@ -135,6 +135,18 @@ type Prober interface {
 	Probe(ctx context.Context) error
 }
 
+// reserveKey is the context's key of WithReserve.
+type reserveKey struct{}
+
+// WithReserve marks writes that make room, or lead to that: where a place is full they may use what its driver keeps back for
+// them.
+func WithReserve(ctx context.Context) context.Context {
+	return context.WithValue(ctx, reserveKey{}, true)
+}
+
+// MayUseReserve says whether a write is one of those.
+func MayUseReserve(ctx context.Context) bool { return ctx.Value(reserveKey{}) != nil }
+
 // Spacer is a driver that knows how full its place is.
 type Spacer interface {
 	// Space returns how many bytes can still be written, and how many there are in all.

@@ -4,6 +4,7 @@
 //	objects/<key>   the objects; a key's components are directories
 //	streams/<id>    uploads in the making; committing one moves its file to its key, no byte is copied
 //	tmp/            objects being written; what is left here was never acknowledged
+//	reserve         room that is kept back for what makes room
 //	locks/          files that hold nothing; a lock on one guards the replacing of some of the objects
 //
 // The primitives are those that stay atomic on a shared volume too: link(2) creates where there is nothing, rename(2)
@@ -36,6 +37,8 @@ type Driver struct {
 	cache *cache
 	// move gives a file another name, unless that is taken.
 	move func(from, to string) error
+	// reserve is room that is kept back.
+	reserve reserve
 }
 
 var _ driver.Driver = (*Driver)(nil)
@@ -55,6 +58,9 @@ func New(root string) (*Driver, error) {
 		return nil, err
 	}
 	d.sweep()
+	if err := d.fillReserve(context.Background()); err != nil {
+		return nil, d.unusable(err)
+	}
 	return d, nil
 }
 
@@ -201,7 +207,11 @@ func version(data []byte) driver.Version {
 }
 
 // Create implements driver.Driver.
-func (d *Driver) Create(_ context.Context, key string, data []byte, durability driver.Durability) error {
+func (d *Driver) Create(ctx context.Context, key string, data []byte, durability driver.Durability) error {
+	return d.withReserve(ctx, func() error { return d.create(key, data, durability) })
+}
+
+func (d *Driver) create(key string, data []byte, durability driver.Durability) error {
 	path, err := d.object(key)
 	if err != nil {
 		return err
@@ -300,6 +310,11 @@ func (d *Driver) Replace(ctx context.Context, key string, data []byte, old drive
 		}
 		return err
 	}
+	return d.withReserve(ctx, func() error { return d.replace(ctx, key, data, old) })
+}
+
+// replace is Replace of an object that is there.
+func (d *Driver) replace(ctx context.Context, key string, data []byte, old driver.Version) error {
 	path, err := d.object(key)
 	if err != nil {
 		return err
@@ -367,6 +382,14 @@ func (d *Driver) DeleteUnchanged(ctx context.Context, key string, old driver.Ver
 
 // remove removes an object unless check, which is called with the lock held, returns an error.
 func (d *Driver) remove(ctx context.Context, key string, check func(path string) error) error {
+	err := d.withReserve(ctx, func() error { return d.removeFile(ctx, key, check) })
+	if err == nil && d.reserve.short.Load() {
+		return d.fillReserve(ctx)
+	}
+	return err
+}
+
+func (d *Driver) removeFile(ctx context.Context, key string, check func(path string) error) error {
 	path, err := d.object(key)
 	if err != nil {
 		return err

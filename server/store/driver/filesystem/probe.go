@@ -40,7 +40,15 @@ func (d *Driver) probeAll() error {
 }
 
 // Probe implements driver.Prober.
-func (d *Driver) Probe(context.Context) error { return d.probe(d.path("objects")) }
+func (d *Driver) Probe(ctx context.Context) error {
+	if err := d.probe(d.path("objects")); err != nil {
+		return err
+	}
+	if err := d.fillReserve(ctx); err != nil {
+		return d.unusable(err)
+	}
+	return nil
+}
 
 // probe does what pushes do, without anything that a full volume lacks: it links a file from tmp to a folder of objects, and
 // moves one there from streams.
@@ -79,7 +87,7 @@ func (d *Driver) unusable(err error) error {
 	var linking *os.LinkError
 	isLink := errors.As(err, &linking)
 	switch {
-	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case isFull(err):
 		return nil
 	case errors.Is(err, syscall.EXDEV) && isLink:
 		return fmt.Errorf("storage directory %s: %s and %s are on different file systems (%w); mount all of the directory from one, not parts of it",
