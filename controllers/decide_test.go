@@ -96,6 +96,27 @@ func TestMergeUsers(t *testing.T) {
 	}
 }
 
+// A basic-auth Secret whose line no login could match, or would be read as another user's or as none, is refused with the reason.
+func TestBasicAuthThatNobodyCanUse(t *testing.T) {
+	for _, tt := range []struct{ user, password, want string }{
+		{"ann", "hunter2\x00hunter2", "the password holds a NUL byte"},
+		{"ann", "hunter2" + strings.Repeat("x", 66), "the password is longer than the 72 bytes"},
+		{"ann", "", "password is empty"},
+		{"", "hunter2", "must not be empty"},
+		{"ann:bob", "hunter2", "or hold ':'"},
+		{"#ann", "hunter2", "must not begin with '#'"},
+		{"an\x00n", "hunter2", "control characters"},
+		{"J\xf6rg", "hunter2", "no UTF-8"},
+	} {
+		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s"}, Type: corev1.SecretTypeBasicAuth,
+			Data: map[string][]byte{"username": []byte(tt.user), "password": []byte(tt.password)}}
+		m := mergeUsers([]v1alpha1.AuthSecretRef{{Name: "s"}}, map[string]*corev1.Secret{"s": secret}, nil, &madeLines{})
+		if wrong := strings.Join(m.invalid, "; "); !strings.Contains(wrong, tt.want) || strings.Contains(wrong, "hunter2") || m.htpasswd != nil {
+			t.Errorf("%q: %q, want %q", tt.user, wrong, tt.want)
+		}
+	}
+}
+
 // The line for a basic-auth Secret is made once and stays while the password does: an operator that made it knows that of every
 // version, one that was started since of the version that it was made from.
 func TestBasicAuthLineIsMadeOnce(t *testing.T) {

@@ -60,7 +60,7 @@ func (s *Server) checkPassword(w http.ResponseWriter, r *request, user, password
 	s.metrics.Auth("denied")
 	s.log.Warn("login refused", "audit", true, "user", telemetry.Clip(user), "from", r.client.Addr, "request", r.id)
 	s.challenge(w, r, "", "")
-	return fail(codeUnauthorized, "unknown user or wrong password")
+	return fail(codeUnauthorized, "%w", err)
 }
 
 // challenge says how to log in: with a token for a scope, where clients are given tokens, or else with a password. problem

@@ -2,6 +2,9 @@ package main
 
 import (
 	"bytes"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"testing"
@@ -60,6 +63,30 @@ func TestErrorsOfTheCommandLine(t *testing.T) {
 		}
 		if strings.Contains(out, "secret") || err != nil && strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s shows the password", args)
+		}
+	}
+}
+
+// A refused password that no server of ours could take is told why.
+func TestAPasswordThatBcryptCannotTell(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer server.Close()
+	for password, want := range map[string]string{
+		"secret":                         "unknown user or wrong password",
+		"secret\x00secret":               "holds a NUL byte",
+		strings.Repeat("secret", 13):     "longer than the 72 bytes",
+		strings.Repeat("secret", 64<<10): "more than the 65536 bytes",
+	} {
+		cmd := newCommand()
+		cmd.SetOut(io.Discard)
+		cmd.SetErr(io.Discard)
+		cmd.SetIn(strings.NewReader(password + "\n"))
+		cmd.SetArgs([]string{"--home", t.TempDir(), "registry", "login", server.URL, "--insecure", "-u", "ann", "--password-stdin"})
+		if err := cmd.ExecuteContext(t.Context()); err == nil || !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "secret") {
+			t.Errorf("%.20q: %v, want %q", password, err, want)
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/term"
 
 	"packregistry.dev/client"
+	"packregistry.dev/internal/htpasswd"
 )
 
 func loginCommand(o *options) *cobra.Command {
@@ -57,6 +58,9 @@ func login(ctx context.Context, out io.Writer, o *options, s client.Server, make
 	err = c.Ping(ctx)
 	if errors.Is(err, client.ErrDenied) {
 		err = errors.New("unknown user or wrong password")
+		if reason := htpasswd.CheckPassword([]byte(s.Password)); reason != nil { // a token of another registry may be long
+			err = fmt.Errorf("%w: %w", err, reason)
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("login to %s: %w", s.Host, err)
@@ -106,7 +110,11 @@ func askCredentials(cmd *cobra.Command, s *client.Server, fromStdin bool) error 
 		if s.Username == "" {
 			return errors.New("--password-stdin needs --username")
 		}
-		text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), 4096))
+		const most = 64 << 10
+		text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), most+1))
+		if len(text) > most {
+			return fmt.Errorf("standard input holds more than the %d bytes that a password may have", most)
+		}
 		s.Password = strings.TrimRight(string(text), "\r\n")
 		return err
 	}

@@ -12,6 +12,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 )
 
 // File is what a file of users says.
@@ -38,9 +40,38 @@ type Unusable struct {
 	Doubled string
 }
 
-// MaxCost is the highest cost that is taken: about a second of computation, which each failed login pays that a line of the
-// file costs at most. One line with more would keep everybody out.
-const MaxCost = 14
+// MinCost and MaxCost are what a hash may cost: 2^14 rounds are about a second of computation. Whoever writes the file
+// chooses what each login and each failure costs the programs that read it.
+const MinCost, MaxCost = 4, 14
+
+// maxPassword is how many bytes of a password bcrypt reads.
+const maxPassword = 72
+
+// CheckPassword returns why a password can be nobody's. bcrypt reads 72 bytes, and a shorter password again and again with a NUL
+// after each, so that the same hash would match several spellings: what comes after byte 72 changes nothing, and "a" is
+// "a\x00a". One user has one password, so these are none. The error shows nothing of the password.
+func CheckPassword(password []byte) error {
+	switch {
+	case len(password) > maxPassword:
+		return fmt.Errorf("the password is longer than the %d bytes that bcrypt reads", maxPassword)
+	case bytes.IndexByte(password, 0) >= 0:
+		return errors.New("the password holds a NUL byte, where bcrypt takes it to end")
+	}
+	return nil
+}
+
+// CheckUser returns why a name cannot be a user's: a line of it could not be read, or not as that user's.
+func CheckUser(user string) error {
+	switch {
+	case user == "" || strings.Contains(user, ":"):
+		return errors.New("the user's name must not be empty or hold ':'")
+	case !utf8.ValidString(user) || strings.IndexFunc(user, unicode.IsControl) >= 0:
+		return errors.New("the user's name holds control characters, or bytes that are no UTF-8")
+	case strings.TrimSpace(user) != user || strings.ContainsAny(user[:1], `#"'`) || strings.HasPrefix(user, string(bom)):
+		return errors.New("the user's name must not begin with '#', quotes or a byte order mark, nor begin or end with a space")
+	}
+	return nil
+}
 
 var (
 	// bom is the byte order mark that some editors write.
@@ -69,7 +100,7 @@ func Parse(text []byte) (*File, error) {
 		if !ok || user == "" {
 			return nil, fmt.Errorf("line %d: not of the form user:hash", number)
 		}
-		cost, reason := check(line, hash)
+		cost, reason := check(line, user, hash)
 		doubled := ""
 		if earlier := first[user]; reason == "" && earlier > 0 {
 			reason, doubled = fmt.Sprintf("line %d is the same user's, and holds", earlier), user
@@ -85,9 +116,12 @@ func Parse(text []byte) (*File, error) {
 }
 
 // check returns the cost of a line's hash, or why it never matches.
-func check(line, hash string) (cost int, reason string) {
+func check(line, user, hash string) (cost int, reason string) {
 	if strings.Trim(line, `"'`) != line || strings.Trim(hash, `"'`) != hash {
 		return 0, "quotes around it; remove them"
+	}
+	if err := CheckUser(user); err != nil {
+		return 0, err.Error()
 	}
 	match := form.FindStringSubmatch(hash)
 	if match == nil {
@@ -95,10 +129,10 @@ func check(line, hash string) (cost int, reason string) {
 	}
 	cost, err := strconv.Atoi(match[1])
 	switch {
-	case err != nil, cost < 4, cost > 31:
+	case err != nil, cost < MinCost, cost > 31:
 		return 0, "a bcrypt hash of a cost that there is not"
 	case cost > MaxCost:
-		return 0, fmt.Sprintf("a bcrypt hash of cost %d; at most %d is taken", cost, MaxCost)
+		return 0, fmt.Sprintf("a bcrypt hash of cost %d; %d to %d are taken: write the line again with htpasswd -B -C 10", cost, MinCost, MaxCost)
 	case strings.IndexByte(alphabet, hash[len(hash)-1])%4 != 0:
 		// 31 characters hold 184 bits; the last two bits are always zero.
 		return 0, damaged

@@ -59,7 +59,11 @@ func TestLinesThatNeverMatch(t *testing.T) {
 		{"quotes around the hash", `ann:'` + hash + `'`, "quotes"},
 		{"a space before the hash", "ann: " + hash, "a space before"},
 		{"a cost that there is not", "ann:$2y$99$" + hash[7:], "a cost that there is not"},
-		{"a cost of hours", "ann:$2y$31$" + hash[7:], "at most 14"},
+		{"a cost of hours", "ann:$2y$31$" + hash[7:], "cost 31; 4 to 14"},
+		{"a cost of seconds", "ann:$2y$15$" + hash[7:], "cost 15; 4 to 14"},
+		{"a cost that is too cheap", "ann:$2y$03$" + hash[7:], "a cost that there is not"},
+		{"a control character in the name", "a\x1bnn:" + hash, "control characters"},
+		{"a name in Latin-1", "J\xf6rg:" + hash, "no UTF-8"},
 		{"MD5", "ann:$apr1$abcdefgh$ijklmnop", "an MD5 hash"},
 		{"SHA-1", "ann:{SHA}2jmj7l5rSw0yVb/vlWAYkK/YBwk=", "a SHA-1 hash"},
 		{"SHA-2", "ann:$6$abcdefgh$ijklmnop", "a SHA-2 crypt hash"},
@@ -89,6 +93,20 @@ func TestFilesThatAreNone(t *testing.T) {
 			t.Errorf("%s: %v, want %q", name, err, tt.want)
 		}
 	}
+}
+
+// A name that passes is the one that its line is read as.
+func FuzzCheckUser(f *testing.F) {
+	for _, user := range []string{"ann", "#ann", " ann", "ann ", `"ann`, "a\x00n", "\ufeffann", "a:b", "J\xf6rg", "Jörg", "a\nb", "a\u2028b", ""} {
+		f.Add(user)
+	}
+	f.Fuzz(func(t *testing.T, user string) {
+		file, err := htpasswd.Parse([]byte(user + ":" + good + "\n"))
+		reads := err == nil && len(file.Entries) == 1 && file.Entries[0].User == user
+		if err := htpasswd.CheckUser(user); (err == nil) != reads {
+			t.Errorf("%q: %v, but its line is read: %v", user, err, reads)
+		}
+	})
 }
 
 // What Parse calls usable is what bcrypt can compare, for whatever text.

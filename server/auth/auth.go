@@ -3,10 +3,11 @@
 // bcrypt is slow on purpose, some 50 ms at the usual cost, and basic authentication sends the password with every
 // request. So a pair of user and password that was right once is remembered, as a keyed hash, until the user's line changes;
 // requests that bring the same pair at once share one computation; only as many computations run as there are
-// processors; and after some wrong passwords for a user their source must wait, ever longer, before another is looked at.
+// processors; and after some wrong passwords few others of their source are looked at (throttle.go).
 // A pair that was wrong is remembered too: a client that sends an old password again and again costs nothing, and does
 // not count as one that guesses. So wrong passwords cost whoever sends them, not the server. A pair that is remembered as
-// right is never delayed; one that is not yet, from where somebody guesses, may have to wait for some seconds.
+// right is never delayed; one that is not yet, from where somebody guesses, may have to wait for some seconds. Every user has
+// one right password: other spellings, which bcrypt takes for the same, are wrong (htpasswd.CheckPassword).
 //
 // access.go says what a user may do once it is known who it is.
 //
@@ -107,6 +108,7 @@ func (h *HTPasswd) load() error {
 	if len(t.hashes) == 0 {
 		h.log.Warn("the users' file holds no usable line: nobody can log in", "file", h.path)
 	}
+	h.throttle.setCost(t.highest)
 	next := &state{table: t, remembered: map[[32]byte]string{}, wrong: map[[32]byte]struct{}{}}
 	if last := h.state.Load(); last != nil {
 		next.takeOver(last)
@@ -158,7 +160,7 @@ func (h *HTPasswd) Check(ctx context.Context, from netip.Addr, user, password st
 	case right:
 		return nil
 	case wrong:
-		return ErrDenied
+		return denial(password)
 	}
 	// The computation outlives a request that gives up: others of the same source may share it.
 	result := h.checks.DoChan(string(id[:])+network(from).String(), func() (any, error) { return nil, h.compute(s, id, from, user, password) })
@@ -184,10 +186,18 @@ func (h *HTPasswd) compute(s *state, id [32]byte, from netip.Addr, user, passwor
 	defer s.mu.Unlock()
 	if !right {
 		remember(s.wrong, id, struct{}{})
-		return ErrDenied
+		return denial(password)
 	}
 	remember(s.remembered, id, user)
 	return nil
+}
+
+// denial is ErrDenied, with the reason where the password could be nobody's, which says nothing of users.
+func denial(password string) error {
+	if reason := htpasswd.CheckPassword([]byte(password)); reason != nil {
+		return fmt.Errorf("%w: %w", ErrDenied, reason)
+	}
+	return ErrDenied
 }
 
 // identify is the keyed hash of a pair. The key dies with the table, and so does all that the hash could reveal.

@@ -38,13 +38,13 @@ func newTable(f *htpasswd.File) *table {
 
 // matches checks one password. Every failure takes the work of the file's highest cost, whether the user is unknown or the
 // password wrong, and whatever the user's own hash costs. A hash of cost c takes 2^c rounds, so the computations of c,
-// c+1, … highest-1 after one of c make 2^highest.
+// c+1, … highest-1 after one of c make 2^highest. Other spellings of a password (htpasswd.CheckPassword) are wrong too.
 func (t *table) matches(user string, password []byte) bool {
 	if len(t.hashes) == 0 {
 		return false
 	}
 	e, known := t.hashes[user]
-	if !known {
+	if !known || htpasswd.CheckPassword(password) != nil {
 		t.burn(password, t.highest)
 		return false
 	}

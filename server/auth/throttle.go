@@ -3,7 +3,9 @@ package auth
 import (
 	"fmt"
 	"hash/maphash"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -18,44 +20,46 @@ func (e *ThrottledError) Error() string {
 	return fmt.Sprintf("too many wrong passwords from there; try again in %s", e.RetryAfter.Round(time.Second))
 }
 
-// What may be tried before it is slowed down, and how much.
+// What is computed of one source's passwords. It must be slow for who guesses, and quick for who is right and only shares an
+// address, or even a user's name, with who guesses: nothing tells these two apart before the password is computed.
+var (
+	// perUser holds for one user's passwords from one source, perSource for those of all users.
+	perUser   = limit{burst: 5, interval: 4 * time.Second}
+	perSource = limit{burst: 20, interval: 2 * time.Second}
+)
+
 const (
-	// freeFailures is how many wrong passwords of one user a source may send before it must pause for that user.
-	freeFailures = 5
-	firstPause   = time.Second
-	longestPause = time.Minute
-	// sourceBudget is how many wrong passwords of all users together a source may send, and budgetInterval the time after
-	// which one of them is forgiven: who tries one password on many users gains little.
-	sourceBudget   = 20
-	budgetInterval = 2 * time.Second
-	// maxQueued is how many requests of a source wait until its budget allows another computation, so that a right password
-	// gets through while somebody behind the same address guesses; maxQueuedOverall, how many of all sources.
-	maxQueued, maxQueuedOverall = 8, 1024
-	// forgetAfter is how long a source must be quiet to begin anew.
-	forgetAfter = 10 * time.Minute
-	// suspectSlots is how many passwords may be computed at once for a user that has failed from there or for a source
-	// that has spent half of its budget, trustedSlots for another.
-	suspectSlots, trustedSlots = 2, 64
+	// longestWait is how long a request waits for these limits, before it is told to come again.
+	longestWait = 8 * time.Second
+	// maxQueued is how many of a source wait, maxQueuedOfUser how many of them for one user, maxQueuedOverall how many of all.
+	maxQueued, maxQueuedOfUser, maxQueuedOverall = 64, 8, 1024
+	// suspectedFor is how long a user has failed from somewhere.
+	suspectedFor = 10 * time.Minute
 	// maxRecords bounds the memory of sources, and of their users.
 	maxRecords = 10_000
-	// maxWaiting bounds how many computations wait for a processor, so that a right password waits no longer than they.
-	maxWaiting = 128
+	// shortestRetry is the least that a request which is refused is told to wait.
+	shortestRetry = time.Second
 )
 
 // throttle slows down wrong passwords. What it refuses costs no computation.
 //
-// Pauses count for one user at one source, so that a client with a wrong password does not keep out the others behind
-// its address. Over all users a source has a budget. Where that is spent a few requests wait, in order, for what is forgiven.
+// Failures are counted for one user at one source, so that a client with a wrong password does not keep out the others behind
+// its address, and over all users of a source. Who comes when these limits are reached waits for what is forgiven.
 type throttle struct {
-	now  func() time.Time
 	seed maphash.Seed
 
 	mu      sync.Mutex
 	sources records[netip.Prefix]
 	users   records[userKey]
-	waiting int
-	queued  int
+	// computing is how many computations run or wait for a processor; maxComputing bounds it, so that a right password
+	// does not wait long behind them.
+	computing, maxComputing int
+	queued                  int
 }
+
+// inOrder is how many of those who wait for a limit are let in in the order in which they came: as many as it lets in while one
+// waits. Of more than that one is drawn, so that who keeps the queue full has its share of draws and no more.
+func (l limit) inOrder() int { return int(longestWait / l.interval) }
 
 // userKey is a user's name at one source.
 type userKey struct {
@@ -65,18 +69,42 @@ type userKey struct {
 
 // record is what is known of a source, or of a user at a source.
 type record struct {
-	running int
-	// queued is how many wait until a source's budget lets them in.
-	queued int
-	last   time.Time
-	// failures are those that count: of a user since the last right password, of a source those not forgiven yet.
-	failures int
-	// until is the end of a user's pause; forgiven, when the last of a source's failures was.
-	until, forgiven time.Time
+	budget
+	// waiting is how many wait until they may be computed; of a source these are the queue, in the order in which they came.
+	waiting int
+	queue   []*waiter
+	// timer looks at the queue again when that may change something. draws counts those who were let in after waiting.
+	timer *time.Timer
+	draws int
+	// failed is when a user failed last, since the last right password.
+	failed time.Time
+}
+
+func (r *record) suspected(now time.Time) bool { return now.Sub(r.failed) < suspectedFor }
+
+// waiter is a request that asks for a computation.
+type waiter struct {
+	source, user *record
+	until        time.Time
+	answer       chan error
 }
 
 func newThrottle() *throttle {
-	return &throttle{now: time.Now, seed: maphash.MakeSeed(), sources: records[netip.Prefix]{}, users: records[userKey]{}}
+	return &throttle{seed: maphash.MakeSeed(), sources: records[netip.Prefix]{}, users: records[userKey]{}, maxComputing: maxComputing(0)}
+}
+
+// maxComputing is how many computations wait for a processor at most, for the highest cost of a users' file: as many as two
+// processors do in some eight seconds.
+func maxComputing(cost int) int {
+	const most, cheap = 128, 11
+	return most >> max(0, cost-cheap)
+}
+
+// setCost says what computations cost from now on.
+func (t *throttle) setCost(cost int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.maxComputing = maxComputing(cost)
 }
 
 // network is what counts as one source: an IPv4 address, or the 64 bits of IPv6 that one customer has.
@@ -90,158 +118,185 @@ func network(addr netip.Addr) netip.Prefix {
 	return prefix
 }
 
-// enter asks for a computation, and waits for it where the source's budget is spent and few others wait. done must be called
-// with its result.
+// enter asks for a computation, and waits for it where the user's or the source's limit is reached. done must be called with
+// its result.
 func (t *throttle) enter(addr netip.Addr, user string) (done func(denied bool), err error) {
 	from := network(addr)
-	who := userKey{from, maphash.String(t.seed, user)}
-	wait, err := t.enqueue(from, who)
+	w, err := t.enqueue(from, userKey{from, maphash.String(t.seed, user)})
 	if err != nil {
 		return nil, err
 	}
-	if wait > 0 {
-		time.Sleep(wait)
-	}
-	return t.admit(from, who, wait > 0)
-}
-
-// enqueue returns how long the request must wait for the source's budget, and takes a place in the queue if it must. It makes
-// no record, so that what is refused takes no room.
-func (t *throttle) enqueue(from netip.Prefix, who userKey) (wait time.Duration, err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := t.now()
-	if err := t.users[who].paused(now); err != nil {
-		return 0, err
-	}
-	source := t.sources[from]
-	if source == nil {
-		return 0, nil
-	}
-	source.forgive(now)
-	// What is computed, or waits, may turn out wrong too.
-	over := source.failures + source.running + source.queued - sourceBudget + 1
-	if over <= 0 || source.failures < sourceBudget/2 {
-		return 0, nil
-	}
-	if wait = source.forgiven.Add(time.Duration(over) * budgetInterval).Sub(now); wait <= 0 {
-		return 0, nil
-	}
-	if source.queued >= maxQueued || t.queued >= maxQueuedOverall {
-		return 0, &ThrottledError{RetryAfter: source.forgiven.Add(budgetInterval).Sub(now)}
-	}
-	source.queued++
-	t.queued++
-	return wait, nil
-}
-
-// admit lets a request in that needs not wait, or has waited.
-func (t *throttle) admit(from netip.Prefix, who userKey, waited bool) (done func(denied bool), err error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := t.now()
-	source, user := t.sources[from], t.users[who]
-	if waited {
-		source.queued-- // a record in whose queue somebody waits is not forgotten
-		t.queued--
-	}
-	if err := user.paused(now); err != nil {
+	if err := <-w.answer; err != nil {
 		return nil, err
 	}
-	if source != nil {
-		source.forgive(now)
-		if !waited && source.running >= slots(source.failures >= sourceBudget/2) {
-			return nil, &ThrottledError{RetryAfter: firstPause}
-		}
-	}
-	if user != nil && user.running >= slots(user.failures > 0) || t.waiting >= maxWaiting {
-		return nil, &ThrottledError{RetryAfter: firstPause}
-	}
-	source, user = t.sources.find(from, now), t.users.find(who, now)
-	source.running++
-	user.running++
-	source.last, user.last = now, now
-	t.waiting++
-	return func(denied bool) { t.leave(source, user, denied) }, nil
+	return func(denied bool) { t.leave(w, denied) }, nil
 }
 
-// paused returns an error while a user must pause.
-func (r *record) paused(now time.Time) error {
-	if r == nil || !now.Before(r.until) {
-		return nil
-	}
-	return &ThrottledError{RetryAfter: r.until.Sub(now)}
-}
-
-func slots(suspect bool) int {
-	if suspect {
-		return suspectSlots
-	}
-	return trustedSlots
-}
-
-func (t *throttle) leave(source, who *record, denied bool) {
+// enqueue takes a place in the queue of a source, from where who need not wait is let in at once.
+func (t *throttle) enqueue(from netip.Prefix, who userKey) (*waiter, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	now := t.now()
-	source.running--
-	who.running--
-	t.waiting--
-	source.last, who.last = now, now
-	if !denied {
-		who.failures, who.until = 0, time.Time{}
-		return
+	now := time.Now()
+	// What is refused makes no record, so that it takes no room.
+	if err := t.refuse(t.sources[from], t.users[who], now); err != nil {
+		return nil, err
 	}
-	who.failures++
-	if over := who.failures - freeFailures; over > 0 {
-		who.until = now.Add(min(firstPause<<min(over-1, 10), longestPause))
-	}
-	if source.failures == 0 {
-		source.forgiven = now
-	}
-	source.failures = min(source.failures+1, sourceBudget)
+	w := &waiter{source: t.sources.find(from, perSource, now), user: t.users.find(who, perUser, now), until: now.Add(longestWait), answer: make(chan error, 1)}
+	w.source.queue = append(w.source.queue, w)
+	w.source.waiting++
+	w.user.waiting++
+	t.queued++
+	t.advance(w.source, now)
+	return w, nil
 }
 
-// forgive takes back the failures of a source that are long enough ago.
-func (r *record) forgive(now time.Time) {
-	n := int(now.Sub(r.forgiven) / budgetInterval)
-	if r.failures == 0 || n <= 0 {
+// refuse returns an error where there is no place in which to wait.
+func (t *throttle) refuse(source, user *record, now time.Time) error {
+	switch {
+	case t.computing >= t.maxComputing, t.queued >= maxQueuedOverall:
+		return &ThrottledError{RetryAfter: shortestRetry}
+	case user != nil && user.waiting >= maxQueuedOfUser:
+		return &ThrottledError{RetryAfter: max(shortestRetry, perUser.wait(&user.budget, now))}
+	case source != nil && source.waiting >= maxQueued:
+		return &ThrottledError{RetryAfter: max(shortestRetry, perSource.wait(&source.budget, now))}
+	}
+	return nil
+}
+
+// advance lets in from a source's queue whoever may, refuses who waited too long, and sees to it that the queue is looked at
+// again.
+func (t *throttle) advance(source *record, now time.Time) {
+	for {
+		w := t.draw(source, now)
+		if w == nil {
+			break
+		}
+		t.dequeue(w)
+		if t.computing >= t.maxComputing {
+			w.answer <- &ThrottledError{RetryAfter: shortestRetry}
+			continue
+		}
+		source.running++
+		w.user.running++
+		t.computing++
+		w.answer <- nil
+	}
+	for _, w := range slices.Clone(source.queue) {
+		if !now.Before(w.until) {
+			t.dequeue(w)
+			w.answer <- &ThrottledError{RetryAfter: shortestRetry}
+		}
+	}
+	if source.timer != nil {
+		source.timer.Stop()
+		source.timer = nil
+	}
+	if len(source.queue) == 0 {
 		return
 	}
-	r.failures -= min(n, r.failures)
-	r.forgiven = r.forgiven.Add(time.Duration(n) * budgetInterval)
+	// Whatever else changes something comes by itself.
+	wait := longestWait
+	if left := perSource.wait(&source.budget, now); left > 0 {
+		wait = left
+	}
+	for _, w := range source.queue {
+		wait = min(wait, w.until.Sub(now))
+		if left := perUser.wait(&w.user.budget, now); left > 0 {
+			wait = min(wait, left)
+		}
+	}
+	source.timer = time.AfterFunc(wait, func() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.advance(source, time.Now())
+	})
+}
+
+// draw returns who of a source's queue is to be let in now, or nil. While few wait they come in order; of many one is drawn.
+// Every second one is of those whose user has not failed from there, if there are any.
+func (t *throttle) draw(source *record, now time.Time) *waiter {
+	if !perSource.free(&source.budget, now) || source.running >= max(1, t.maxComputing/2) {
+		return nil
+	}
+	var candidates, unsuspected []*waiter
+	for _, w := range source.queue {
+		switch {
+		case !perUser.free(&w.user.budget, now):
+			continue
+		case !w.user.suspected(now):
+			unsuspected = append(unsuspected, w)
+		}
+		candidates = append(candidates, w)
+	}
+	if len(candidates) == 0 {
+		return nil
+	}
+	if source.draws++; source.draws%2 == 0 && len(unsuspected) > 0 {
+		candidates = unsuspected
+	}
+	first := candidates[0]
+	if len(candidates) > perSource.inOrder() {
+		first = candidates[rand.IntN(len(candidates))] //nolint:gosec // nothing is won by foreseeing it
+	}
+	// The same among those of one user.
+	same := slices.DeleteFunc(slices.Clone(source.queue), func(w *waiter) bool { return w.user != first.user })
+	if len(same) > perUser.inOrder() {
+		return same[rand.IntN(len(same))] //nolint:gosec // see above
+	}
+	return same[0]
+}
+
+// dequeue gives a waiter's place back.
+func (t *throttle) dequeue(w *waiter) {
+	at := slices.Index(w.source.queue, w)
+	w.source.queue = slices.Delete(w.source.queue, at, at+1)
+	w.source.waiting--
+	w.user.waiting--
+	t.queued--
+}
+
+// leave ends a computation. A right password forgives the failures of its user, and nothing that was counted for others.
+func (t *throttle) leave(w *waiter, denied bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	w.source.running--
+	w.user.running--
+	t.computing--
+	if denied {
+		w.user.failed = now
+		perUser.fail(&w.user.budget, now)
+		perSource.fail(&w.source.budget, now)
+	} else {
+		w.user.clean, w.user.failed = time.Time{}, time.Time{}
+	}
+	t.advance(w.source, now)
 }
 
 // records is a bounded memory.
 type records[K comparable] map[K]*record
 
 // find finds or makes a record.
-func (m records[K]) find(key K, now time.Time) *record {
+func (m records[K]) find(key K, l limit, now time.Time) *record {
 	if r, ok := m[key]; ok {
-		if r.quiet(now) {
-			*r = record{last: now}
-		}
 		return r
 	}
 	if len(m) >= maxRecords {
-		m.forget(now)
+		m.forget(l, now)
 	}
-	r := &record{last: now}
+	r := &record{}
 	m[key] = r
 	return r
 }
 
 // busy says that somebody still uses the record.
-func (r *record) busy() bool { return r.running > 0 || r.queued > 0 }
-
-// quiet says that nothing has happened for so long that all begins anew.
-func (r *record) quiet(now time.Time) bool { return !r.busy() && now.Sub(r.last) > forgetAfter }
+func (r *record) busy() bool { return r.running > 0 || r.waiting > 0 }
 
 // forget makes room for a tenth at once, so that not each new record costs a walk over all. Records that say nothing go
 // first, then any that nobody uses.
-func (m records[K]) forget(now time.Time) {
+func (m records[K]) forget(l limit, now time.Time) {
 	for key, r := range m {
-		if r.quiet(now) || !r.busy() && r.failures == 0 {
+		if !r.busy() && l.failures(&r.budget, now) == 0 && !r.suspected(now) {
 			delete(m, key)
 		}
 	}

@@ -3,6 +3,7 @@ package auth
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
 	"os"
 	"strings"
@@ -10,60 +11,69 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"packregistry.dev/internal/htpasswd"
 )
 
+// The sixth wrong password for a user waits, and so does each after it; others, and what is remembered, do not.
 func TestASourceOfWrongPasswordsMustWait(t *testing.T) {
-	h, _, _ := open(t, line(t, "ann", "secret", 4))
-	now := time.Now()
-	h.throttle.now = func() time.Time { return now }
-	attacker, other := netip.MustParseAddr("198.51.100.7"), netip.MustParseAddr("203.0.113.9")
-	wrong := func() error { return h.Check(t.Context(), attacker, "ann", fmt.Sprint(now, h.computed.Load())) }
-	for i := range freeFailures + 1 {
-		if err := wrong(); !errors.Is(err, ErrDenied) {
-			t.Fatalf("wrong password %d: %v", i, err)
-		}
-	}
-	var throttled *ThrottledError
-	for pause := firstPause; pause <= 2*longestPause; pause *= 2 {
-		computed := h.computed.Load()
-		for range 3 {
-			if err := wrong(); !errors.As(err, &throttled) || throttled.RetryAfter != min(pause, longestPause) {
-				t.Fatalf("after a pause of %s should begin: %v", pause, err)
+	synctest.Test(t, func(t *testing.T) {
+		h, _, _ := open(t, line(t, "ann", "secret", 4))
+		other := netip.MustParseAddr("203.0.113.9")
+		wrong := func() error { return h.Check(t.Context(), home, "ann", fmt.Sprint(time.Now(), h.computed.Load())) }
+		for i := range perUser.burst {
+			if err := wrong(); !errors.Is(err, ErrDenied) {
+				t.Fatalf("wrong password %d: %v", i, err)
 			}
+		}
+		begun := time.Now()
+		for i := range 3 {
+			if err := wrong(); !errors.Is(err, ErrDenied) {
+				t.Errorf("after a wait: %v", err)
+			}
+			if took := time.Since(begun); took != time.Duration(i+1)*perUser.interval {
+				t.Errorf("wrong password %d after the limit came after %s", i, took)
+			}
+		}
+		waits := make(chan error, maxQueuedOfUser)
+		for i := range maxQueuedOfUser {
+			go func() { waits <- h.Check(t.Context(), home, "ann", fmt.Sprint("waits", i)) }()
+		}
+		synctest.Wait()
+		var throttled *ThrottledError
+		computed := h.computed.Load()
+		if err := h.Check(t.Context(), home, "ann", "while many wait"); !errors.As(err, &throttled) || throttled.RetryAfter < shortestRetry || throttled.RetryAfter > perUser.interval {
+			t.Errorf("while many wait: %v", err)
 		}
 		if h.computed.Load() != computed {
 			t.Error("what was refused was computed")
 		}
-		now = now.Add(min(pause, longestPause))
-		if err := wrong(); !errors.Is(err, ErrDenied) {
-			t.Fatalf("after %s: %v", pause, err)
+		now := time.Now()
+		if err := h.Check(t.Context(), other, "ann", "secret"); err != nil {
+			t.Errorf("another source: %v", err)
 		}
-	}
-	// Neither others nor what is remembered have to do with it.
-	if err := h.Check(t.Context(), other, "ann", "secret"); err != nil {
-		t.Errorf("another source: %v", err)
-	}
-	if err := h.Check(t.Context(), attacker, "ann", "secret"); err != nil {
-		t.Errorf("a remembered credential from there: %v", err)
-	}
-	now = now.Add(forgetAfter + time.Second)
-	if err := wrong(); !errors.Is(err, ErrDenied) {
-		t.Errorf("after a long time: %v", err)
-	}
-	if got := h.throttle.sources[network(attacker)].failures; got != 1 {
-		t.Errorf("after a long time there are still %d failures", got)
-	}
+		if err := h.Check(t.Context(), home, "ann", "secret"); err != nil || time.Since(now) != 0 {
+			t.Errorf("a remembered credential from there: %v after %s", err, time.Since(now))
+		}
+		for range maxQueuedOfUser {
+			<-waits
+		}
+		time.Sleep(time.Duration(perUser.burst) * perUser.interval)
+		if n := perUser.failures(&h.throttle.users[userKey{network(home), maphash.String(h.throttle.seed, "ann")}].budget, time.Now()); n != 0 {
+			t.Errorf("%d failures count after a long time", n)
+		}
+	})
 }
 
 func TestARightPasswordEndsThePause(t *testing.T) {
 	h, _, _ := open(t, line(t, "ann", "secret", 4))
-	for i := range freeFailures {
+	for i := range perUser.burst {
 		h.Check(t.Context(), home, "ann", fmt.Sprint(i)) //nolint:errcheck // wrong
 	}
 	if err := h.Check(t.Context(), home, "ann", "secret"); err != nil {
 		t.Fatal(err)
 	}
-	for i := range freeFailures {
+	for i := range perUser.burst {
 		if err := h.Check(t.Context(), home, "ann", fmt.Sprint("again", i)); !errors.Is(err, ErrDenied) {
 			t.Errorf("%d: %v", i, err)
 		}
@@ -118,68 +128,126 @@ func TestAWrongPasswordMayBecomeRight(t *testing.T) {
 	}
 }
 
-// Somebody guesses one user's password, without end: others behind the same address come in with a right one.
-func TestGuessingOneUserDoesNotKeepOutOthers(t *testing.T) {
-	h, _, _ := open(t, line(t, "ann", "secret", 4)+line(t, "bob", "other", 4))
-	now := time.Now()
-	h.throttle.now = func() time.Time { return now }
-	var throttled *ThrottledError
-	for i := range 600 {
-		now = now.Add(100 * time.Millisecond)
-		if err := h.Check(t.Context(), home, "ann", fmt.Sprint(i)); i > 50 && err == nil {
-			t.Fatal("a wrong password is right")
-		}
-	}
-	if err := h.Check(t.Context(), home, "ann", "another"); !errors.As(err, &throttled) {
-		t.Errorf("not throttled: %v", err)
-	}
-	if err := h.Check(t.Context(), home, "bob", "other"); err != nil {
-		t.Errorf("bob: %v", err)
+// A stage is who guesses from an address, and who comes from there with a right password meanwhile.
+type stage struct {
+	name string
+	// guessers send wrong passwords, each the next as soon as the last was answered; they try as many users as they are, or
+	// another one each time.
+	guessers int
+	spray    bool
+	// own makes each guesser log in with a right password of its own after each guess.
+	own bool
+	// fails is how often the user who is right was wrong before.
+	fails int
+	// victim is whether the guessers guess that user's password too.
+	victim bool
+	// most is how long the right password takes at most, with the times that it is told to come again.
+	most time.Duration
+}
+
+// Who guesses is slow, for as long as it goes on, and a right password from the same address gets in meanwhile, also one that
+// this process has never seen.
+func TestARightPasswordGetsInWhereOthersGuess(t *testing.T) {
+	const byChance = time.Hour // a draw of one in so many at each interval; nothing is promised
+	for _, s := range []stage{
+		{name: "one guesses another user's", guessers: 1, most: 0},
+		{name: "one guesses that very user's", guessers: 1, victim: true, most: longestWait},
+		{name: "ten guess that very user's", guessers: 10, victim: true, most: byChance},
+		{name: "three guess other users'", guessers: 3, most: perSource.interval},
+		{name: "many guess other users'", guessers: 16, most: 2 * perSource.interval},
+		{name: "many guess other users', who was wrong before", guessers: 16, fails: 1, most: byChance},
+		{name: "three try a password on all users", guessers: 3, spray: true, most: longestWait},
+		{name: "three try a password on all users, and have an account", guessers: 3, spray: true, own: true, most: longestWait},
+		{name: "thirty try a password on all users", guessers: 30, spray: true, most: byChance},
+	} {
+		t.Run(s.name, func(t *testing.T) { synctest.Test(t, s.run) })
 	}
 }
 
-// Who tries passwords on many users has the source's budget, and no more, for as long as it goes on. A right password from
-// the same source gets through meanwhile, also one that this process has never seen.
-func TestTryingManyUsersIsBounded(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		h, _, _ := open(t, line(t, "ann", "secret", 4))
-		begun := time.Now()
-		guess := func(i int) {
-			for time.Since(begun) < 10*time.Minute {
-				h.Check(t.Context(), home, fmt.Sprint("user", i), fmt.Sprint("summer", time.Now())) //nolint:errcheck // wrong
-				time.Sleep(200 * time.Millisecond)
-				i += 4
+func (s stage) run(t *testing.T) {
+	const goesOn = 10 * time.Minute
+	th := newThrottle()
+	begun := time.Now()
+	guesses := map[string]int{}
+	var mu sync.Mutex
+	var group sync.WaitGroup
+	try := func(user string, denied bool) error {
+		done, err := th.enter(home, user)
+		if err != nil {
+			return err
+		}
+		time.Sleep(60 * time.Millisecond) // bcrypt
+		done(denied)
+		return nil
+	}
+	for i := range s.guessers {
+		group.Go(func() {
+			for n := 0; time.Since(begun) < goesOn; n++ {
+				user := fmt.Sprint("user", i)
+				switch {
+				case s.spray:
+					user = fmt.Sprint("user", i, n)
+				case s.victim:
+					user = "ann"
+				}
+				if try(user, true) == nil {
+					mu.Lock()
+					guesses[user]++
+					guesses["all"]++
+					mu.Unlock()
+				}
+				if s.own {
+					try(fmt.Sprint("own", i), false) //nolint:errcheck // only to be forgiven
+				}
+				time.Sleep(50 * time.Millisecond)
 			}
+		})
+	}
+	time.Sleep(5 * time.Minute)
+	for range s.fails {
+		for try("ann", true) != nil {
+			time.Sleep(time.Second)
 		}
-		var group sync.WaitGroup
-		for i := range 4 {
-			group.Go(func() { guess(i) })
+	}
+	asked, again := time.Now(), 0
+	for err := try("ann", false); err != nil; err = try("ann", false) {
+		var throttled *ThrottledError
+		if !errors.As(err, &throttled) {
+			t.Fatal(err)
 		}
-		time.Sleep(5 * time.Minute)
-		asked := time.Now()
-		if err := h.Check(t.Context(), home, "ann", "secret"); err != nil {
-			t.Errorf("a right password: %v", err)
+		time.Sleep(throttled.RetryAfter)
+		again++
+	}
+	took := time.Since(asked) - 60*time.Millisecond
+	if took > s.most {
+		t.Errorf("the right password took %s, want %s", took, s.most)
+	}
+	group.Wait()
+	t.Logf("%d guesses in %s; the right password took %s, and was told to come again %d times", guesses["all"], goesOn, took, again)
+	for user, n := range guesses {
+		l := perUser
+		if user == "all" {
+			l = perSource
 		}
-		if took := time.Since(asked); took == 0 || took > (maxQueued+1)*budgetInterval {
-			t.Errorf("the right password took %s", took)
+		// A right password of that user forgives its failures, once.
+		if most := 2*l.burst + int((goesOn+longestWait)/l.interval) + 1; n > most {
+			t.Errorf("%d guesses of %s, want at most %d", n, user, most)
 		}
-		group.Wait()
-		took := time.Since(begun)
-		if n, most := h.computed.Load(), int64(sourceBudget+took/budgetInterval)+1; n > most || n < most/2 {
-			t.Errorf("%d computations in %s, want %d", n, took, most)
-		}
-	})
+	}
+	if th.queued != 0 || th.computing != 0 || len(th.sources[network(home)].queue) != 0 {
+		t.Errorf("%d are said to wait, %d to be computed", th.queued, th.computing)
+	}
 }
 
-// As many wait for a source whose budget is spent as can wait a short time, and take their places in order. The others are
-// refused at once.
-func TestFewWaitForASpentSource(t *testing.T) {
+// While few wait for a source whose budget is spent, they are let in in order.
+func TestFewWaitInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		th := newThrottle()
 		spend(t, th)
 		begun := time.Now()
-		order := make(chan time.Duration, maxQueued)
-		for i := range maxQueued {
+		inOrder := perSource.inOrder()
+		order := make(chan int, inOrder)
+		for i := range inOrder {
 			go func() {
 				done, err := th.enter(home, fmt.Sprint("waits", i))
 				if err != nil {
@@ -187,34 +255,69 @@ func TestFewWaitForASpentSource(t *testing.T) {
 					return
 				}
 				done(true)
-				order <- time.Since(begun)
+				order <- i
 			}()
+			synctest.Wait()
+		}
+		for i := range inOrder {
+			if got := <-order; got != i || time.Since(begun) != time.Duration(i+1)*perSource.interval {
+				t.Errorf("number %d was let in after %s, want number %d", got, time.Since(begun), i)
+			}
+		}
+	})
+}
+
+// A right burst from one address, as after a restart, is as quick as the computations are.
+func TestManyRightPasswordsAtOnceDoNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th := newThrottle()
+		begun := time.Now()
+		var group sync.WaitGroup
+		for i := range maxQueued {
+			group.Go(func() {
+				done, err := th.enter(home, fmt.Sprint("user", i))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				time.Sleep(100 * time.Millisecond)
+				done(false)
+			})
+		}
+		group.Wait()
+		if took := time.Since(begun); took > time.Second {
+			t.Errorf("took %s", took)
+		}
+	})
+}
+
+// Right passwords wait some seconds behind others' computations, whatever the file's costs are.
+func TestComputationsAreBoundedByTheirCost(t *testing.T) {
+	for cost := htpasswd.MinCost; cost <= htpasswd.MaxCost; cost++ {
+		// A computation of cost 11 takes some 130 ms.
+		if wait := time.Duration(maxComputing(cost)) * 130 * time.Millisecond << cost >> 11 / 2; wait > 9*time.Second || maxComputing(cost) < 16 {
+			t.Errorf("cost %d: %d computations may wait, for %s", cost, maxComputing(cost), wait)
+		}
+	}
+	// One source alone does not take all of it.
+	synctest.Test(t, func(t *testing.T) {
+		th := newThrottle()
+		th.setCost(htpasswd.MaxCost)
+		for i := range 20 {
+			go th.enter(home, fmt.Sprint("user", i)) //nolint:errcheck // refused in the end
 		}
 		synctest.Wait()
-		var throttled *ThrottledError
-		for range 1000 {
-			if _, err := th.enter(home, "late"); !errors.As(err, &throttled) || throttled.RetryAfter <= 0 || throttled.RetryAfter > budgetInterval {
-				t.Fatalf("all places are taken: %v", err)
-			}
+		if _, err := th.enter(netip.MustParseAddr("198.51.100.7"), "ann"); err != nil {
+			t.Errorf("from elsewhere: %v", err)
 		}
-		if time.Since(begun) != 0 {
-			t.Error("those who were refused waited")
-		}
-		for i := range maxQueued {
-			if took := <-order; took != time.Duration(i+1)*budgetInterval {
-				t.Errorf("number %d was let in after %s", i, took)
-			}
-		}
-		if th.queued != 0 || th.sources[network(home)].queued != 0 || th.waiting != 0 {
-			t.Errorf("%d are said to wait still", th.queued)
-		}
+		time.Sleep(longestWait)
 	})
 }
 
 // spend spends the budget of home.
 func spend(t *testing.T, th *throttle) {
 	t.Helper()
-	for i := range sourceBudget {
+	for i := range perSource.burst {
 		done, err := th.enter(home, fmt.Sprint("spends", i))
 		if err != nil {
 			t.Fatal(err)
@@ -232,24 +335,19 @@ func TestRefusedUsersLeaveNoRecord(t *testing.T) {
 		defer group.Wait()
 		for i := range maxQueued {
 			group.Go(func() {
-				if _, err := th.enter(home, fmt.Sprint("waits", i)); err != nil {
-					t.Error(err)
+				if done, err := th.enter(home, fmt.Sprint("waits", i)); err == nil {
+					done(true)
 				}
 			})
 		}
 		synctest.Wait()
-		users := func() int {
-			th.mu.Lock()
-			defer th.mu.Unlock()
-			return len(th.users)
-		}
-		before := users()
+		before := len(th.users)
 		for i := range 100 {
 			if _, err := th.enter(home, fmt.Sprint("made up", i)); err == nil {
 				t.Fatal("not refused")
 			}
 		}
-		if now := users(); now != before {
+		if now := len(th.users); now != before {
 			t.Errorf("%d users are remembered, there were %d", now, before)
 		}
 	})
@@ -259,9 +357,9 @@ func TestRefusedUsersLeaveNoRecord(t *testing.T) {
 func TestAFullMemoryMakesRoomForMany(t *testing.T) {
 	m, now := records[int]{}, time.Now()
 	for i := range maxRecords {
-		m.find(i, now).failures = i % 2
+		m.find(i, perUser, now).clean = now.Add(time.Duration(i%2) * time.Minute)
 	}
-	m.find(maxRecords, now)
+	m.find(maxRecords, perUser, now)
 	if len(m) > maxRecords-maxRecords/10+1 {
 		t.Errorf("%d records are left of %d", len(m), maxRecords)
 	}
@@ -273,7 +371,9 @@ func TestAFullMemoryMakesRoomForMany(t *testing.T) {
 }
 
 // Thousands of wrong passwords at once, from one network: few are computed, and everybody else comes in.
-func TestAFloodIsBounded(t *testing.T) {
+func TestAFloodIsBounded(t *testing.T) { synctest.Test(t, aFloodIsBounded) }
+
+func aFloodIsBounded(t *testing.T) {
 	h, _, _ := open(t, line(t, "ann", "secret", 6)+line(t, "bob", "other", 6))
 	if err := h.Check(t.Context(), home, "ann", "secret"); err != nil {
 		t.Fatal(err)
@@ -300,18 +400,16 @@ func TestAFloodIsBounded(t *testing.T) {
 		t.Errorf("a new credential from elsewhere: %v", err)
 	}
 	group.Wait()
-	if n := h.computed.Load() - before; n > trustedSlots+freeFailures+10 {
+	if n := h.computed.Load() - before; n > int64(perUser.burst)+10 {
 		t.Errorf("%d computations for the flood", n)
 	}
-	if h.throttle.waiting != 0 {
-		t.Errorf("%d are said to wait still", h.throttle.waiting)
+	if h.throttle.computing != 0 || h.throttle.queued != 0 {
+		t.Errorf("%d are said to wait still, and %d to be computed", h.throttle.queued, h.throttle.computing)
 	}
 }
 
 func TestSourcesAreBounded(t *testing.T) {
 	th := newThrottle()
-	now := time.Now()
-	th.now = func() time.Time { return now }
 	for i := range maxRecords + 500 {
 		done, err := th.enter(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), "ann")
 		if err != nil {
