@@ -3,32 +3,12 @@ package server
 import (
 	"io"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/go-digest"
 
 	"packregistry.dev/server/store"
 )
-
-// inlineTypes are the media types that ?type= may make the server claim. Anything else would let a pack run script on
-// the registry's origin.
-var inlineTypes = map[string]bool{
-	"image/png": true, "image/jpeg": true, "image/gif": true, "image/webp": true, "image/x-icon": true,
-	"text/plain": true, "application/json": true, "application/yaml": true, "text/yaml": true,
-}
-
-// showAs makes a browser show content as what it is said to be, if that is harmless, and else keep it.
-func showAs(h http.Header, mediaType string) {
-	h.Set("X-Content-Type-Options", "nosniff")
-	mediaType = strings.ToLower(mediaType)
-	if inlineTypes[mediaType] {
-		h.Set("Content-Type", mediaType)
-		return
-	}
-	h.Set("Content-Type", "application/octet-stream")
-	h.Set("Content-Disposition", "attachment")
-}
 
 func parseDigest(s string) (digest.Digest, error) {
 	d := digest.Digest(s)
@@ -53,37 +33,38 @@ func (s *Server) getBlob(w http.ResponseWriter, r *request) error {
 		if address != "" {
 			h.Set("Docker-Content-Digest", d.String())
 			h.Set("Cache-Control", "no-store") // the address is good for a while only
-			http.Redirect(w, r.Request, address, http.StatusTemporaryRedirect)
+			h.Set("Location", address)         // without the page that http.Redirect writes
+			w.WriteHeader(http.StatusTemporaryRedirect)
 			return nil
 		}
 	}
-	content, modified, err := blobContent(r, d)
+	content, size, modified, err := blobContent(r, d)
 	if err != nil {
 		return as(codeBlobUnknown, err)
 	}
 	defer content.Close()
-	h.Set("Content-Type", "application/octet-stream")
+	h["Content-Type"] = octetStream
 	if asked != "" {
 		showAs(h, asked)
 	}
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("Etag", `"`+d.String()+`"`)
 	h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	http.ServeContent(w, r.Request, "", modified, content)
+	serveContent(w, r.Request, modified, size, content)
 	return nil
 }
 
 // blobContent opens a blob. Who asks for its size alone does not make the storage begin to send it.
-func blobContent(r *request, d digest.Digest) (io.ReadSeekCloser, time.Time, error) {
+func blobContent(r *request, d digest.Digest) (content io.ReadSeekCloser, size int64, modified time.Time, err error) {
 	if r.Method == http.MethodHead {
 		size, err := r.repository.StatBlob(r.Context(), d)
-		return sizeOnly{io.NewSectionReader(nil, 0, size)}, time.Time{}, err
+		return sizeOnly{io.NewSectionReader(nil, 0, size)}, size, time.Time{}, err
 	}
 	blob, err := r.repository.Blob(r.Context(), d)
 	if err != nil {
-		return nil, time.Time{}, err
+		return nil, 0, time.Time{}, err
 	}
-	return blob, blob.Info().ModTime, nil
+	return blob, blob.Info().Size, blob.Info().ModTime, nil
 }
 
 // sizeOnly stands for content that nobody reads.

@@ -145,6 +145,7 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 	}
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
+	h["X-Content-Type-Options"] = noSniffing // errors quote what was sent
 	h.Set("Content-Length", fmt.Sprint(len(body)+1))
 	w.WriteHeader(status)
 	w.Write(append(body, '\n')) //nolint:errcheck // the client is gone

@@ -105,8 +105,9 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 		r.repository = s.store.Repository(full)
 	}
 	if row.needs != open {
-		w.Header()["Docker-Distribution-Api-Version"] = apiVersion
-		w.Header()["Packregistry-Version"] = productVersion
+		h := w.Header()
+		h["Docker-Distribution-Api-Version"], h["Packregistry-Version"] = apiVersion, productVersion
+		h["X-Content-Type-Options"], h["Content-Security-Policy"] = noSniffing, s.contentPolicies
 		if err := s.authenticate(w, r); err != nil {
 			return err
 		}

@@ -53,8 +53,11 @@ func (s *Server) getManifest(w http.ResponseWriter, r *request) error {
 	h := w.Header()
 	values := []string{m.MediaType, m.Digest.String(), `"` + m.Digest.String() + `"`, strconv.Itoa(len(m.Content))}
 	h["Content-Type"], h["Docker-Content-Digest"], h["Etag"] = values[0:1:1], values[1:2:2], values[2:3:3]
+	if !isManifestType(m.MediaType) {
+		h["Content-Type"], h["Content-Disposition"] = octetStream, attachment
+	}
 	if len(r.Header["Range"]) > 0 || len(r.Header["If-None-Match"]) > 0 || len(r.Header["If-Match"]) > 0 {
-		http.ServeContent(w, r.Request, "", time.Time{}, bytes.NewReader(m.Content))
+		serveContent(w, r.Request, time.Time{}, int64(len(m.Content)), bytes.NewReader(m.Content))
 		return nil
 	}
 	h["Content-Length"] = values[3:]

@@ -65,10 +65,12 @@ type Server struct {
 	prefix   string
 	// headers are those of every answer, by their canonical names.
 	headers map[string][]string
-	metrics *telemetry.Metrics
-	tracing *telemetry.Tracing
-	space   *space
-	cursors *cursors
+	// contentPolicies is the Content-Security-Policy of answers of the API.
+	contentPolicies []string
+	metrics         *telemetry.Metrics
+	tracing         *telemetry.Tracing
+	space           *space
+	cursors         *cursors
 	// uploads holds a place for each request that brings content.
 	uploads chan struct{}
 	// unpacks holds a place for each request that unpacks an archive.
@@ -127,6 +129,7 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	for name, values := range c.HTTP.Headers {
 		s.headers[name] = slices.Clip([]string(values))
 	}
+	s.contentPolicies = contentPolicies(s.headers["Content-Security-Policy"])
 	if c.Storage.Filesystem != nil {
 		s.space.minFree = uint64(c.Storage.Filesystem.MinFree) //nolint:gosec // never negative
 	}

@@ -360,7 +360,8 @@ func (d *Driver) URL(ctx context.Context, key string) (string, error) {
 		return "", err
 	}
 	request, err := d.presign.PresignGetObject(ctx, &awss3.GetObjectInput{Bucket: &d.o.Bucket, Key: full,
-		ResponseContentType: aws.String("application/octet-stream")}, awss3.WithPresignExpires(redirectExpiry))
+		// No browser shows it, whose origin ever this address is of.
+		ResponseContentType: aws.String("application/octet-stream"), ResponseContentDisposition: aws.String("attachment")}, awss3.WithPresignExpires(redirectExpiry))
 	if err != nil {
 		return "", err
 	}

@@ -417,7 +417,7 @@ func TestRedirects(t *testing.T) {
 		must(t, err)
 		text, err := io.ReadAll(response.Body)
 		must(t, errors.Join(err, response.Body.Close()))
-		if string(text) != "content" || response.Header.Get("Content-Type") != "application/octet-stream" {
+		if string(text) != "content" || response.Header.Get("Content-Type") != "application/octet-stream" || response.Header.Get("Content-Disposition") != "attachment" {
 			t.Errorf("%s: %s %q (%s)", key, response.Status, text, response.Header.Get("Content-Type"))
 		}
 	}
