@@ -250,7 +250,7 @@ func TestMetrics(t *testing.T) {
 		f.do("GET", fmt.Sprintf("/v2/name%d/tags/list", i), nil, basic("ann")...)
 		f.do(fmt.Sprintf("METHOD%d", i), "/v2/", nil)
 	}
-	got := scrape(t, f.metrics)
+	got := testserver.Scrape(t, f.metrics.Handler())
 	for _, want := range []string{
 		`packregistry_http_requests_total{code="200",method="GET",route="/{door}/{name}/blobs/{digest}"} 1`,
 		`packregistry_http_requests_total{code="201",method="POST",route="/{door}/{name}/blobs/uploads/"} 1`,
@@ -483,13 +483,13 @@ func TestGarbageIsCollected(t *testing.T) {
 	var group sync.WaitGroup
 	group.Go(func() { f.collectGarbage(ctx, f.config.Storage.Maintenance.GarbageCollection) })
 	testserver.Eventually(t, "the bytes are gone", 10*time.Second, func() bool {
-		return strings.Contains(scrape(t, f.metrics), `packregistry_gc_removed_total{what="blobs"} 1`)
+		return strings.Contains(testserver.Scrape(t, f.metrics.Handler()), `packregistry_gc_removed_total{what="blobs"} 1`)
 	})
 	cancel()
 	group.Wait()
 	f.want(f.do("GET", "/v2/r/blobs/"+garbage.String(), nil), 404)
 	f.want(f.do("GET", "/v2/r/blobs/"+kept.String(), nil), 200)
-	if got := scrape(t, f.metrics); !strings.Contains(got, "packregistry_gc_freed_bytes_total 7") || !strings.Contains(got, `packregistry_gc_removed_total{what="links"} 1`) {
+	if got := testserver.Scrape(t, f.metrics.Handler()); !strings.Contains(got, "packregistry_gc_freed_bytes_total 7") || !strings.Contains(got, `packregistry_gc_removed_total{what="links"} 1`) {
 		t.Errorf("metrics: %s", got)
 	}
 	if !log.says("collected garbage") || !log.says("bytes=7") {

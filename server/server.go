@@ -16,7 +16,6 @@
 //	budget.go      the memory that manifests may take
 //	space.go       pushes stop before the storage is full
 //	health.go      /health, and the second listener for probes, metrics and profiles
-//	tls.go acme.go certificates that are read again when they change, or obtained from an ACME server
 //	maintenance.go schedules of collection and purging, and the same once
 //	server.go      putting it together; starting, and stopping without dropping what is in flight
 package server
@@ -39,6 +38,7 @@ import (
 
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/internal/certs"
 	"packregistry.dev/server/internal/storage"
 	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/watch"
@@ -244,44 +244,16 @@ func (s *Server) httpServer(ctx context.Context, group *sync.WaitGroup) (*http.S
 		s.log.Warn("serving plain HTTP: passwords and packs can be read on the way; not recommended but behind a proxy that ends TLS")
 		return server, nil
 	}
-	obtained, err := s.startACME(ctx, group)
-	if err != nil {
-		return nil, fmt.Errorf("http.tls.letsencrypt: %w", err)
-	}
-	certificates, err := newCertificates(s.config.HTTP.TLS, obtained, s.metrics, s.log)
+	var err error
+	server.TLSConfig, err = certs.Start(ctx, group, certs.Options{TLS: s.config.HTTP.TLS, HTTP2: !s.config.HTTP.HTTP2.Disabled, Store: s.store,
+		UserAgent: "packregistry/" + Version, Metrics: s.metrics, Log: s.log})
 	if err != nil {
 		return nil, err
 	}
-	withoutHTTP2 := s.config.HTTP.HTTP2.Disabled
-	if !withoutHTTP2 && !suitHTTP2(s.config.HTTP.TLS) {
-		s.log.Warn("HTTP/2 is not served: it asks for TLS_ECDHE_…_WITH_AES_128_GCM_SHA256 among http.tls.ciphersuites (RFC 9113, 9.2.2)")
-		withoutHTTP2 = true
-	}
-	server.TLSConfig = certificates.config(withoutHTTP2)
-	if withoutHTTP2 {
+	if !slices.Contains(server.TLSConfig.NextProtos, "h2") {
 		server.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){}
 	}
-	group.Go(func() { certificates.watch(ctx, watch.Interval) })
 	return server, nil
-}
-
-// startACME begins to obtain certificates, if the configuration says so.
-func (s *Server) startACME(ctx context.Context, group *sync.WaitGroup) (*acmeCertificates, error) {
-	c := s.config.HTTP.TLS.LetsEncrypt
-	if c == nil {
-		return nil, nil
-	}
-	obtained, err := newACME(c, s.store, s.metrics, s.log)
-	if err != nil {
-		return nil, err
-	}
-	if c.HTTPAddr != "" {
-		if err := obtained.serveHTTP01(ctx, c.HTTPAddr, group); err != nil {
-			return nil, err
-		}
-	}
-	group.Go(func() { obtained.obtain(ctx) })
-	return obtained, nil
 }
 
 // startBackground starts what runs beside the requests.

@@ -128,3 +128,13 @@ func Certificate(t testing.TB, dir, certificateFile, keyFile string, names ...st
 	}
 	return pool(t, filepath.Join(dir, certificateFile))
 }
+
+// Handshake returns the serial number of the certificate that is served for a name.
+func (p *Pebble) Handshake(addr, name string) (string, error) {
+	c, err := tls.Dial("tcp", addr, &tls.Config{ServerName: name, RootCAs: p.Roots, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		return "", err
+	}
+	defer c.Close()
+	return c.ConnectionState().PeerCertificates[0].SerialNumber.String(), nil
+}

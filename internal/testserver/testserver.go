@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -214,4 +215,12 @@ func (s *S3) Bucket(t testing.TB) string {
 		t.Fatal(err)
 	}
 	return name
+}
+
+// Scrape returns what a handler of metrics answers.
+func Scrape(t *testing.T, h http.Handler) string {
+	t.Helper()
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/metrics", nil))
+	return w.Body.String()
 }

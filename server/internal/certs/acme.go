@@ -1,4 +1,4 @@
-package server
+package certs
 
 import (
 	"context"
@@ -10,8 +10,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -23,7 +21,6 @@ import (
 	"packregistry.dev/internal/pemfile"
 	"packregistry.dev/server/config"
 	"packregistry.dev/server/internal/telemetry"
-	"packregistry.dev/server/store"
 )
 
 // acmeCertificates obtains certificates from an ACME server (RFC 8555) and renews them. autocert does the work; what is
@@ -58,20 +55,22 @@ const (
 	cacheLookPause   = 5 * time.Second
 	acmeTimeout      = 30 * time.Second
 	expiryInterval   = time.Minute
+	// challengeTimeout bounds a request to the address of HTTP-01 challenges, where the issuer and whoever else asks.
+	challengeTimeout = 15 * time.Second
 )
 
-func newACME(c *config.LetsEncrypt, s *store.Store, m *telemetry.Metrics, log *slog.Logger) (*acmeCertificates, error) {
-	client, err := acmeClient(c)
+func newACME(c *config.LetsEncrypt, o Options) (*acmeCertificates, error) {
+	client, err := acmeClient(c, o.UserAgent)
 	if err != nil {
 		return nil, err
 	}
 	var cache autocert.Cache = autocert.DirCache(c.CacheFile)
 	if c.CacheStorage {
-		cache = storeCache{s}
+		cache = storeCache{o.Store}
 	} else if err := checkDir(c.CacheFile); err != nil {
 		return nil, err
 	}
-	a := &acmeCertificates{cache: cache, log: log, metrics: m, now: time.Now, state: map[string]*hostState{}}
+	a := &acmeCertificates{cache: cache, log: o.Log, metrics: o.Metrics, now: time.Now, state: map[string]*hostState{}}
 	for _, host := range c.Hosts {
 		host = strings.ToLower(strings.TrimSuffix(host, "."))
 		if a.state[host] == nil {
@@ -94,16 +93,16 @@ func (a *acmeCertificates) allowed(_ context.Context, host string) error {
 	return nil
 }
 
-func acmeClient(c *config.LetsEncrypt) (*acme.Client, error) {
-	transport := http.DefaultTransport
+func acmeClient(c *config.LetsEncrypt, userAgent string) (*acme.Client, error) {
+	client := &http.Client{Timeout: acmeTimeout}
 	if c.CAFile != "" {
-		var err error
-		if transport, err = pemfile.Transport(c.CAFile); err != nil {
+		transport, err := pemfile.Transport(c.CAFile)
+		if err != nil {
 			return nil, fmt.Errorf("cafile: %w", err)
 		}
+		client.Transport = transport
 	}
-	return &acme.Client{DirectoryURL: c.DirectoryURL, UserAgent: "packregistry/" + Version, RetryBackoff: acmeBackoff,
-		HTTPClient: &http.Client{Transport: transport, Timeout: acmeTimeout}}, nil
+	return &acme.Client{DirectoryURL: c.DirectoryURL, UserAgent: userAgent, RetryBackoff: acmeBackoff, HTTPClient: client}, nil
 }
 
 // maxACMERetries bounds how often one call is made again.
@@ -116,39 +115,6 @@ func acmeBackoff(n int, _ *http.Request, response *http.Response) time.Duration 
 		return -1
 	}
 	return 100 * time.Millisecond << n
-}
-
-// checkDir finds out now that certificates could not be kept, before any is ordered.
-func checkDir(dir string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return fmt.Errorf("cachefile: %w; it must be a directory that can be written to", err)
-	}
-	f, err := os.CreateTemp(dir, ".probe-")
-	if err != nil {
-		return fmt.Errorf("cachefile: %w; it must be a directory that can be written to", err)
-	}
-	return errors.Join(f.Close(), os.Remove(filepath.Clean(f.Name())))
-}
-
-// storeCache keeps certificates in the registry's storage.
-type storeCache struct{ s *store.Store }
-
-const privateACME = "acme-"
-
-func (c storeCache) Get(ctx context.Context, name string) ([]byte, error) {
-	data, err := c.s.ReadPrivate(ctx, privateACME+name)
-	if errors.Is(err, store.ErrNotFound) {
-		err = autocert.ErrCacheMiss
-	}
-	return data, err
-}
-
-func (c storeCache) Put(ctx context.Context, name string, data []byte) error {
-	return c.s.WritePrivate(ctx, privateACME+name, data)
-}
-
-func (c storeCache) Delete(ctx context.Context, name string) error {
-	return c.s.DeletePrivate(ctx, privateACME+name)
 }
 
 // isChallenge says that it is the issuer who asks, by TLS-ALPN-01 (RFC 8737).
@@ -307,8 +273,8 @@ func (a *acmeCertificates) serveHTTP01(ctx context.Context, addr string, group *
 	if err != nil {
 		return fmt.Errorf("http.tls.letsencrypt.httpaddr: %w", err)
 	}
-	server := &http.Server{Handler: a.manager.HTTPHandler(nil), ReadHeaderTimeout: headerTimeout, ReadTimeout: headerTimeout, WriteTimeout: acmeTimeout,
-		IdleTimeout: idleTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
+	server := &http.Server{Handler: a.manager.HTTPHandler(nil), ReadHeaderTimeout: challengeTimeout, ReadTimeout: challengeTimeout, WriteTimeout: acmeTimeout,
+		IdleTimeout: acmeTimeout, MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(a.log.Handler(), slog.LevelDebug)}
 	group.Go(func() {
 		if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			a.log.Error("challenges are not answered any more", "error", err)

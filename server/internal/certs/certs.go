@@ -1,4 +1,13 @@
-package server
+// Package certs is the server's side of TLS: which certificate it shows, and which ones it asks clients for.
+//
+// A certificate comes from a pair of files, or from an ACME server (RFC 8555), which may be Let's Encrypt. Files are read again
+// when they change, so that whoever renews them restarts nothing; what cannot be used leaves the last good state in place.
+// Connections that stand are left alone.
+//
+//	certs.go   the TLS configuration, and the files
+//	acme.go    obtaining certificates: golang.org/x/crypto/acme/autocert, with patience after failures
+//	cache.go   where obtained certificates are kept: a directory, or the registry's storage
+package certs
 
 import (
 	"context"
@@ -7,6 +16,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -16,11 +26,61 @@ import (
 	"packregistry.dev/server/config"
 	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/watch"
+	"packregistry.dev/server/store"
 )
 
-// certificates serves a pair of files, or what an ACME server issues, and asks clients for certificates of the
-// configured authorities. Files are read again when they change; connections that stand are left alone. What cannot be
-// used leaves the last good state in place.
+// Options say what to serve.
+type Options struct {
+	TLS *config.TLS
+	// HTTP2 offers HTTP/2, unless the cipher suites exclude it.
+	HTTP2 bool
+	// Store keeps the certificates that an ACME server issues, where the configuration says so.
+	Store *store.Store
+	// UserAgent is how the ACME server is told who asks.
+	UserAgent string
+	Metrics   *telemetry.Metrics
+	Log       *slog.Logger
+}
+
+// Start returns the TLS configuration of a server, and keeps what it serves up to date until the context ends. What runs for
+// that is in group.
+func Start(ctx context.Context, group *sync.WaitGroup, o Options) (*tls.Config, error) {
+	obtained, err := startACME(ctx, group, o)
+	if err != nil {
+		return nil, fmt.Errorf("http.tls.letsencrypt: %w", err)
+	}
+	c, err := newCertificates(o.TLS, obtained, o.Metrics, o.Log)
+	if err != nil {
+		return nil, err
+	}
+	if o.HTTP2 && !suitHTTP2(o.TLS) {
+		o.Log.Warn("HTTP/2 is not served: it asks for TLS_ECDHE_…_WITH_AES_128_GCM_SHA256 among http.tls.ciphersuites (RFC 9113, 9.2.2)")
+		o.HTTP2 = false
+	}
+	group.Go(func() { c.watch(ctx, watch.Interval) })
+	return c.config(!o.HTTP2), nil
+}
+
+// startACME begins to obtain certificates, if the configuration says so.
+func startACME(ctx context.Context, group *sync.WaitGroup, o Options) (*acmeCertificates, error) {
+	c := o.TLS.LetsEncrypt
+	if c == nil {
+		return nil, nil
+	}
+	obtained, err := newACME(c, o)
+	if err != nil {
+		return nil, err
+	}
+	if c.HTTPAddr != "" {
+		if err := obtained.serveHTTP01(ctx, c.HTTPAddr, group); err != nil {
+			return nil, err
+		}
+	}
+	group.Go(func() { obtained.obtain(ctx) })
+	return obtained, nil
+}
+
+// certificates are what the files hold now, or what an ACME server issued.
 type certificates struct {
 	c       *config.TLS
 	files   *watch.Files
