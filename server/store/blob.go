@@ -102,7 +102,10 @@ func isLostRace(err error) bool {
 func (r *Repository) StatBlob(ctx context.Context, d digest.Digest) (int64, error) {
 	if r.s.ReadOnly { // nobody pushes, so nobody relies on it
 		l, err := r.link(ctx, d)
-		return l.Size, err
+		if err == nil { // what else would find out that a collector of another process removed them
+			_, err = r.s.d.Stat(ctx, l.Key)
+		}
+		return l.Size, notFound(err, "blob", d)
 	}
 	l, err := r.promise(ctx, d)
 	return l.Size, err

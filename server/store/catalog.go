@@ -76,8 +76,8 @@ func (r *Repository) emptyBetween(ctx context.Context, after, last string) (bool
 			if err != nil {
 				continue // not of this store
 			}
-			if _, err := r.Manifest(ctx, d); err == nil {
-				return false, nil
+			if _, err := r.Manifest(ctx, d); err == nil || errors.Is(err, ErrDamaged) {
+				return false, nil // one that cannot be read is there all the same
 			} else if !errors.Is(err, ErrNotFound) {
 				return false, err
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -41,11 +40,16 @@ func (r *Repository) relistReferrer(ctx context.Context, d digest.Digest) error 
 	if err != nil {
 		return err
 	}
+	return r.listReferrer(ctx, PutManifest{Digest: d, Subject: digest.Digest(m.header.Subject), Referrer: m.referrer()})
+}
+
+// referrer is what the list of its subject says of a stored manifest.
+func (m *Manifest) referrer() *ocispec.Descriptor {
 	c, err := ParseManifest(m.MediaType, m.Content)
 	if err != nil {
 		c = &Content{} // of a kind that would not be accepted today
 	}
-	return r.listReferrer(ctx, PutManifest{Digest: d, Subject: digest.Digest(m.header.Subject), Referrer: c.Referrer(m.MediaType, d, len(m.Content))})
+	return c.Referrer(m.MediaType, m.Digest, len(m.Content))
 }
 
 // forgetReferrer takes a manifest off its subject's list, and back onto it where it was pushed again at that moment: the
@@ -103,16 +107,18 @@ func (r *Repository) Referrers(ctx context.Context, subject, after digest.Digest
 		if err != nil {
 			return nil, "", err
 		}
-		if _, err := r.Manifest(ctx, d); errors.Is(err, ErrNotFound) {
-			continue // its manifest is gone, or was never committed
-		} else if err != nil {
+		m, err := r.Manifest(ctx, d)
+		switch {
+		case errors.Is(err, ErrNotFound), errors.Is(err, ErrDamaged):
+			continue // its manifest is gone, was never committed, or cannot be had
+		case err != nil:
 			return nil, "", err
 		}
-		var descriptor ocispec.Descriptor
-		if err := json.Unmarshal(data, &descriptor); err != nil {
-			return nil, "", fmt.Errorf("referrer %s: damaged: %w", d, err)
+		descriptor := &ocispec.Descriptor{}
+		if err := json.Unmarshal(data, descriptor); err != nil || descriptor.Digest != d {
+			descriptor = m.referrer() // the entry is damaged
 		}
-		list = append(list, descriptor)
+		list = append(list, *descriptor)
 	}
 	return list, next, nil
 }
