@@ -149,6 +149,27 @@ func TestCollectionHoldsNoContent(t *testing.T) {
 	}
 }
 
+// And of a mark it remembers what it takes to decide.
+func TestCollectionHoldsLittleOfMarks(t *testing.T) {
+	const marks = 20_000
+	d := inmemory.New()
+	s, err := Open(t.Context(), d)
+	must(t, err)
+	now := time.Now()
+	for i := range marks {
+		m := mark{Nonce: nonce(), Condemned: &now}
+		must(t, d.Create(t.Context(), markKey(bytesKey(digest.FromString(fmt.Sprint(i)), 0)), mustJSON(m), driver.Relaxed))
+	}
+	c := &collector{s: s, seed: maphash.MakeSeed()}
+	before := heap()
+	held, err := c.marks(t.Context())
+	must(t, err)
+	if each := (float64(heap()) - float64(before)) / marks; len(held) != marks || each > 128 {
+		t.Errorf("%d marks are held, with %.0f bytes each", len(held), each)
+	}
+	runtime.KeepAlive(held)
+}
+
 // BenchmarkCollectionMemory is what a collection holds of a repository of 10,000 manifests, of ten layers each, with a tag.
 func BenchmarkCollectionMemory(b *testing.B) {
 	for b.Loop() {

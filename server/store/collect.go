@@ -87,12 +87,12 @@ func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
 	if err != nil {
 		return c.done, err
 	}
-	seen := map[string]bool{}
+	seen := map[uint64]struct{}{}
 	var damaged error
 	err = s.each(ctx, repositoriesPrefix, func(name string) error {
 		c.done.Repositories++
 		name = strings.TrimSuffix(name, "/")
-		seen[name] = true
+		seen[c.nameHash(name)] = struct{}{}
 		err := c.repository(ctx, s.Repository(unescape(name)))
 		if errors.Is(err, ErrDamaged) {
 			// Nobody knows what that repository refers to: it stays as it is, and so do all bytes. The others go on.
@@ -106,7 +106,7 @@ func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
 	}
 	// Entries of repositories that hold nothing at all.
 	err = s.each(ctx, catalogPrefix, func(name string) error {
-		if seen[name] {
+		if _, is := seen[c.nameHash(name)]; is {
 			return nil
 		}
 		return c.catalog(ctx, s.Repository(unescape(name)))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"packregistry.dev/server/store/driver"
 )
@@ -24,83 +25,126 @@ func (s *Store) eachBytesReporting(ctx context.Context, prefix string, f func(na
 	}, stray)
 }
 
-// observedMark is a mark as it was before any link was read.
+// observedMark is what is remembered of a mark as it was before any link was read. Before it is changed it is read again, and
+// stays where it has another version by now.
 type observedMark struct {
-	mark
-	version driver.Version
+	// version is the hash of the record's version.
+	version uint64
+	// marked and purged are when, in nanoseconds; 0 where it does not say so.
+	marked, purged int64
 }
 
-func (c *collector) marks(ctx context.Context) (map[string]observedMark, error) {
-	marks := map[string]observedMark{}
+// marks are those that say something, by the hash of the key of the data.
+func (c *collector) marks(ctx context.Context) (map[uint64]observedMark, error) {
+	marks := map[uint64]observedMark{}
 	err := c.s.eachBytes(ctx, marksPrefix, func(name string) error {
 		m, version, err := c.s.readMark(ctx, bytesPrefix+name)
-		if err == nil && version != "" {
-			marks[bytesPrefix+name] = observedMark{m, version}
+		if err == nil && (m.condemned() || m.purged()) {
+			o := observedMark{version: c.nameHash(string(version)), marked: nanoseconds(m.Condemned), purged: nanoseconds(m.Purged)}
+			marks[c.nameHash(bytesPrefix+name)] = o
 		}
 		return err
 	})
 	return marks, err
 }
 
+func nanoseconds(t *time.Time) int64 {
+	if t == nil {
+		return 0
+	}
+	return t.UnixNano()
+}
+
+// currentMark reads a mark again that is about to be changed; ok is false where it is not the one that was observed.
+func (c *collector) currentMark(ctx context.Context, key string, o observedMark) (m mark, version driver.Version, ok bool, err error) {
+	m, version, err = c.s.readMark(ctx, key)
+	if o == (observedMark{}) {
+		return m, version, err == nil && !m.condemned() && !m.purged(), err
+	}
+	return m, version, err == nil && version != "" && c.nameHash(string(version)) == o.version, err
+}
+
 // bytes decides on all bytes, now that every link was read, and forgets marks on what is long gone.
-func (c *collector) bytes(ctx context.Context, marks map[string]observedMark) error {
-	there := map[string]bool{} // of those that are purged
+func (c *collector) bytes(ctx context.Context, marks map[uint64]observedMark) error {
+	there := map[uint64]struct{}{} // of those that are purged
 	err := c.s.eachBytes(ctx, bytesPrefix, func(name string) error {
 		key := bytesPrefix + name
 		if _, err := digestOf(key); err != nil {
 			return nil //nolint:nilerr // not of this store, and not ours to remove
 		}
-		m := marks[key]
-		if m.purged() {
-			there[key] = true
+		hash := c.nameHash(key)
+		m := marks[hash]
+		if m.purged != 0 {
+			there[hash] = struct{}{}
 		}
-		_, named := c.named[c.nameHash(key)]
+		_, named := c.named[hash]
 		return c.oneBytes(ctx, key, m, named)
 	})
 	if err != nil || c.o.DryRun {
 		return err
 	}
-	for key, m := range marks {
-		if !there[key] && m.purged() && c.old(m.Purged, forgetPurged) {
-			if _, err := c.changed(func() error { return c.s.unmark(ctx, key, m.version) }); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+	return c.forgetMarks(ctx, marks, there)
 }
 
-func (c *collector) oneBytes(ctx context.Context, key string, m observedMark, named bool) error {
+// forgetMarks removes marks that have said long enough that what is gone was purged.
+func (c *collector) forgetMarks(ctx context.Context, marks map[uint64]observedMark, there map[uint64]struct{}) error {
+	for hash, m := range marks {
+		if _, is := there[hash]; is || m.purged == 0 || !c.old(markedAt(m.purged), forgetPurged) {
+			delete(marks, hash)
+		}
+	}
+	if len(marks) == 0 {
+		return nil
+	}
+	return c.s.eachBytes(ctx, marksPrefix, func(name string) error {
+		key := bytesPrefix + name
+		o, old := marks[c.nameHash(key)]
+		if !old {
+			return nil
+		}
+		_, version, ok, err := c.currentMark(ctx, key, o)
+		if !ok || err != nil {
+			return err
+		}
+		_, err = c.changed(func() error { return c.s.unmark(ctx, key, version) })
+		return err
+	})
+}
+
+func (c *collector) oneBytes(ctx context.Context, key string, o observedMark, named bool) error {
+	marked := o.marked != 0 && o.purged == 0
 	switch {
-	case m.purged():
+	case o.purged != 0:
 		// Left by a collector that died before it removed them, or by a writer that was stopped for long.
 		if named {
 			return nil // a link without an owner; nobody is told that it exists (settle), and it is condemned in its turn
 		}
 		return c.reclaim(ctx, key)
-	case named && m.condemned():
-		kept, err := c.changed(func() error { return c.s.unmark(ctx, key, m.version) })
-		if kept {
-			c.count(func(d *Collected) { d.Kept++ })
-		}
+	case named && !marked:
+		return nil
+	case !named && marked && !c.misdated(markedAt(o.marked)) && !c.old(markedAt(o.marked), c.o.Grace):
+		return nil
+	}
+	m, version, ok, err := c.currentMark(ctx, key, o)
+	if !ok || err != nil {
 		return err
+	}
+	switch {
 	case named:
-		return nil
-	case !m.condemned(), c.misdated(m.Condemned):
-		next := mark{Nonce: nonce(), Condemned: c.time()}
-		done, err := c.changed(func() error { return c.s.d.Replace(ctx, markKey(key), mustJSON(next), m.version) })
-		if done {
-			c.count(func(d *Collected) { d.Condemned++ })
-		}
+		kept, err := c.changed(func() error { return c.s.unmark(ctx, key, version) })
+		c.countMark(false, kept)
 		return err
-	case !c.old(m.Condemned, c.o.Grace):
-		return nil
+	case !marked, c.misdated(m.Condemned):
+		next := mark{Nonce: nonce(), Condemned: c.time()}
+		done, err := c.changed(func() error { return c.s.d.Replace(ctx, markKey(key), mustJSON(next), version) })
+		c.countMark(true, done)
+		return err
 	}
 	if seasoned, err := c.seasoned(ctx, markKey(key), c.o.Grace); err != nil || !seasoned {
 		return err
 	}
 	next := mark{Nonce: nonce(), Condemned: m.Condemned, Purged: c.time()}
-	won, err := c.changed(func() error { return c.s.d.Replace(ctx, markKey(key), mustJSON(next), m.version) })
+	won, err := c.changed(func() error { return c.s.d.Replace(ctx, markKey(key), mustJSON(next), version) })
 	if err != nil || !won {
 		return err
 	}
