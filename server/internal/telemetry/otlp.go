@@ -2,183 +2,193 @@ package telemetry
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
-	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	sdktrace "go.opentelemetry.io/otel/sdk/trace"
-
-	"packregistry.dev/internal/pemfile"
+	collectorpb "go.opentelemetry.io/proto/slim/otlp/collector/trace/v1"
+	commonpb "go.opentelemetry.io/proto/slim/otlp/common/v1"
+	resourcepb "go.opentelemetry.io/proto/slim/otlp/resource/v1"
+	tracepb "go.opentelemetry.io/proto/slim/otlp/trace/v1"
+	"google.golang.org/protobuf/proto"
 )
 
-// otlpExporter sends spans as OTLP over HTTP in its JSON form (opentelemetry-proto, "JSON Protobuf Encoding"), which
-// collectors take at the same address as the binary form. OpenTelemetry's own exporter would bring gRPC along, two thirds
-// more program and a fifth more memory for every registry that sends no traces.
-type otlpExporter struct {
+// exporter sends spans as OTLP over HTTP (opentelemetry-proto, "OTLP/HTTP"), in protobuf.
+type exporter struct {
+	settings *settings
 	client   *http.Client
-	endpoint string
-	headers  map[string]string
 }
 
-// newOTLPExporter reads the OTEL_EXPORTER_OTLP_… variables (OpenTelemetry specification, "OTLP Exporter Configuration").
-func newOTLPExporter(getenv func(string) string) (*otlpExporter, error) {
-	get := func(name string) string {
-		if v := getenv("OTEL_EXPORTER_OTLP_TRACES_" + name); v != "" {
-			return v
-		}
-		return getenv("OTEL_EXPORTER_OTLP_" + name)
-	}
-	e := &otlpExporter{client: &http.Client{Timeout: 10 * time.Second}, headers: map[string]string{}}
-	e.endpoint = getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
-	if e.endpoint == "" {
-		base := getenv("OTEL_EXPORTER_OTLP_ENDPOINT")
-		if base == "" {
-			base = "http://localhost:4318"
-		}
-		e.endpoint = strings.TrimSuffix(base, "/") + "/v1/traces"
-	}
-	if u, err := url.Parse(e.endpoint); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_ENDPOINT: must be an http or https URL")
-	}
-	if p := get("PROTOCOL"); p != "" && p != "http/protobuf" && p != "http/json" {
-		return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_PROTOCOL: %q is not supported; use http/json", p)
-	}
-	if ms := get("TIMEOUT"); ms != "" {
-		n, err := strconv.Atoi(ms)
-		if err != nil || n < 0 {
-			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_TIMEOUT: %q is no number of milliseconds", ms)
-		}
-		e.client.Timeout = time.Duration(n) * time.Millisecond
-	}
-	if list := get("HEADERS"); list != "" {
-		for pair := range strings.SplitSeq(list, ",") {
-			name, value, ok := strings.Cut(strings.TrimSpace(pair), "=")
-			value, err := url.PathUnescape(value)
-			if !ok || err != nil {
-				return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_HEADERS: must be a list of name=value")
-			}
-			e.headers[name] = value
-		}
-	}
-	if file := get("CERTIFICATE"); file != "" {
-		transport, err := pemfile.Transport(file)
-		if err != nil {
-			return nil, fmt.Errorf("OTEL_EXPORTER_OTLP_CERTIFICATE: %w", err)
-		}
-		e.client.Transport = transport
-	}
-	return e, nil
+func newExporter(s *settings) *exporter {
+	return &exporter{s, &http.Client{Transport: s.transport, Timeout: s.timeout,
+		// Headers are for the collector that was named, and for nobody that it names.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
-// Names of the JSON form.
-type (
-	otlpValue     map[string]any
-	otlpAttribute struct {
-		Key   string    `json:"key"`
-		Value otlpValue `json:"value"`
+// ExportSpans implements sdktrace.SpanExporter.
+func (e *exporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
+	if len(spans) == 0 {
+		return nil
 	}
-	otlpStatus struct {
-		Code    int    `json:"code,omitempty"`
-		Message string `json:"message,omitempty"`
+	body, err := proto.Marshal(&collectorpb.ExportTraceServiceRequest{ResourceSpans: resourceSpans(spans)})
+	if err != nil {
+		return err
 	}
-	otlpSpan struct {
-		TraceID    string          `json:"traceId"`
-		SpanID     string          `json:"spanId"`
-		ParentID   string          `json:"parentSpanId,omitempty"`
-		State      string          `json:"traceState,omitempty"`
-		Name       string          `json:"name"`
-		Kind       int             `json:"kind"`
-		Start      string          `json:"startTimeUnixNano"`
-		End        string          `json:"endTimeUnixNano"`
-		Attributes []otlpAttribute `json:"attributes"`
-		Status     otlpStatus      `json:"status"`
+	if e.settings.gzip {
+		if body, err = compress(body); err != nil {
+			return err
+		}
 	}
-	otlpAttributes struct {
-		Attributes []otlpAttribute `json:"attributes"`
+	return e.retry(ctx, body)
+}
+
+// Shutdown implements sdktrace.SpanExporter.
+func (e *exporter) Shutdown(context.Context) error {
+	e.client.CloseIdleConnections()
+	return nil
+}
+
+func compress(body []byte) ([]byte, error) {
+	var packed bytes.Buffer
+	w := gzip.NewWriter(&packed)
+	if _, err := w.Write(body); err != nil {
+		return nil, err
 	}
-	otlpScopeSpans struct {
-		Scope struct {
-			Name string `json:"name"`
-		} `json:"scope"`
-		Spans []otlpSpan `json:"spans"`
-	}
-	otlpResourceSpans struct {
-		Resource   otlpAttributes   `json:"resource"`
-		ScopeSpans []otlpScopeSpans `json:"scopeSpans"`
-	}
+	err := w.Close()
+	return packed.Bytes(), err
+}
+
+// How often a batch is sent before it is given up, and how long is waited in between: doubling from the first pause to the longest.
+// A collector that asks for more time than that does not get this batch.
+const (
+	attempts     = 5
+	firstPause   = time.Second
+	longestPause = 15 * time.Second
 )
 
-func otlpAttributesOf(list []attribute.KeyValue) []otlpAttribute {
-	attributes := make([]otlpAttribute, 0, len(list))
-	for _, kv := range list {
-		value := otlpValue{"stringValue": kv.Value.String()}
-		switch kv.Value.Type() {
-		case attribute.INT64:
-			value = otlpValue{"intValue": strconv.FormatInt(kv.Value.AsInt64(), 10)}
-		case attribute.BOOL:
-			value = otlpValue{"boolValue": kv.Value.AsBool()}
+// errRefused is an answer after which the same request is not sent again.
+type errRefused struct{ error }
+
+// retry sends a batch until the collector has it, refuses it, or ctx ends, which is after OTEL_BSP_EXPORT_TIMEOUT.
+func (e *exporter) retry(ctx context.Context, body []byte) error {
+	pause := firstPause
+	for n := 1; ; n++ {
+		after, err := e.send(ctx, body)
+		if err == nil {
+			return nil
 		}
-		attributes = append(attributes, otlpAttribute{string(kv.Key), value})
+		var refused errRefused
+		if errors.As(err, &refused) || n == attempts || after > longestPause {
+			return err
+		}
+		wait := max(after, pause/2+rand.N(pause/2)) //nolint:gosec // it spreads, and hides nothing
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(wait):
+		}
+		pause = min(2*pause, longestPause)
 	}
-	return attributes
 }
 
-func otlpSpanOf(s sdktrace.ReadOnlySpan) otlpSpan {
-	span := otlpSpan{TraceID: s.SpanContext().TraceID().String(), SpanID: s.SpanContext().SpanID().String(),
-		State: s.SpanContext().TraceState().String(), Name: s.Name(), Kind: int(s.SpanKind()),
-		Start: strconv.FormatInt(s.StartTime().UnixNano(), 10), End: strconv.FormatInt(s.EndTime().UnixNano(), 10),
-		Attributes: otlpAttributesOf(s.Attributes())}
-	if s.Parent().HasSpanID() {
-		span.ParentID = s.Parent().SpanID().String()
+// send makes one attempt. after is how long the collector asks to be left alone.
+func (e *exporter) send(ctx context.Context, body []byte) (after time.Duration, err error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.settings.endpoint, bytes.NewReader(body))
+	if err != nil {
+		return 0, errRefused{errors.New("the address of the collector cannot be used")}
+	}
+	for name, value := range e.settings.headers {
+		r.Header.Set(name, value)
+	}
+	r.Header.Set("Content-Type", "application/x-protobuf")
+	if e.settings.gzip {
+		r.Header.Set("Content-Encoding", "gzip")
+	}
+	response, err := e.client.Do(r)
+	if err != nil {
+		// The URL is left out: it may hold a password.
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err
+		}
+		return 0, fmt.Errorf("the collector of traces cannot be reached: %w", err)
+	}
+	defer response.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(response.Body, 64<<10)) // to its end, so that the connection can be used again
+	switch response.StatusCode {
+	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
+		return retryAfter(response.Header.Get("Retry-After")), fmt.Errorf("the collector of traces answered %s", response.Status)
+	}
+	if response.StatusCode/100 != 2 {
+		return 0, errRefused{fmt.Errorf("the collector of traces answered %s", response.Status)}
+	}
+	var told collectorpb.ExportTraceServiceResponse
+	if err == nil && proto.Unmarshal(answer, &told) == nil && told.GetPartialSuccess().GetRejectedSpans() > 0 {
+		return 0, errRefused{fmt.Errorf("the collector of traces refused %d spans", told.GetPartialSuccess().GetRejectedSpans())}
+	}
+	return 0, nil
+}
+
+// retryAfter reads the header of that name: seconds, or a date (RFC 9110, 10.2.3).
+func retryAfter(value string) time.Duration {
+	if seconds, err := strconv.Atoi(value); err == nil {
+		return time.Duration(max(min(seconds, 1<<30), 0)) * time.Second
+	}
+	if at, err := http.ParseTime(value); err == nil {
+		return max(time.Until(at), 0)
+	}
+	return 0
+}
+
+// resourceSpans puts spans into OTLP's messages. They are of one resource and one scope: there is one tracer.
+func resourceSpans(spans []sdktrace.ReadOnlySpan) []*tracepb.ResourceSpans {
+	scope := &tracepb.ScopeSpans{Scope: &commonpb.InstrumentationScope{Name: spans[0].InstrumentationScope().Name}}
+	for _, s := range spans {
+		scope.Spans = append(scope.Spans, spanOf(s))
+	}
+	return []*tracepb.ResourceSpans{{Resource: &resourcepb.Resource{Attributes: attributesOf(spans[0].Resource().Attributes())},
+		SchemaUrl: spans[0].Resource().SchemaURL(), ScopeSpans: []*tracepb.ScopeSpans{scope}}}
+}
+
+func spanOf(s sdktrace.ReadOnlySpan) *tracepb.Span {
+	trace, id := s.SpanContext().TraceID(), s.SpanContext().SpanID()
+	span := &tracepb.Span{TraceId: trace[:], SpanId: id[:], TraceState: s.SpanContext().TraceState().String(), Name: s.Name(),
+		Flags: uint32(s.SpanContext().TraceFlags()), Kind: tracepb.Span_SpanKind(s.SpanKind()),
+		StartTimeUnixNano: uint64(s.StartTime().UnixNano()), EndTimeUnixNano: uint64(s.EndTime().UnixNano()), //nolint:gosec // after 1970
+		Attributes: attributesOf(s.Attributes()), DroppedAttributesCount: uint32(s.DroppedAttributes())} //nolint:gosec // not negative
+	if parent := s.Parent().SpanID(); parent.IsValid() {
+		span.ParentSpanId = parent[:]
 	}
 	if status := s.Status(); status.Code == codes.Error {
-		span.Status = otlpStatus{Code: 2, Message: status.Description}
+		span.Status = &tracepb.Status{Code: tracepb.Status_STATUS_CODE_ERROR, Message: status.Description}
 	}
 	return span
 }
 
-// ExportSpans implements sdktrace.SpanExporter.
-func (e *otlpExporter) ExportSpans(ctx context.Context, spans []sdktrace.ReadOnlySpan) error {
-	if len(spans) == 0 {
-		return nil
+func attributesOf(list []attribute.KeyValue) []*commonpb.KeyValue {
+	attributes := make([]*commonpb.KeyValue, 0, len(list))
+	for _, kv := range list {
+		value := &commonpb.AnyValue{}
+		switch kv.Value.Type() {
+		case attribute.INT64:
+			value.Value = &commonpb.AnyValue_IntValue{IntValue: kv.Value.AsInt64()}
+		case attribute.BOOL:
+			value.Value = &commonpb.AnyValue_BoolValue{BoolValue: kv.Value.AsBool()}
+		case attribute.FLOAT64:
+			value.Value = &commonpb.AnyValue_DoubleValue{DoubleValue: kv.Value.AsFloat64()}
+		default: // lists, of which the registry makes none, as text
+			value.Value = &commonpb.AnyValue_StringValue{StringValue: kv.Value.String()}
+		}
+		attributes = append(attributes, &commonpb.KeyValue{Key: string(kv.Key), Value: value})
 	}
-	scope := otlpScopeSpans{}
-	scope.Scope.Name = spans[0].InstrumentationScope().Name
-	for _, s := range spans {
-		scope.Spans = append(scope.Spans, otlpSpanOf(s))
-	}
-	body, err := json.Marshal(map[string][]otlpResourceSpans{"resourceSpans": {{
-		Resource: otlpAttributes{otlpAttributesOf(spans[0].Resource().Attributes())}, ScopeSpans: []otlpScopeSpans{scope}}}})
-	if err != nil {
-		return err
-	}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, e.endpoint, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	for name, value := range e.headers {
-		request.Header.Set(name, value)
-	}
-	request.Header.Set("Content-Type", "application/json")
-	response, err := e.client.Do(request)
-	if err != nil {
-		return err
-	}
-	defer response.Body.Close()
-	io.Copy(io.Discard, io.LimitReader(response.Body, 1<<20)) //nolint:errcheck // so that the connection can be used again
-	if response.StatusCode/100 != 2 {
-		return fmt.Errorf("the collector of traces answered %s", response.Status)
-	}
-	return nil
+	return attributes
 }
-
-// Shutdown implements sdktrace.SpanExporter.
-func (e *otlpExporter) Shutdown(context.Context) error { return nil }
