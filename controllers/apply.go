@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
+	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -147,7 +151,8 @@ func (r *Reconciler) apply(ctx context.Context, o *observed, c child) error {
 // wakePods annotates pods whose Secrets have changed.
 func (r *Reconciler) wakePods(ctx context.Context, d *decision) error {
 	var failed []error
-	for pod, version := range d.wake {
+	for _, pod := range slices.SortedFunc(maps.Keys(d.wake), func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) }) {
+		version := d.wake[pod]
 		intent := corev1apply.Pod(pod.Name, pod.Namespace).WithUID(pod.UID).
 			WithAnnotations(map[string]string{children.AnnotationSecrets: version})
 		err := r.Apply(ctx, intent, client.FieldOwner(FieldOwner), client.ForceOwnership)

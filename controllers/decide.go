@@ -46,6 +46,8 @@ type decision struct {
 	pods    []child
 	upgrade bool
 	turn    string
+	// applied says that they are as the spec asks.
+	applied bool
 	// refused are children that could not be applied.
 	refused []refusal
 	// outdated are configurations of the past.

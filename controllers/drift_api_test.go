@@ -42,8 +42,8 @@ func TestAPIDriftIsCorrectedWhateverTheAnnotations(t *testing.T) {
 		return nil
 	})
 	o.settle(t)
-	// The Service, the Deployment, and the status.
-	if got := o.writes.Load() - writes; got > 5 {
+	// The Service, the Deployment, and the status: of the generation, and of a Deployment of no replicas.
+	if got := o.writes.Load() - writes; got != 3 && got != 4 { // the two of the status may be one
 		t.Errorf("%d writes", got)
 	}
 	if live := get(t, r.Namespace, r.Name, r.DeepCopy()); live.Status.Image != "registry:test" {

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"golang.org/x/crypto/bcrypt"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -109,4 +111,30 @@ func readSamples(t *testing.T) []*unstructured.Unstructured {
 func schemaOf(text string) schema.GroupVersionKind {
 	i := strings.LastIndex(text, "/")
 	return schema.FromAPIVersionAndKind(text[:i], text[i+1:])
+}
+
+// forbidden is what an admission policy answers.
+func forbidden(kind, name string) error {
+	return apierrors.NewForbidden(schema.GroupResource{Resource: kind}, name, errors.New("a policy says no"))
+}
+
+// runningRegistry makes a registry and what it needs, and plays the controllers that let it run.
+func runningRegistry(t *testing.T, namespace, name string, change func(*v1alpha1.PackRegistry)) *v1alpha1.PackRegistry {
+	t.Helper()
+	r := newRegistry(namespace)
+	r.Name, r.Spec.Hosts = name, []string{name + ".example.com"}
+	r.Spec.TLS.SecretRef.Name, r.Spec.Auth.SecretRefs[0].Name = name+"-certificate", name+"-accounts"
+	change(r)
+	certificate := certificateSecret(t, namespace, name+".example.com", time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))
+	users := usersSecret(namespace, htpasswdLine(t, "ann", "p"))
+	certificate.Name, users.Name = name+"-certificate", name+"-accounts"
+	must(t, api.Create(t.Context(), certificate))
+	must(t, api.Create(t.Context(), users))
+	must(t, api.Create(t.Context(), r))
+	if r.Spec.Storage.PersistentVolumeClaim != nil {
+		bind(t, namespace, name+"-data")
+	}
+	rollOut(t, namespace, name)
+	wantCondition(t, r, v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonMinimumAvailable)
+	return r
 }

@@ -78,7 +78,7 @@ func unlikeKept(r *v1alpha1.PackRegistry, live *corev1.PersistentVolumeClaim) st
 		return fmt.Sprintf("PersistentVolumeClaim %s was kept from an earlier PackRegistry and has the access modes %v, not %v: %s", live.Name, modes, spec.AccessModes, mend)
 	}
 	if source := spec.DataSource; source != nil && !filledFrom(live, source) {
-		return fmt.Sprintf("PersistentVolumeClaim %s was kept from an earlier PackRegistry, and is not filled from %s %s a second time: leave dataSource out, or use another name for the PackRegistry, or delete the claim with its packs",
+		return fmt.Sprintf("PersistentVolumeClaim %s was kept from an earlier PackRegistry, and is not filled from %s %s a second time: make the PackRegistry anew without dataSource, or use another name for the PackRegistry, or delete the claim with its packs",
 			live.Name, source.Kind, source.Name)
 	}
 	return ""

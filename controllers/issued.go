@@ -21,6 +21,9 @@ func judgeIssued(o *observed) certificateState {
 	name := children.TLSSecret(r)
 	secret := o.sources[name]
 	said, failed := certManagerSays(o)
+	if err := o.unknown[children.CertificateKind]; err != nil {
+		said = certificateState{reason: v1alpha1.ReasonReconcileFailed, message: "the Certificate cannot be read: " + clip(withoutAddresses(err)) + "; trying again"}
+	}
 	if secret == nil || len(secret.Data["tls.crt"]) == 0 {
 		said.nothing = true
 		if said.message == "" {

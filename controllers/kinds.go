@@ -220,6 +220,7 @@ func (k *optionalKinds) known(ctx context.Context) []schema.GroupKind {
 	for kind := range k.watched {
 		kinds = append(kinds, kind)
 	}
+	slices.SortFunc(kinds, byKind)
 	return kinds
 }
 

@@ -60,9 +60,8 @@ type observed struct {
 	policy     *networkingv1.NetworkPolicy
 	// optional are the objects of kinds that the cluster may lack.
 	optional map[schema.GroupKind]optionalState
-	// unknown are those of which nothing could be found out now, and failed says why.
-	unknown []schema.GroupKind
-	failed  []error
+	// unknown are those of which nothing could be found out now, and why.
+	unknown map[schema.GroupKind]error
 	// kindAge is after how long they are looked for again.
 	kindAge time.Duration
 	claim   *corev1.PersistentVolumeClaim

@@ -2,14 +2,17 @@ package controllers
 
 import (
 	"context"
+	"maps"
 	"reflect"
 	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
@@ -34,13 +37,13 @@ func (r *Reconciler) observeOptional(ctx context.Context, o *observed) {
 			kinds = append(kinds, kind)
 		}
 	}
-	o.optional, o.kindAge = map[schema.GroupKind]optionalState{}, r.kinds.age
+	o.optional, o.unknown, o.kindAge = map[schema.GroupKind]optionalState{}, map[schema.GroupKind]error{}, r.kinds.age
 	for _, kind := range kinds {
 		_, wanted := wants[kind]
 		state, err := r.observeKind(ctx, o.registry, kind, wanted)
 		if err != nil { // what is not known now is neither made nor deleted, and holds up nothing else
-			o.failed = append(o.failed, err)
-			o.unknown = append(o.unknown, kind)
+			log.FromContext(ctx).Info("cannot read an object of an optional kind", "kind", kind.String(), "error", err.Error())
+			o.unknown[kind] = err
 			continue
 		}
 		o.optional[kind] = state
@@ -78,7 +81,11 @@ func emptyOfKind(gvk schema.GroupVersionKind) *unstructured.Unstructured {
 // planOptional lists the children of such kinds, as far as the cluster has them: those that are certificates, or the others.
 func (d *decision) planOptional(o *observed, into *[]child, certificates bool) error {
 	wanted := children.Optional(o.registry)
-	for kind, state := range o.optional {
+	if len(o.unknown) > 0 {
+		d.lookIn(optionalPoll)
+	}
+	for _, kind := range slices.SortedFunc(maps.Keys(o.optional), byKind) {
+		state := o.optional[kind]
 		if (kind == children.CertificateKind) != certificates {
 			continue
 		}
@@ -101,6 +108,9 @@ func (d *decision) planOptional(o *observed, into *[]child, certificates bool) e
 	}
 	return nil
 }
+
+// byKind brings kinds in one order: what is refused of several is told in the order in which they are applied.
+func byKind(a, b schema.GroupKind) int { return strings.Compare(a.String(), b.String()) }
 
 // annotationIntent is on objects of such kinds: a digest of what the operator applied. Which fields it owns of them could
 // only be read with their schemas.
@@ -173,7 +183,7 @@ func lacks(o *observed, kind schema.GroupKind) bool {
 		return false
 	}
 	state, ok := o.optional[kind]
-	return !slices.Contains(o.unknown, kind) && (!ok || state.kind.Empty())
+	return o.unknown[kind] == nil && (!ok || state.kind.Empty())
 }
 
 // conditionOf reads a condition of an object of such a kind.
@@ -211,6 +221,9 @@ func routed(o *observed) finding {
 	route, kind := routeOf(o)
 	if lacks(o, kind) {
 		return isFalse(v1alpha1.ReasonGatewayAPINotInstalled, "the cluster does not have %s (%s), which spec.gateway needs: install the Gateway API; this is noticed by itself", kind.Kind, kind.Group)
+	}
+	if err := o.unknown[kind]; err != nil {
+		return isUnknown(v1alpha1.ReasonReconcileFailed, "the %s cannot be read: %s; trying again", kind.Kind, clip(withoutAddresses(err)))
 	}
 	if route.live == nil {
 		return isUnknown(v1alpha1.ReasonProgressing, "the %s is being made", kind.Kind)

@@ -72,6 +72,8 @@ type Reconciler struct {
 	others      others
 	// refusals remembers which children were refused.
 	refusals refusals
+	// autoscalers keeps, by name, a knownAutoscaler of each registry that somebody has scaled.
+	autoscalers sync.Map
 	// made keeps, by name, a registry's *madeLines.
 	made sync.Map
 
@@ -150,6 +152,7 @@ func (r *Reconciler) forget(name types.NamespacedName) {
 	r.refusals.forgetAll(name)
 	r.pruned.Delete(name)
 	r.made.Delete(name)
+	r.autoscalers.Delete(name)
 	if r.prober != nil {
 		r.prober.drop(probeKey{name, probeCertificate})
 		r.prober.drop(probeKey{name, probeSpace})

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -203,6 +204,15 @@ func podTrouble(o *observed, message string) string {
 	return message
 }
 
+// withoutAddresses are an error's words without the addresses of a connection that failed: its port is another each time, and
+// the status would be written each time.
+func withoutAddresses(err error) string {
+	if op := (*net.OpError)(nil); errors.As(err, &op) && op.Err != nil {
+		return op.Op + ": " + op.Err.Error()
+	}
+	return err.Error()
+}
+
 // clip bounds words that come from elsewhere: conditions are for reading. They hold whole characters: half of one would be
 // another when the status is read back, which would then be written at each look.
 func clip(s string) string {
@@ -282,6 +292,12 @@ func address(scheme, host string, port int32) string {
 // exposed says whether clients can reach the registry. That nobody scrapes it is no harm to them, and told beside.
 func exposed(o *observed, url string) finding {
 	f := reachable(o, url)
+	if err := o.unknown[children.ServiceMonitorKind]; err != nil && children.Optional(o.registry)[children.ServiceMonitorKind] != nil {
+		if f.status == metav1.ConditionTrue {
+			f = isTrue(v1alpha1.ReasonReconcileFailed, "%s", f.message).butServes(true)
+		}
+		f.message += fmt.Sprintf("; the ServiceMonitor cannot be read: %s; trying again", clip(withoutAddresses(err)))
+	}
 	if lacks(o, children.ServiceMonitorKind) {
 		if f.status == metav1.ConditionTrue {
 			f = isTrue(v1alpha1.ReasonServiceMonitorNotInstalled, "%s", f.message).butServes(true)

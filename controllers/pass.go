@@ -32,7 +32,7 @@ type pass struct {
 // carryOut applies what was decided. Users, certificates and deletion policies come first, also where the rest of the spec
 // cannot or must not be carried out: what protects packs never waits for anything else.
 func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) error {
-	p := &pass{Reconciler: r, o: o, d: d, me: client.ObjectKeyFromObject(o.registry), failed: o.failed}
+	p := &pass{Reconciler: r, o: o, d: d, me: client.ObjectKeyFromObject(o.registry)}
 	held := d.stalled() || o.registry.Spec.Suspend
 	p.applyFirst(ctx, held)
 	p.keep(r.wakePods(ctx, d))
@@ -106,12 +106,13 @@ func (p *pass) keep(err error) {
 func (p *pass) apply(ctx context.Context, c child) bool {
 	id := c.kind() + "/" + c.name()
 	known, refusedBefore := p.refusals.recall(p.me, id)
-	if refusedBefore {
-		if intent, err := digest(c.want()); err == nil && intent == known.intent && state(c.object()) == known.live && p.o.now.Before(known.until) {
-			p.d.lookIn(known.until.Sub(p.o.now))
-			p.refuse(c, known.refusal)
-			return false
-		}
+	// One child may be applied twice, as it is and then as it should become: only the same is remembered, and forgotten.
+	if intent, err := digest(c.want()); refusedBefore && (err != nil || intent != known.intent) {
+		refusedBefore = false
+	}
+	if refusedBefore && p.stillRefused(known, c.object()) {
+		p.refuse(c, known.refusal)
+		return false
 	}
 	err := p.Reconciler.apply(ctx, p.o, c)
 	if err == nil {
@@ -132,6 +133,15 @@ func (p *pass) apply(ctx context.Context, c child) bool {
 	p.d.lookIn(f.poll)
 	p.refuse(c, f)
 	return false
+}
+
+// stillRefused says whether something that was refused is not to be asked for again yet, beside an object as it was then.
+func (p *pass) stillRefused(known remembered, live client.Object) bool {
+	if state(live) != known.live || !p.o.now.Before(known.until) {
+		return false
+	}
+	p.d.lookIn(known.until.Sub(p.o.now))
+	return true
 }
 
 // refuse notes a refusal.
@@ -182,6 +192,7 @@ func (p *pass) applyPods(ctx context.Context) {
 			return
 		}
 	}
+	p.d.applied = true
 }
 
 // delete removes what the spec asks for no more.
@@ -190,10 +201,19 @@ func (p *pass) delete(ctx context.Context, o client.Object) {
 		return // on its way
 	}
 	kind := p.kindOf(o)
+	id := "delete " + kind + "/" + o.GetName()
+	known, refusedBefore := p.refusals.recall(p.me, id)
+	if refusedBefore && p.stillRefused(known, o) {
+		p.d.refused = append(p.d.refused, known.refusal)
+		return
+	}
 	log.FromContext(ctx).Info("delete what the spec asks for no more", "kind", kind, "name", o.GetName())
 	uid := o.GetUID()
 	err := p.Delete(ctx, o, client.Preconditions{UID: &uid})
 	if err == nil || apierrors.IsNotFound(err) {
+		if refusedBefore {
+			p.refusals.forget(p.me, id)
+		}
 		return
 	}
 	f, ok := refusalOf(p.o.registry, kind, o.GetName(), err)
@@ -201,6 +221,7 @@ func (p *pass) delete(ctx context.Context, o client.Object) {
 		p.keep(fmt.Errorf("delete %s %s: %w", kind, o.GetName(), err))
 		return
 	}
+	p.refusals.remember(p.me, id, remembered{refusal: f, live: state(o), until: p.o.now.Add(f.poll)})
 	p.d.lookIn(f.poll)
 	p.d.refused = append(p.d.refused, f)
 }
@@ -243,6 +264,8 @@ func (p *pass) prune(ctx context.Context) {
 		p.keep(err)
 		return
 	}
+	// A Deployment that is paused, or new, has no ReplicaSet of its configuration yet.
+	used[children.ConfigName(p.o.registry, configHash(p.o.deployment))] = true
 	kept := true
 	for i := range p.d.outdated {
 		if secret := &p.d.outdated[i]; !used[secret.Name] {

@@ -81,9 +81,9 @@ func (d *decision) plan(o *observed) {
 // planPods lists the configuration and the Deployment that runs with it.
 func (d *decision) planPods(o *observed, rendered children.RenderedConfig) error {
 	r := o.registry
-	wanted := func(release, from string) (child, error) {
+	wanted := func(release, from, noted string) (child, error) {
 		deployment, err := children.Deployment(r, children.DeploymentInput{
-			Image: o.image, Config: rendered, Shared: shared(o), LeaveReplicas: leavesReplicas(o), NotedReplicas: notedReplicas(o), Version: release, UpgradedFrom: from,
+			Image: o.image, Config: rendered, Shared: shared(o), LeaveReplicas: leavesReplicas(o), NotedReplicas: noted, Version: release, UpgradedFrom: from,
 		})
 		if err != nil {
 			return nil, err
@@ -94,7 +94,10 @@ func (d *decision) planPods(o *observed, rendered children.RenderedConfig) error
 	if o.deployment != nil {
 		before = o.deployment.Annotations[children.AnnotationUpgradedFrom]
 	}
-	upgrade, err := isUpgrade(o, func(release string) (child, error) { return wanted(release, before) })
+	// What an earlier operator did not note yet makes no other pods.
+	upgrade, err := isUpgrade(o, func(release string) (child, error) {
+		return wanted(release, before, o.deployment.Annotations[children.AnnotationReplicas])
+	})
 	if err != nil {
 		return err
 	}
@@ -103,14 +106,14 @@ func (d *decision) planPods(o *observed, rendered children.RenderedConfig) error
 			before = "an operator that did not say"
 		}
 	}
-	deployment, err := wanted(o.release, before)
+	deployment, err := wanted(o.release, before, notedReplicas(o))
 	if err != nil {
 		return err
 	}
-	if !upgrade && before != "" && o.registry.Status.ObservedGeneration != o.registry.Generation {
+	if !upgrade && before != "" && specChanged(o) {
 		// Pods that are rolled for another spec's sake are no part of an upgrade any more: others must not wait for them.
 		if same, err := deployment.upToDate(); err != nil || !same {
-			if deployment, err = wanted(o.release, ""); err != nil {
+			if deployment, err = wanted(o.release, "", notedReplicas(o)); err != nil {
 				return err
 			}
 		}

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"slices"
 
@@ -43,6 +44,9 @@ func (r *Reconciler) observeOwned(ctx context.Context, o *observed, mine []clien
 			return err
 		}
 	}
+	slices.SortFunc(o.owned, func(a, b ownedChild) int {
+		return cmp.Or(cmp.Compare(a.kind, b.kind), cmp.Compare(a.GetName(), b.GetName()))
+	})
 	secrets := metadataList("Secret")
 	if err := r.Metadata.List(ctx, secrets, mine...); err != nil {
 		return err

@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,7 +13,9 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
@@ -196,5 +199,55 @@ func TestAPIWhatPeopleMadeStays(t *testing.T) {
 		if err := api.Get(t.Context(), client.ObjectKeyFromObject(object), object); err != nil {
 			t.Errorf("%T: %v", object, err)
 		}
+	}
+}
+
+// A Secret of the CA's name that is somebody else's signs nothing, and is not published.
+func TestAPIAForeignCASignsNothing(t *testing.T) {
+	needAPI(t)
+	namespace := newNamespace(t)
+	o := startOperator(t, namespace)
+	r := newRegistry(namespace)
+	r.Spec.TLS = v1alpha1.TLSSpec{SelfSigned: &v1alpha1.SelfSignedSpec{}}
+	theirs, err := keepAuthority(r, nil, nil, time.Now())
+	must(t, err)
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: children.AuthorityName(r), Namespace: namespace}, Type: corev1.SecretTypeTLS, Data: theirs.ca}
+	must(t, api.Create(t.Context(), secret))
+	must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "p"))))
+	must(t, api.Create(t.Context(), r))
+	wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonConflict, "Secret packs-registry-ca exists already")
+	o.settle(t)
+	for _, mine := range []struct {
+		o    client.Object
+		name string
+	}{{&corev1.Secret{}, children.TLSSecret(r)}, {&corev1.ConfigMap{}, children.AuthorityName(r)}} {
+		if err := api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: mine.name}, mine.o); !apierrors.IsNotFound(err) {
+			t.Errorf("%T %s: %v", mine.o, mine.name, err)
+		}
+	}
+	// It is theirs to take away, and then there is one of ours.
+	must(t, api.Delete(t.Context(), secret))
+	patchSpec(t, r, `{"log":{"level":"debug"}}`) // else it looks twice a minute
+	get(t, namespace, children.TLSSecret(r), &corev1.Secret{})
+}
+
+// The configuration that the Deployment names stays, also where no ReplicaSet is made with it.
+func TestAPITheConfigurationOfAPausedDeploymentStays(t *testing.T) {
+	o, r := ready(t)
+	first := configOf(t, r)
+	// There are no ReplicaSets in this cluster at all. What was rendered next cannot be applied, so that pods may come of the first.
+	policy := interceptor.Funcs{Apply: func(ctx context.Context, c client.WithWatch, intent runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+		if d, ok := intent.(interface{ GetKind() *string }); ok && *d.GetKind() == "Deployment" {
+			return forbidden("Deployment", "packs")
+		}
+		return c.Apply(ctx, intent, opts...)
+	}}
+	o.stop()
+	o = startOperatorWith(t, r.Namespace, policy)
+	patchSpec(t, r, `{"log":{"level":"debug"}}`)
+	wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRefused, "Deployment packs was refused")
+	o.settle(t)
+	if err := api.Get(t.Context(), client.ObjectKeyFromObject(first), &corev1.Secret{}); err != nil {
+		t.Errorf("the configuration that pods would be made with: %v", err)
 	}
 }

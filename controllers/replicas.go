@@ -85,10 +85,35 @@ func scaledElsewhere(o *observed) string {
 // observeAutoscaler looks for a HorizontalPodAutoscaler of the Deployment. They are not watched: this is asked only where
 // somebody else has set the number of replicas.
 func (r *Reconciler) observeAutoscaler(ctx context.Context, o *observed) error {
-	by := scaledBy(o.deployment)
+	by, me := scaledBy(o.deployment), client.ObjectKeyFromObject(o.registry)
 	if by == "" {
+		r.autoscalers.Delete(me)
 		return nil
 	}
+	// It is asked again when the spec, or who scales, has changed, which is when a person looks.
+	what := fmt.Sprintf("%s %d %s", o.deployment.UID, o.registry.Generation, by)
+	if known, ok := r.autoscalers.Load(me); ok {
+		last := known.(knownAutoscaler) //nolint:forcetypeassert // nothing else is put there
+		if last.what == what && o.now.Sub(last.at) < scalePoll {
+			o.autoscaler = last.name
+			return nil
+		}
+	}
+	err := r.findAutoscaler(ctx, o, by)
+	if err == nil {
+		r.autoscalers.Store(me, knownAutoscaler{what, o.autoscaler, o.now})
+	}
+	return err
+}
+
+// knownAutoscaler is which autoscaler was found, if any, for what, and when.
+type knownAutoscaler struct {
+	what, name string
+	at         time.Time
+}
+
+// findAutoscaler asks the API server for it.
+func (r *Reconciler) findAutoscaler(ctx context.Context, o *observed, by string) error {
 	list := &unstructured.UnstructuredList{}
 	list.SetGroupVersionKind(schema.GroupVersionKind{Group: "autoscaling", Version: "v2", Kind: "HorizontalPodAutoscalerList"})
 	err := r.APIReader.List(ctx, list, client.InNamespace(o.registry.Namespace))

@@ -133,6 +133,10 @@ func describe(status *v1alpha1.PackRegistryStatus, o *observed, d decision) {
 	case r.Spec.Storage.S3 != nil:
 		status.Storage = "S3/" + r.Spec.Storage.S3.Bucket
 	}
+	status.AppliedGeneration = appliedGeneration(o)
+	if d.applied {
+		status.AppliedGeneration = r.Generation
+	}
 	status.Replicas, status.ReadyReplicas = 0, 0
 	if o.deployment != nil {
 		status.Replicas, status.ReadyReplicas = o.deployment.Status.Replicas, o.deployment.Status.ReadyReplicas

@@ -1,15 +1,18 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
 )
 
@@ -39,12 +42,25 @@ func (u *upgrades) release(name types.NamespacedName) {
 // release tells what an operator renders by default: its version and the registry's image.
 func (r *Reconciler) release() string { return r.Version + " " + r.Image }
 
+// specChanged says whether the spec is another than the one that the pods were brought in line with. That one was only looked
+// at says nothing: what it names may not have been there.
+func specChanged(o *observed) bool { return appliedGeneration(o) != o.registry.Generation }
+
+// appliedGeneration is the generation that the pods were brought in line with. An earlier operator noted only the one that it
+// looked at.
+func appliedGeneration(o *observed) int64 {
+	if o.deployment == nil {
+		return 0
+	}
+	return cmp.Or(o.registry.Status.AppliedGeneration, o.registry.Status.ObservedGeneration)
+}
+
 // isUpgrade says whether pods that serve would be rolled for the operator's sake alone: another release rendered them, and the
 // spec is that of the last look. Where none serves there is nothing to be careful with, and one that was broken before must
 // not hold up the others.
 func isUpgrade(o *observed, want func(release string) (child, error)) (bool, error) {
 	live := o.deployment
-	if live == nil || live.Status.AvailableReplicas == 0 || live.Annotations[children.AnnotationVersion] == o.release || o.registry.Status.ObservedGeneration != o.registry.Generation {
+	if live == nil || live.Status.AvailableReplicas == 0 || live.Annotations[children.AnnotationVersion] == o.release || specChanged(o) {
 		return false, nil
 	}
 	asBefore, err := want(live.Annotations[children.AnnotationVersion])
@@ -72,7 +88,8 @@ func (r *Reconciler) takeTurn(ctx context.Context, o *observed) (wait string, ag
 	if err := r.List(ctx, list, client.MatchingLabels{children.LabelManagedBy: children.ManagedBy}, client.UnsafeDisableDeepCopy); err != nil {
 		return "", 0, err
 	}
-	if wait = u.refusal(list.Items, o.release, max(r.MaxConcurrentUpgrades, 1)); wait != "" {
+	given := func(up types.NamespacedName) bool { return r.givenUp(ctx, up) }
+	if wait = u.refusal(list.Items, o.release, max(r.MaxConcurrentUpgrades, 1), given); wait != "" {
 		u.waiting[me] = true
 		return wait, max(upgradePoll, time.Duration(len(u.waiting))*100*time.Millisecond), nil
 	}
@@ -81,8 +98,15 @@ func (r *Reconciler) takeTurn(ctx context.Context, o *observed) (wait string, ag
 	return "", 0, nil
 }
 
+// givenUp says whether a registry is suspended, or is no more: somebody looks after its Deployment by hand then.
+func (r *Reconciler) givenUp(ctx context.Context, name types.NamespacedName) bool {
+	registry := &v1alpha1.PackRegistry{}
+	err := r.Get(ctx, name, registry)
+	return apierrors.IsNotFound(err) || err == nil && registry.Spec.Suspend
+}
+
 // refusal says why no other registry can be upgraded now, or "".
-func (u *upgrades) refusal(deployments []appsv1.Deployment, release string, limit int) string {
+func (u *upgrades) refusal(deployments []appsv1.Deployment, release string, limit int, givenUp func(types.NamespacedName) bool) string {
 	busy, there := 0, map[types.NamespacedName]bool{}
 	for i := range deployments {
 		d := &deployments[i]
@@ -98,6 +122,9 @@ func (u *upgrades) refusal(deployments []appsv1.Deployment, release string, limi
 		}
 		progress := deploymentCondition(d, appsv1.DeploymentProgressing)
 		if progress != nil && progress.Status == corev1.ConditionFalse {
+			if givenUp(key) {
+				continue
+			}
 			return "its upgrade waits until the upgrade of another registry, which failed, is mended"
 		}
 		// One that somebody has paused gets nowhere, and nobody is to wait for it.

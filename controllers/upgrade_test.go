@@ -52,7 +52,7 @@ func TestRefusalOfUpgrades(t *testing.T) {
 		if tt.granted != "" {
 			u.granted[types.NamespacedName{Namespace: "team", Name: "a"}] = types.UID(tt.granted)
 		}
-		if got := u.refusal(tt.deployments, release, tt.limit); (got != "") != tt.refused {
+		if got := u.refusal(tt.deployments, release, tt.limit, func(types.NamespacedName) bool { return false }); (got != "") != tt.refused {
 			t.Errorf("%s: %q", name, got)
 		}
 	}

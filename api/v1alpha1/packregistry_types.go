@@ -211,6 +211,9 @@ type PackRegistryStatus struct {
 	// ObservedGeneration is the generation of the spec that the conditions speak of; -1 before the operator's first look.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+	// AppliedGeneration is the generation of the spec that the pods were last brought in line with.
+	// +optional
+	AppliedGeneration int64 `json:"appliedGeneration,omitempty"`
 	// Conditions: Ready sums up StorageReady, AuthReady, TLSReady, Available and Exposed; Reconciling, Stalled and Degraded
 	// are there only while they are true.
 	// +optional

@@ -1,12 +1,14 @@
 package config
 
 import (
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"sigs.k8s.io/yaml"
 
 	"packregistry.dev/internal/testserver"
@@ -50,13 +52,59 @@ func TestKustomizeReferences(t *testing.T) {
 	}
 	walkNames(registry["spec"], "", check)
 	walkNames(autoscaler["spec"], "", check)
-	if want := 15; found != want {
+	if want := 16; found != want {
 		t.Errorf("%d names were found, want %d", found, want)
 	}
 }
 
 // reference is where names of objects are: a reference's name, or a field that ends in Name.
-var reference = regexp.MustCompile(`(Ref|Refs|Secrets)\.name$|(serviceAccount|claim)Name$`)
+var reference = regexp.MustCompile(`(Ref|Refs|Secrets|dataSource)\.name$|(serviceAccount|claim)Name$`)
+
+// What the schema has of such fields is all in the component, and in the example that is renamed.
+func TestEveryReferenceIsKnownToKustomize(t *testing.T) {
+	read := func(path string, into any) {
+		t.Helper()
+		text, err := os.ReadFile(path)
+		if err == nil {
+			err = yaml.Unmarshal(text, into)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	var crd apiextensionsv1.CustomResourceDefinition
+	read("../../config/crd/packregistry.dev_packregistries.yaml", &crd)
+	var component struct {
+		NameReference []struct{ FieldSpecs []struct{ Kind, Path string } }
+	}
+	read("../../config/references/nameReference.yaml", &component)
+	known := map[string]bool{}
+	for _, r := range component.NameReference {
+		for _, f := range r.FieldSpecs {
+			known[f.Path] = known[f.Path] || f.Kind == "PackRegistry"
+		}
+	}
+	inSchema := 0
+	var walk func(schema apiextensionsv1.JSONSchemaProps, path string)
+	walk = func(schema apiextensionsv1.JSONSchemaProps, path string) {
+		for name, property := range schema.Properties {
+			walk(property, path+"."+name)
+		}
+		if schema.Items != nil && schema.Items.Schema != nil {
+			walk(*schema.Items.Schema, path)
+		}
+		if reference.MatchString(path) {
+			inSchema++
+			if at := strings.ReplaceAll(path, ".", "/"); !known["spec"+at] {
+				t.Errorf("config/references lacks spec%s", at)
+			}
+		}
+	}
+	walk(crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"], "")
+	if inSchema != len(known)-1 { // the autoscaler's
+		t.Errorf("%d fields, and %d known", inSchema, len(known)-1)
+	}
+}
 
 func walkNames(value any, path string, check func(path, name string)) {
 	switch value := value.(type) {
