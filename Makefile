@@ -67,12 +67,13 @@ chart: ## Package the Helm chart into bin/
 	@$$($(TOOL) helm)/helm package charts/packregistry-operator --destination bin
 
 .PHONY: generate
-generate: ## Generate deep copies, the CRD and the roles
+generate: ## Generate deep copies, the CRD, the roles, and the schema of the registry's configuration
 	@gen=$$($(TOOL) controller-gen)/controller-gen; \
 	$$gen object paths=./api/...; \
 	$$gen crd paths=./api/... output:crd:dir=config/crd; \
 	go run ./hack/narrowcrd config/crd/packregistry.dev_packregistries.yaml; \
 	$$gen rbac:roleName=packregistry-operator paths=./controllers/... output:rbac:dir=config/rbac
+	@go run ./server/config/internal/schemagen server/config/config.go server/config/schema.json
 	@cp config/crd/packregistry.dev_packregistries.yaml charts/packregistry-operator/files/crd.yaml
 	@cp config/rbac/role.yaml charts/packregistry-operator/files/role.yaml
 
@@ -125,7 +126,7 @@ lint: check-generated ## Formatting, vet, golangci-lint, chart, and generated fi
 
 .PHONY: check-generated
 check-generated: generate
-	@git diff --exit-code --stat -- api config charts || { echo "generated files are stale: run make generate and commit"; exit 1; }
+	@git diff --exit-code --stat -- api config charts server/config/schema.json || { echo "generated files are stale: run make generate and commit"; exit 1; }
 
 .PHONY: bench
 bench: bin/registry bin/bench ## The registry under load, beside a peer and beside what could not be beaten (BENCH='--only ...' for some of it)

@@ -103,8 +103,7 @@ exit status is 1.`,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if schema {
-				text, err := config.Schema()
-				fmt.Fprintf(cmd.OutOrStdout(), "%s\n", text)
+				_, err := cmd.OutOrStdout().Write(config.Schema())
 				return err
 			}
 			c, warnings, err := config.Load(argument(args), lenient)
