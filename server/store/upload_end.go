@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -75,6 +76,40 @@ func (s *Store) PurgeUploads(ctx context.Context, age time.Duration, dryRun bool
 	if !ok {
 		return count, nil
 	}
-	n, err := purger.Purge(ctx, before, dryRun)
+	last, version, err := s.lastPurge(ctx, before)
+	if err != nil {
+		return count, err
+	}
+	n, err := purger.Purge(ctx, last.Before.Add(-purgeOverlap), before, dryRun)
+	if err != nil || dryRun || !before.After(last.Before) {
+		return count + n, err
+	}
+	err = s.d.Replace(ctx, privateKey("purge"), mustJSON(purgeRecord{Before: before}), version)
+	if isLostRace(err) {
+		err = nil // another purge was as far
+	}
 	return count + n, err
+}
+
+// purgeRecord is how far a purge came: whatever was recorded before that time was looked at.
+type purgeRecord struct {
+	Before time.Time `json:"before"`
+}
+
+// purgeOverlap is how much of that is looked at once more, since clocks differ.
+const purgeOverlap = time.Hour
+
+// firstPurge is how far back a store is looked at of which it is not known how far purges came.
+const firstPurge = 30 * 24 * time.Hour
+
+func (s *Store) lastPurge(ctx context.Context, before time.Time) (purgeRecord, driver.Version, error) {
+	data, version, err := s.d.Read(ctx, privateKey("purge"))
+	if err != nil && !errors.Is(err, driver.ErrNotExist) {
+		return purgeRecord{}, "", err
+	}
+	last, parseErr := parseJSON[purgeRecord](data)
+	if err != nil || parseErr != nil || last.Before.IsZero() {
+		last.Before = before.Add(-firstPurge)
+	}
+	return last, version, nil
 }

@@ -124,9 +124,9 @@ type Redirector interface {
 
 // Purger is a driver that can hold bytes which no stream knows of any more, after the death of a process.
 type Purger interface {
-	// Purge removes what was begun before the given time and never finished, and returns how much that was. With
-	// dryRun it only counts.
-	Purge(ctx context.Context, before time.Time, dryRun bool) (int, error)
+	// Purge removes what was begun before the given time and never finished, and returns how much that was. What was begun
+	// and finished before since was looked at by an earlier purge. With dryRun it only counts.
+	Purge(ctx context.Context, since, before time.Time, dryRun bool) (int, error)
 }
 
 // Prober is a driver that can try what a push needs of its place.

@@ -263,7 +263,7 @@ func (d *Driver) removeStream(f *os.File, path string) error {
 }
 
 // Purge implements driver.Purger: it removes streams that nobody has written to since the given time.
-func (d *Driver) Purge(ctx context.Context, before time.Time, dryRun bool) (int, error) {
+func (d *Driver) Purge(ctx context.Context, _, before time.Time, dryRun bool) (int, error) {
 	entries, err := os.ReadDir(d.path("streams"))
 	if err != nil {
 		return 0, err

@@ -44,12 +44,12 @@ func (d *Driver) below(ctx context.Context, prefix string) iter.Seq2[listed, err
 
 // Purge implements driver.Purger: it aborts multipart uploads that a process left behind when it died, and removes
 // segments that nothing refers to and records on streams that are long over.
-func (d *Driver) Purge(ctx context.Context, before time.Time, dryRun bool) (int, error) {
+func (d *Driver) Purge(ctx context.Context, since, before time.Time, dryRun bool) (int, error) {
 	count, err := d.purgeMultipart(ctx, before, dryRun)
 	if err != nil {
 		return count, err
 	}
-	n, err := d.purgeStreams(ctx, before, dryRun)
+	n, err := d.purgeStreams(ctx, since, before, dryRun)
 	return count + n, err
 }
 
@@ -95,12 +95,10 @@ const (
 	forgetStream
 )
 
-// recentlyDue is for how long a committed stream is looked at once it is old enough, as the end of its process may have left
-// more than its object needs. Purges come more often.
-const recentlyDue = 48 * time.Hour
-
-// due decides on a stream. Whatever is older than before belongs to an upload that began earlier still, and is over.
-func (l leftover) due(before time.Time) remainder {
+// due decides on a stream. Whatever is older than before belongs to an upload that began earlier still, and is over. A committed
+// stream is looked at once when it is that old, as the end of its process may have left more than its object needs: since is
+// how far an earlier purge came.
+func (l leftover) due(since, before time.Time) remainder {
 	old := l.recorded.Before(before)
 	switch {
 	case l.recorded.IsZero(): // nobody decided yet
@@ -116,7 +114,7 @@ func (l leftover) due(before time.Time) remainder {
 	case l.discarded:
 	case l.newest.After(l.recorded.Add(time.Second)): // times in lists are whole seconds
 		return discardStream
-	case old && l.recorded.After(before.Add(-recentlyDue)):
+	case old && l.recorded.After(since):
 		return discardStream
 	}
 	return keepStream
@@ -147,7 +145,7 @@ func (d *Driver) streams(ctx context.Context, prefix string) iter.Seq2[part, err
 }
 
 // purgeStreams compares the segments and the records of all streams, which are listed side by side.
-func (d *Driver) purgeStreams(ctx context.Context, before time.Time, dryRun bool) (count int, err error) {
+func (d *Driver) purgeStreams(ctx context.Context, since, before time.Time, dryRun bool) (count int, err error) {
 	nextSegment, stopSegments := iter.Pull2(d.streams(ctx, "o/"))
 	defer stopSegments()
 	nextRecord, stopRecords := iter.Pull2(d.streams(ctx, verdictKey("")))
@@ -174,7 +172,7 @@ func (d *Driver) purgeStreams(ctx context.Context, before time.Time, dryRun bool
 			l.recorded, l.discarded = record.modified, record.size == int64(len(discarded))
 			record, recordErr, moreRecords = nextRecord()
 		}
-		n, err := d.purgeStream(ctx, id, l, before, dryRun)
+		n, err := d.purgeStream(ctx, id, l, since, before, dryRun)
 		if err != nil {
 			return count, err
 		}
@@ -184,9 +182,9 @@ func (d *Driver) purgeStreams(ctx context.Context, before time.Time, dryRun bool
 }
 
 // purgeStream returns 1 where something was removed that nobody else accounts for.
-func (d *Driver) purgeStream(ctx context.Context, id string, l leftover, before time.Time, dryRun bool) (int, error) {
+func (d *Driver) purgeStream(ctx context.Context, id string, l leftover, since, before time.Time, dryRun bool) (int, error) {
 	lost := l.recorded.IsZero() || l.discarded
-	switch l.due(before) {
+	switch l.due(since, before) {
 	case discardStream:
 		if dryRun {
 			break

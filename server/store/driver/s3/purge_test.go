@@ -33,7 +33,7 @@ func TestWhatIsDueOfAStream(t *testing.T) {
 		"written to in the second of its commit":    {leftover{segments: 3, newest: older.Add(time.Second), recorded: older}, keepStream},
 		"nothing at all, which cannot be but is ok": {leftover{}, keepStream},
 	} {
-		if got := tt.due(before); got != tt.want {
+		if got := tt.due(before.Add(-48*time.Hour), before); got != tt.want {
 			t.Errorf("%s: %d, want %d", name, got, tt.want)
 		}
 	}
@@ -101,11 +101,11 @@ func TestPurgeOfStreams(t *testing.T) {
 	s.Put(t, d.o.Bucket, d.prefix+"o/@eaDir/x", nil)
 	s.Put(t, d.o.Bucket, d.prefix+"v/.DS_Store", nil)
 
-	if n, err := d.Purge(ctx, time.Now().Add(-time.Hour), false); n != 1 || err != nil { // "stopped"
+	if n, err := d.Purge(ctx, time.Time{}, time.Now().Add(-time.Hour), false); n != 1 || err != nil { // "stopped"
 		t.Errorf("purged %d of what may still go on, %v", n, err)
 	}
 	for range 3 {
-		_, err := d.Purge(ctx, time.Now().Add(time.Hour), false)
+		_, err := d.Purge(ctx, time.Time{}, time.Now().Add(time.Hour), false)
 		must(t, err)
 	}
 	left := keys(t, d, "")
@@ -126,7 +126,7 @@ func TestPurgeOfStreams(t *testing.T) {
 	}
 	must(t, d.Reclaim(ctx, "b/kept"))
 	must(t, d.Reclaim(ctx, "b/died"))
-	_, err = d.Purge(ctx, time.Now().Add(time.Hour), false)
+	_, err = d.Purge(ctx, time.Time{}, time.Now().Add(time.Hour), false)
 	must(t, err)
 	if all := keys(t, d, ""); count(all, "o/committed")+count(all, "o/died")+count(all, "v/c")+count(all, "v/d") > 0 {
 		t.Errorf("left of what was reclaimed: %v", all)

@@ -320,7 +320,7 @@ func TestPurgeRemovesWhatADeadProcessLeft(t *testing.T) {
 		{time.Now().Add(time.Hour), false, 1},
 		{time.Now().Add(time.Hour), false, 0},
 	} {
-		n, err := d.Purge(ctx, tt.before, tt.dry)
+		n, err := d.Purge(ctx, time.Time{}, tt.before, tt.dry)
 		must(t, err)
 		if n != tt.want {
 			t.Errorf("before %s, dry %v: %d, want %d", tt.before, tt.dry, n, tt.want)

@@ -156,7 +156,7 @@ func (d *Driver) Discard(ctx context.Context, id string) error {
 }
 
 // Purge implements driver.Purger: it removes checkpoints of streams that were begun before, by their ids.
-func (d *Driver) Purge(_ context.Context, before time.Time, dryRun bool) (int, error) {
+func (d *Driver) Purge(_ context.Context, _, before time.Time, dryRun bool) (int, error) {
 	for id := range d.saved {
 		if seconds, err := strconv.ParseInt(id[:10], 16, 64); err == nil && time.Unix(seconds, 0).Before(before) && !dryRun {
 			delete(d.saved, id)
