@@ -65,7 +65,9 @@ func TestASourceOfWrongPasswordsMustWait(t *testing.T) {
 	})
 }
 
-func TestARightPasswordEndsThePause(t *testing.T) {
+func TestARightPasswordEndsThePause(t *testing.T) { synctest.Test(t, aRightPasswordEndsThePause) }
+
+func aRightPasswordEndsThePause(t *testing.T) {
 	h, _, _ := open(t, line(t, "ann", "secret", 4))
 	for i := range perUser.burst {
 		h.Check(t.Context(), home, "ann", fmt.Sprint(i)) //nolint:errcheck // wrong
