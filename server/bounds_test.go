@@ -16,7 +16,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
 	"packregistry.dev/internal/testserver"
+	"packregistry.dev/server/internal/share"
 	"packregistry.dev/server/store/driver"
 	"packregistry.dev/server/store/driver/inmemory"
 )
@@ -137,8 +140,9 @@ func TestAStorageThatBreaksOffIsNoClientThatHungUp(t *testing.T) {
 func TestFewUnpackAtOnce(t *testing.T) {
 	f := open0(t)
 	f.putManifest("/v1/demo/manifests/1.0.0", f.packManifest("demo", "1.0.0", nil))
-	for range cap(f.unpacks) {
-		f.unpacks <- struct{}{}
+	all := f.unpacks.Size()
+	if !f.unpacks.TryAcquire("another", all) {
+		t.Fatal("not all places are free")
 	}
 	// One that waits while all places are taken gives up with its client, or goes on when a place is free.
 	ctx, cancel := context.WithCancel(t.Context())
@@ -148,31 +152,80 @@ func TestFewUnpackAtOnce(t *testing.T) {
 	if w.Code != statusClientClosed {
 		t.Errorf("a client that went: %d", w.Code)
 	}
-	<-f.unpacks
+	f.unpacks.Release("another", 1)
 	for range 3 { // each gives its place back
 		f.want(f.do("GET", "/v1/demo/files/1.0.0/", nil), 200, "pack.json")
 		f.want(f.do("GET", "/v1/demo/files/1.0.0/none", nil), 404)
 	}
-	if len(f.unpacks) != cap(f.unpacks)-1 {
-		t.Errorf("%d of %d places are taken", len(f.unpacks), cap(f.unpacks))
+	if f.unpacks.Taken() != all-1 {
+		t.Errorf("%d of %d places are taken", f.unpacks.Taken(), all)
 	}
 }
 
 func TestUnpackingIsNotWaitedForWithoutEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		s := &Server{unpacks: make(chan struct{}, 1)}
-		done, err := s.unpackSlot(t.Context(), httptest.NewRecorder())
+		unpacks := share.New(1, 1)
+		done, err := place(httptest.NewRecorder(), from(t, 1), unpacks, "x")
 		if err != nil {
 			t.Fatal(err)
 		}
 		w := httptest.NewRecorder()
 		var refused *apiError
-		if _, err := s.unpackSlot(t.Context(), w); !errors.As(err, &refused) || refused.code != codeTooMany || w.Header().Get("Retry-After") == "" {
+		if _, err := place(w, from(t, 2), unpacks, "x"); !errors.As(err, &refused) || refused.code != codeTooMany || w.Header().Get("Retry-After") == "" {
 			t.Errorf("%v, %v", err, w.Header())
 		}
 		time.AfterFunc(placeWait/2, done)
-		if _, err := s.unpackSlot(t.Context(), w); err != nil {
+		if _, err := place(w, from(t, 2), unpacks, "x"); err != nil {
 			t.Errorf("a place was free in time: %v", err)
 		}
 	})
+}
+
+// One user who begins uploads and sends nothing takes no more than a share of the places, from however many addresses, and so does one
+// address without users: others push meanwhile. The same holds for manifests, and for the memory that they take.
+func TestWhoDripsLeavesRoomForOthers(t *testing.T) {
+	for name, auth := range map[string]string{
+		"users":     "auth: {htpasswd: {path: " + usersFile(t, "mal", "ann") + "}}\n",
+		"addresses": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			f, _ := serve(t, "version: 0.1\nstorage: inmemory\nhttp: {trustedproxies: 127.0.0.1, limits: {uploads: 8}}\n"+auth)
+			drip := func(i int, method, path string, size int, sent string) {
+				from := "X-Forwarded-For: 198.51.100.7\r\n"
+				if auth != "" {
+					from = fmt.Sprintf("X-Forwarded-For: 198.51.100.%d\r\nAuthorization: %s\r\n", i, basic("mal")[1])
+				}
+				conn, err := net.Dial("tcp", strings.TrimPrefix(f.url, "http://")) //nolint:noctx // to a server of the test
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { conn.Close() })
+				if _, err := fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: a\r\nContent-Type: %s\r\n%sContent-Length: %d\r\n\r\n%s", method, path, imageIndex, from, size, sent); err != nil {
+					t.Fatal(err)
+				}
+			}
+			most := strings.Repeat(" ", 3<<20)
+			for i := range 30 {
+				drip(i, "POST", "/v2/mal/blobs/uploads/?digest=sha256:"+strings.Repeat("0", 64), 100, "x")
+				if i < 8 {
+					drip(i, "PUT", "/v2/mal/manifests/x", len(most)+1, most)
+				}
+			}
+			testserver.Eventually(t, "the share is taken", 30*time.Second, func() bool {
+				return f.uploads.Taken() == 4 && f.manifests.memory.Taken() >= manifestShare*3/8
+			})
+			others := []string{"X-Forwarded-For", "203.0.113.9", "Content-Type", imageIndex}
+			if auth != "" {
+				others = append(others, basic("ann")...)
+			}
+			for range 3 {
+				d := digest.FromString("content").String()
+				f.want(f.do("POST", "/v2/ann/blobs/uploads/?digest="+d, strings.NewReader("content"), others...), 201)
+				f.want(f.do("PUT", "/v2/ann/manifests/v1", strings.NewReader(`{"schemaVersion":2,"manifests":[]}`), others...), 201)
+			}
+			if f.uploads.Taken() != 4 {
+				t.Errorf("%d places are taken", f.uploads.Taken())
+			}
+		})
+	}
 }

@@ -8,13 +8,14 @@ import (
 	"runtime"
 	"time"
 
-	"golang.org/x/sync/semaphore"
-
+	"packregistry.dev/server/internal/clientip"
+	"packregistry.dev/server/internal/share"
 	"packregistry.dev/server/store"
 )
 
-// This file bounds the memory that manifests take, of all requests together. How many requests there are is not bounded, and
-// each may bring or fetch a manifest of some megabytes, and take its time over it.
+// This file shares out what there is only so much of: places of requests that bring content or unpack archives, and the memory
+// that manifests take, of all requests together. How many requests there are is not bounded, and each may bring or fetch a manifest of
+// some megabytes, and take its time over it.
 
 const (
 	// manifestShare is how many bytes manifests may take in memory, unless one of the largest takes more.
@@ -30,33 +31,50 @@ const (
 
 // manifestBudget is what is left of the memory for manifests.
 type manifestBudget struct {
-	memory *semaphore.Weighted
+	memory *share.Pool
 	// parsers has a place for each manifest that is taken apart, which is work, and makes garbage.
-	parsers *semaphore.Weighted
+	parsers *share.Pool
 }
 
 func newManifestBudget(largest int) manifestBudget {
-	return manifestBudget{
-		memory:  semaphore.NewWeighted(max(manifestShare, manifestWeight*(int64(largest)+1))),
-		parsers: semaphore.NewWeighted(int64(runtime.GOMAXPROCS(0))),
-	}
+	one := manifestWeight * (int64(largest) + 1)
+	return manifestBudget{memory: share.New(max(manifestShare, one), one), parsers: share.New(int64(runtime.GOMAXPROCS(0)), 1)}
 }
 
-// acquire takes so much of a share, or waits for a while.
-func acquire(ctx context.Context, w http.ResponseWriter, from *semaphore.Weighted, n int64) error {
-	if from.TryAcquire(n) {
+// holder is whose share a request takes from: the user's, from wherever that user comes, or else that of the address.
+func (r *request) holder() string {
+	if r.user != "" {
+		return "user " + r.user
+	}
+	return clientip.Network(r.client.Addr).String()
+}
+
+// acquire takes so much of a request's share, or waits for a while. crowded is the answer where that does not help.
+func acquire(w http.ResponseWriter, r *request, from *share.Pool, n int64, crowded string) error {
+	if from.TryAcquire(r.holder(), n) {
 		return nil
 	}
-	waiting, cancel := context.WithTimeout(ctx, placeWait)
+	waiting, cancel := context.WithTimeout(r.Context(), placeWait)
 	defer cancel()
-	if from.Acquire(waiting, n) == nil {
+	if from.Acquire(waiting, r.holder(), n) == nil {
 		return nil
 	}
-	if err := ctx.Err(); err != nil {
+	if err := r.Context().Err(); err != nil {
 		return err
 	}
 	w.Header().Set("Retry-After", "1")
-	return fail(codeTooMany, "other manifests take all the memory that there is for them; try again")
+	return fail(codeTooMany, "%s", crowded)
+}
+
+// memoryTaken is the answer where manifests have no room.
+const memoryTaken = "other manifests take all the memory that there is for them, or for yours; try again"
+
+// place takes one of the places that a limit of the configuration has.
+func place(w http.ResponseWriter, r *request, from *share.Pool, limit string) (done func(), err error) {
+	if err := acquire(w, r, from, 1, "too many such requests are going on, or too many of yours ("+limit+"); try again"); err != nil {
+		return nil, err
+	}
+	return func() { from.Release(r.holder(), 1) }, nil
 }
 
 // readManifest reads a pushed manifest. Memory is set aside as it comes, so that who announces much and sends little holds
@@ -67,7 +85,7 @@ func (s *Server) readManifest(w http.ResponseWriter, r *request) (text []byte, d
 		return nil, nil, &http.MaxBytesError{Limit: limit}
 	}
 	held := int64(0)
-	release := func() { s.manifests.memory.Release(held * manifestWeight) }
+	release := func() { s.manifests.memory.Release(r.holder(), held*manifestWeight) }
 	defer func() {
 		if err != nil {
 			release()
@@ -83,7 +101,7 @@ func (s *Server) readManifest(w http.ResponseWriter, r *request) (text []byte, d
 			if room <= held {
 				return nil, nil, fail(codeManifestInvalid, "more than the %d bytes that were announced", r.ContentLength)
 			}
-			if err := acquire(r.Context(), w, s.manifests.memory, (room-held)*manifestWeight); err != nil {
+			if err := acquire(w, r, s.manifests.memory, (room-held)*manifestWeight, memoryTaken); err != nil {
 				return nil, nil, err
 			}
 			held = room
@@ -102,10 +120,10 @@ func (s *Server) readManifest(w http.ResponseWriter, r *request) (text []byte, d
 
 // parse is parseManifest when it is this request's turn.
 func (s *Server) parse(w http.ResponseWriter, r *request, text []byte) (mediaType string, c *store.Content, err error) {
-	if err := acquire(r.Context(), w, s.manifests.parsers, 1); err != nil {
+	if err := acquire(w, r, s.manifests.parsers, 1, memoryTaken); err != nil {
 		return "", nil, err
 	}
-	defer s.manifests.parsers.Release(1)
+	defer s.manifests.parsers.Release(r.holder(), 1)
 	return parseManifest(r, text)
 }
 
@@ -116,12 +134,12 @@ func (s *Server) findHeld(w http.ResponseWriter, r *request) (m *store.Manifest,
 		return m, func() {}, err
 	}
 	n := int64(len(m.Content))
-	done = func() { s.manifests.memory.Release(n) }
-	if s.manifests.memory.TryAcquire(n) {
+	done = func() { s.manifests.memory.Release(r.holder(), n) }
+	if s.manifests.memory.TryAcquire(r.holder(), n) {
 		return m, done, nil
 	}
 	// Who waits holds nothing meanwhile: it is read again after that.
-	if err := acquire(r.Context(), w, s.manifests.memory, n); err != nil {
+	if err := acquire(w, r, s.manifests.memory, n, memoryTaken); err != nil {
 		return nil, nil, err
 	}
 	if m, err = s.find(r); err == nil && int64(len(m.Content)) > n {

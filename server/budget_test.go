@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -17,6 +18,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"packregistry.dev/internal/testfuzz"
+	"packregistry.dev/server/internal/clientip"
 	"packregistry.dev/server/store/driver"
 	"packregistry.dev/server/store/driver/inmemory"
 )
@@ -146,10 +148,10 @@ func TestManifestsShareTheirMemory(t *testing.T) {
 	f.want(over, 413, "SIZE_INVALID")
 	f.want(f.do("PUT", "/v2/r/manifests/x", strings.NewReader(strings.Repeat("x", 5<<20)), "Content-Type", imageIndex), 413, "SIZE_INVALID")
 	// Everybody has given back what they took, so that all of it is there.
-	if !f.manifests.memory.TryAcquire(all) {
+	if !f.manifests.memory.TryAcquire("another", all) {
 		t.Fatal("some of the memory was not given back")
 	}
-	if f.manifests.memory.TryAcquire(1) {
+	if f.manifests.memory.TryAcquire("another", 1) {
 		t.Fatal("there is more than there should be")
 	}
 	// With nothing left, small ones are fetched all the same, and who goes away waits no longer.
@@ -172,7 +174,7 @@ func TestManifestsShareTheirMemory(t *testing.T) {
 			}
 		})
 	}
-	f.manifests.memory.Release(all)
+	f.manifests.memory.Release("another", all)
 	group.Wait()
 }
 
@@ -194,7 +196,7 @@ func TestMemoryIsSetAsideAsAManifestComes(t *testing.T) {
 	if _, err := writer.Write([]byte("{")); err != nil {
 		t.Fatal(err)
 	}
-	if !s.manifests.memory.TryAcquire(manifestShare - 64<<10) {
+	if !s.manifests.memory.TryAcquire("another", manifestShare-64<<10) {
 		t.Error("one byte holds more than 64 KiB")
 	}
 	writer.CloseWithError(io.ErrUnexpectedEOF)
@@ -203,19 +205,24 @@ func TestMemoryIsSetAsideAsAManifestComes(t *testing.T) {
 	}
 }
 
+// from is a request from an address.
+func from(t *testing.T, last byte) *request {
+	return &request{Request: httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/", nil), client: clientip.Client{Addr: netip.AddrFrom4([4]byte{192, 0, 2, last})}}
+}
+
 func TestMemoryIsNotWaitedForWithoutEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		budget := newManifestBudget(1 << 20)
-		if err := acquire(t.Context(), httptest.NewRecorder(), budget.memory, manifestShare); err != nil {
+		if err := acquire(httptest.NewRecorder(), from(t, 1), budget.memory, manifestShare, memoryTaken); err != nil {
 			t.Fatal(err)
 		}
 		w := httptest.NewRecorder()
 		var refused *apiError
-		if err := acquire(t.Context(), w, budget.memory, 1); !errors.As(err, &refused) || refused.code != codeTooMany || w.Header().Get("Retry-After") == "" {
+		if err := acquire(w, from(t, 2), budget.memory, 1, memoryTaken); !errors.As(err, &refused) || refused.code != codeTooMany || w.Header().Get("Retry-After") == "" {
 			t.Errorf("%v, %v", err, w.Header())
 		}
-		time.AfterFunc(placeWait/2, func() { budget.memory.Release(manifestShare) })
-		if err := acquire(t.Context(), w, budget.memory, 1); err != nil {
+		time.AfterFunc(placeWait/2, func() { budget.memory.Release(from(t, 1).holder(), manifestShare) })
+		if err := acquire(w, from(t, 2), budget.memory, 1, memoryTaken); err != nil {
 			t.Errorf("there was room in time: %v", err)
 		}
 	})

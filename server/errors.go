@@ -55,6 +55,9 @@ const statusClientClosed = 499
 // errStalled: nothing came for as long as http.limits.stalltimeout.
 var errStalled = errors.New("the request stopped in the middle")
 
+// errSlow: on average less came than http.limits.minrate bytes a second.
+var errSlow = errors.New("the request's content came too slowly (http.limits.minrate)")
+
 // apiError is an error for the client: what to answer, and what it is about.
 type apiError struct {
 	code   code
@@ -102,7 +105,7 @@ func classify(err error) *apiError {
 	switch {
 	case errors.As(err, &known):
 		return known
-	case errors.Is(err, errStalled):
+	case errors.Is(err, errStalled), errors.Is(err, errSlow):
 		return &apiError{code: codeStalled, err: err}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &apiError{code: codeNoSpace}

@@ -29,11 +29,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		recorder recorder
 		body     incoming
 	}{
-		request:  request{Request: hr, id: requestID(hr), route: "none", client: clientip.Find(hr, s.proxies, s.config.HTTP.ClientIPHeader)},
+		request:  request{Request: hr, route: "none", client: clientip.Find(hr, s.proxies, s.config.HTTP.ClientIPHeader)},
 		recorder: recorder{ResponseWriter: w, progress: progress{timeout: timeout, w: w, set: setWriteDeadline}},
-		body:     incoming{ReadCloser: hr.Body, progress: progress{timeout: timeout, w: w, set: setReadDeadline}},
+		body:     incoming{ReadCloser: hr.Body, progress: progress{timeout: timeout, w: w, set: setReadDeadline}, rate: s.config.HTTP.Limits.MinRate},
 	}
 	r, recorder, body := &parts.request, &parts.recorder, &parts.body
+	r.id = requestID(r)
 	var span *telemetry.Span
 	r.Request, span = s.tracing.Start(hr, r.client.Addr, r.id)
 	if hr.Body != http.NoBody {
@@ -119,11 +120,13 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	if row.content {
-		done, err := s.uploadSlot(w)
+		done, err := place(w, r, s.uploads, "http.limits.uploads")
 		if err != nil {
 			return err
 		}
 		defer done()
+		s.metrics.Uploads.Inc()
+		defer s.metrics.Uploads.Dec()
 	}
 	return row.handle(s, w, r)
 }
@@ -143,21 +146,6 @@ func (s *Server) permit(r *request, needs permission) error {
 		return s.space.check(r.Context(), max(r.ContentLength, 0))
 	}
 	return nil
-}
-
-// uploadSlot takes one of the places of requests that bring content.
-func (s *Server) uploadSlot(w http.ResponseWriter) (done func(), err error) {
-	select {
-	case s.uploads <- struct{}{}:
-		s.metrics.Uploads.Inc()
-		return func() {
-			s.metrics.Uploads.Dec()
-			<-s.uploads
-		}, nil
-	default:
-		w.Header().Set("Retry-After", "1")
-		return nil, fail(codeTooMany, "%d uploads are going on, which is the most at once (http.limits.uploads)", cap(s.uploads))
-	}
 }
 
 // render answers with an error, and logs what is the server's own fault.
@@ -207,10 +195,11 @@ func (s *Server) audit(r *request, what string, args ...any) {
 	s.log.Info(what, append([]any{"audit", true, "repository", r.repository.Name(), "user", r.user, "from", r.client.Addr, "request", r.id}, args...)...)
 }
 
-// requestID takes over an id that a proxy gave the request, if it is a harmless one.
-func requestID(r *http.Request) string {
+// requestID takes over the id that a trusted proxy gave the request, if it is a harmless one. A client's own would let it write
+// into the log what looks like another's request.
+func requestID(r *request) string {
 	id := r.Header.Get("X-Request-Id")
-	if len(id) >= 8 && len(id) <= 64 && strings.Trim(id, "0123456789abcdefABCDEFghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ-_") == "" {
+	if r.client.Proxied && len(id) >= 8 && len(id) <= 64 && strings.Trim(id, "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_") == "" {
 		return id
 	}
 	var b [8]byte

@@ -145,7 +145,7 @@ func TestReaders(t *testing.T) {
 }
 
 func TestLimits(t *testing.T) {
-	addr, _, _ := run(t, "http: {addr: '127.0.0.1:0', limits: {uploads: 2, manifestbytes: 1000, headerbytes: 8192}}\n")
+	addr, _, _ := run(t, "http: {addr: '127.0.0.1:0', limits: {uploads: 4, manifestbytes: 1000, headerbytes: 8192}}\n")
 	base := "http://" + addr
 	var open []net.Conn
 	for range 2 {
@@ -336,7 +336,11 @@ func TestLogFormats(t *testing.T) {
 }
 
 func TestRequestIDs(t *testing.T) {
-	f, log := serve(t, "version: 0.1\nstorage: inmemory\n")
+	direct, _ := serve(t, "version: 0.1\nstorage: inmemory\n")
+	if id := direct.do("GET", "/v2/", nil, "X-Request-Id", "0123456789abcdef").Header.Get("X-Request-Id"); len(id) != 16 || id == "0123456789abcdef" {
+		t.Errorf("a client's own id is taken over: %q", id)
+	}
+	f, log := serve(t, "version: 0.1\nstorage: inmemory\nhttp: {trustedproxies: 127.0.0.1}\n")
 	if id := f.do("GET", "/v2/", nil, "X-Request-Id", "0123456789abcdef").Header.Get("X-Request-Id"); id != "0123456789abcdef" || !log.says("request="+id) {
 		t.Errorf("the proxy's id became %q; log: %s", id, log.String())
 	}

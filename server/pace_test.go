@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/opencontainers/go-digest"
+
+	"packregistry.dev/server/internal/share"
 	"packregistry.dev/server/store/driver/inmemory"
 )
 
@@ -47,7 +51,7 @@ func TestSlowReadersOfFilesKeepNoPlace(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				f.unpacks = make(chan struct{}, 1)
+				f.unpacks = share.New(1, 1)
 				listener := make(pipeListener, 1)
 				server := &http.Server{Handler: f.Server} //nolint:gosec // the test's own client
 				go server.Serve(listener)                 //nolint:errcheck // it ends with the listener
@@ -82,6 +86,53 @@ func TestSlowReadersOfFilesKeepNoPlace(t *testing.T) {
 				client.Close()
 				close(listener)
 				server.Close()
+			})
+		})
+	}
+}
+
+// Content that comes too slowly gives its place back; an honest slow link's is taken whole, however long it takes.
+func TestContentComesAtSomePace(t *testing.T) {
+	for _, test := range []struct {
+		rate, seconds int // what is sent each second, and for how long
+		status        int
+		after         time.Duration
+	}{
+		{1, 0, http.StatusRequestTimeout, 31 * time.Second},
+		{4 << 10, 0, http.StatusRequestTimeout, 61 * time.Second},
+		{16 << 10, 600, http.StatusCreated, 601 * time.Second},
+	} {
+		t.Run(fmt.Sprint(test.rate, " bytes a second"), func(t *testing.T) {
+			f := open0(t)
+			synctest.Test(t, func(t *testing.T) {
+				listener := make(pipeListener, 1)
+				server := &http.Server{Handler: f.Server} //nolint:gosec // the test's own client
+				go server.Serve(listener)                 //nolint:errcheck // it ends with the listener
+				client, conn := net.Pipe()
+				listener <- conn
+				part := strings.Repeat("x", test.rate)
+				whole := strings.Repeat(part, cmp.Or(test.seconds, 1000))
+				fmt.Fprintf(client, "POST /v2/r/blobs/uploads/?digest=%s HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n", digest.FromString(whole), len(whole)) //nolint:errcheck // the answer tells
+				begun := time.Now()
+				go func() {
+					for range len(whole) / len(part) {
+						time.Sleep(time.Second)
+						if _, err := io.WriteString(client, part); err != nil {
+							return
+						}
+					}
+				}()
+				r, err := http.ReadResponse(bufio.NewReader(client), nil)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if took := time.Since(begun); r.StatusCode != test.status || took > test.after || f.uploads.Taken() != 0 {
+					t.Errorf("%s after %s, %d places are taken", r.Status, took, f.uploads.Taken())
+				}
+				client.Close()
+				close(listener)
+				server.Close()
+				time.Sleep(2 * time.Second)
 			})
 		})
 	}

@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/internal/telemetry"
@@ -55,7 +54,7 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	done, err := s.unpackSlot(r.Context(), w)
+	done, err := place(w, r, s.unpacks, "http.limits.unpacks")
 	if err != nil {
 		return err
 	}
@@ -76,21 +75,6 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		return nil
 	}
 	return sendFile(w, r, archive, name, done)
-}
-
-// unpackSlot takes one of the places of requests that unpack archives, which takes processors and memory.
-func (s *Server) unpackSlot(ctx context.Context, w http.ResponseWriter) (done func(), err error) {
-	timer := time.NewTimer(placeWait)
-	defer timer.Stop()
-	select {
-	case s.unpacks <- struct{}{}:
-		return func() { <-s.unpacks }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-timer.C:
-		w.Header().Set("Retry-After", "1")
-		return nil, fail(codeTooMany, "%d requests are reading files of packs, which is the most at once (http.limits.unpacks)", cap(s.unpacks))
-	}
 }
 
 func listFiles(ctx context.Context, archive io.Reader) ([]listedFile, error) {

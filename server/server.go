@@ -13,7 +13,7 @@
 //	location.go    URLs of this server, as clients see them
 //	cors.go        pages of other origins
 //	transfer.go    deadlines that move with the bytes
-//	budget.go      the memory that manifests may take
+//	budget.go      places of uploads and of unpacking, and the memory of manifests, shared by users and addresses
 //	space.go       pushes stop before the storage is full
 //	health.go      /health, and the second listener for probes, metrics and profiles
 //	maintenance.go schedules of collection and purging, and the same once
@@ -39,6 +39,7 @@ import (
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
 	"packregistry.dev/server/internal/certs"
+	"packregistry.dev/server/internal/share"
 	"packregistry.dev/server/internal/storage"
 	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/watch"
@@ -71,10 +72,8 @@ type Server struct {
 	tracing         *telemetry.Tracing
 	space           *space
 	cursors         *cursors
-	// uploads holds a place for each request that brings content.
-	uploads chan struct{}
-	// unpacks holds a place for each request that unpacks an archive.
-	unpacks chan struct{}
+	// uploads has a place for each request that brings content, unpacks for each that unpacks an archive.
+	uploads, unpacks *share.Pool
 	// manifests is the memory that manifests may take.
 	manifests manifestBudget
 
@@ -122,8 +121,8 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	s := &Server{config: c, store: content, users: users, log: log, access: log, prefix: prefix, metrics: m,
 		space:     &space{store: content, log: log},
 		cursors:   &cursors{store: content, readOnly: c.Storage.Maintenance.ReadOnly.Enabled},
-		uploads:   make(chan struct{}, c.HTTP.Limits.Uploads),
-		unpacks:   make(chan struct{}, c.HTTP.Limits.Unpacks),
+		uploads:   share.New(int64(c.HTTP.Limits.Uploads), 1),
+		unpacks:   share.New(int64(c.HTTP.Limits.Unpacks), 1),
 		manifests: newManifestBudget(c.HTTP.Limits.ManifestBytes)}
 	s.headers = make(map[string][]string, len(c.HTTP.Headers))
 	for name, values := range c.HTTP.Headers {

@@ -62,13 +62,30 @@ type incoming struct {
 	// err is why the content could not be read to its end.
 	err      error
 	progress progress
+	// rate is how many bytes a second must come on average; blocked is how long they were waited for.
+	rate    int
+	blocked time.Duration
+}
+
+// bodyGrace is how long content may come at any rate.
+const bodyGrace = 30 * time.Second
+
+// slow says whether less came than must. The time that the server itself takes does not count.
+func (b *incoming) slow() bool {
+	return b.rate > 0 && b.blocked > bodyGrace+time.Duration(float64(b.n)/float64(b.rate)*float64(time.Second))
 }
 
 func (b *incoming) Read(p []byte) (int, error) {
 	b.progress.move()
+	began := time.Now()
 	n, err := b.ReadCloser.Read(p)
 	b.n += int64(n)
+	b.blocked += time.Since(began)
 	switch {
+	case err == nil && b.slow():
+		// The server would wait for the rest of the body before it answers.
+		b.progress.set(b.progress.w, time.Now()) //nolint:errcheck // a connection that has no deadlines works without
+		return n, errSlow
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		// The deadline stays: the server would wait for the rest of the body before it answers.
 		return n, errStalled

@@ -33,6 +33,7 @@ import (
 	"golang.org/x/sync/singleflight"
 
 	"packregistry.dev/internal/htpasswd"
+	"packregistry.dev/server/internal/clientip"
 	"packregistry.dev/server/internal/watch"
 )
 
@@ -163,7 +164,7 @@ func (h *HTPasswd) Check(ctx context.Context, from netip.Addr, user, password st
 		return denial(password)
 	}
 	// The computation outlives a request that gives up: others of the same source may share it.
-	result := h.checks.DoChan(string(id[:])+network(from).String(), func() (any, error) { return nil, h.compute(s, id, from, user, password) })
+	result := h.checks.DoChan(string(id[:])+clientip.Network(from).String(), func() (any, error) { return nil, h.compute(s, id, from, user, password) })
 	select {
 	case <-ctx.Done():
 		return ctx.Err()

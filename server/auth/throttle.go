@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"packregistry.dev/server/internal/clientip"
 )
 
 // ThrottledError is returned where a source must wait before another of its passwords is looked at.
@@ -107,21 +109,10 @@ func (t *throttle) setCost(cost int) {
 	t.maxComputing = maxComputing(cost)
 }
 
-// network is what counts as one source: an IPv4 address, or the 64 bits of IPv6 that one customer has.
-func network(addr netip.Addr) netip.Prefix {
-	addr = addr.Unmap()
-	bits := addr.BitLen()
-	if addr.Is6() {
-		bits = 64
-	}
-	prefix, _ := addr.WithZone("").Prefix(bits) //nolint:errcheck // an invalid address makes the zero prefix, a source too
-	return prefix
-}
-
 // enter asks for a computation, and waits for it where the user's or the source's limit is reached. done must be called with
 // its result.
 func (t *throttle) enter(addr netip.Addr, user string) (done func(denied bool), err error) {
-	from := network(addr)
+	from := clientip.Network(addr)
 	w, err := t.enqueue(from, userKey{from, maphash.String(t.seed, user)})
 	if err != nil {
 		return nil, err

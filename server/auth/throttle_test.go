@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"packregistry.dev/internal/htpasswd"
+	"packregistry.dev/server/internal/clientip"
 )
 
 // The sixth wrong password for a user waits, and so does each after it; others, and what is remembered, do not.
@@ -59,7 +60,7 @@ func TestASourceOfWrongPasswordsMustWait(t *testing.T) {
 			<-waits
 		}
 		time.Sleep(time.Duration(perUser.burst) * perUser.interval)
-		if n := perUser.failures(&h.throttle.users[userKey{network(home), maphash.String(h.throttle.seed, "ann")}].budget, time.Now()); n != 0 {
+		if n := perUser.failures(&h.throttle.users[userKey{clientip.Network(home), maphash.String(h.throttle.seed, "ann")}].budget, time.Now()); n != 0 {
 			t.Errorf("%d failures count after a long time", n)
 		}
 	})
@@ -236,7 +237,7 @@ func (s stage) run(t *testing.T) {
 			t.Errorf("%d guesses of %s, want at most %d", n, user, most)
 		}
 	}
-	if th.queued != 0 || th.computing != 0 || len(th.sources[network(home)].queue) != 0 {
+	if th.queued != 0 || th.computing != 0 || len(th.sources[clientip.Network(home)].queue) != 0 {
 		t.Errorf("%d are said to wait, %d to be computed", th.queued, th.computing)
 	}
 }

@@ -224,11 +224,13 @@ type Limits struct {
 	HeaderBytes int `yaml:"headerbytes,omitempty"`
 	// ManifestBytes is the size of a manifest.
 	ManifestBytes int `yaml:"manifestbytes,omitempty"`
-	// Uploads is how many requests may bring content at once; more are told to come again (429).
+	// Uploads is how many requests may bring content at once. One user or address has no more of these places than it leaves free. Others
+	// wait for some seconds, and are then answered 429.
 	Uploads int `yaml:"uploads,omitempty"`
-	// Unpacks is how many requests may read files of packs' archives at once; others wait, and are told to come again (429)
-	// if that takes longer than some seconds.
+	// Unpacks is how many requests may read files of packs' archives at once, shared and waited for in the same way.
 	Unpacks int `yaml:"unpacks,omitempty"`
+	// MinRate is how many bytes a second a request's content must come at on average, once it has taken half a minute.
+	MinRate int `yaml:"minrate,omitempty"`
 	// StallTimeout is how long a request or an answer may go without a byte. A transfer that moves has all the time it
 	// needs.
 	StallTimeout Duration `yaml:"stalltimeout,omitempty"`

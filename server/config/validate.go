@@ -96,6 +96,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.HTTP.Limits.ManifestBytes, 4<<20)
 	setDefault(&c.HTTP.Limits.Uploads, 256)
 	setDefault(&c.HTTP.Limits.Unpacks, 16)
+	setDefault(&c.HTTP.Limits.MinRate, 8<<10)
 	setDefault(&c.HTTP.Limits.StallTimeout, Duration(time.Minute))
 	setDefault(&c.Log.AccessLog.Formatter, "structured")
 	setDefault(&c.Manifests.Missing, "refuse")

@@ -24,6 +24,9 @@ func (d *decoder) validateHTTP(h *HTTP) {
 	d.validateDebugPath(h.Debug.Prometheus.Path)
 	d.atLeast("http.limits.headerbytes", h.Limits.HeaderBytes, minHeaderBytes)
 	d.atLeast("http.limits.manifestbytes", h.Limits.ManifestBytes, minManifestBytes)
+	d.atLeast("http.limits.uploads", h.Limits.Uploads, 1)
+	d.atLeast("http.limits.unpacks", h.Limits.Unpacks, 1)
+	d.atLeast("http.limits.minrate", h.Limits.MinRate, 1)
 	d.longEnough("http.limits.stalltimeout", h.Limits.StallTimeout)
 	if values := h.Headers["Content-Security-Policy"]; len(values) > 0 {
 		last := &values[len(values)-1]

@@ -19,8 +19,8 @@ import (
 	"packregistry.dev/server/config"
 )
 
-// A push that goes on far longer than the stall timeout succeeds as long as bytes come: no limit holds for a transfer as
-// a whole. A soak takes ten minutes with every limit as it is by default; else the stall timeout is a second, and the
+// A push that goes on far longer than the stall timeout succeeds as long as bytes come, at twice the least rate: no limit holds for a
+// transfer as a whole. A soak takes ten minutes with every limit as it is by default; else the stall timeout is a second, and the
 // push takes thirty.
 func TestAPushAtATrickle(t *testing.T) {
 	takes, limits := 30*time.Second, "limits: {stalltimeout: 1s}"
@@ -44,15 +44,15 @@ func TestAPushAtATrickle(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	const every = 250 * time.Millisecond
-	content := strings.Repeat("x", int(takes/every))
+	const every, part = 250 * time.Millisecond, 4 << 10
+	content := strings.Repeat("x", int(takes/every)*part)
 	fmt.Fprintf(conn, "POST /v2/r/blobs/uploads/?digest=%s HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: %d\r\n\r\n", digest.FromString(content), len(content)) //nolint:errcheck // the write below tells
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for i := range content {
+	for sent := 0; sent < len(content); sent += part {
 		<-tick.C
-		if _, err := io.WriteString(conn, content[i:i+1]); err != nil {
-			t.Fatalf("after %d bytes: %v", i, err)
+		if _, err := io.WriteString(conn, content[sent:sent+part]); err != nil {
+			t.Fatalf("after %d bytes: %v", sent, err)
 		}
 	}
 	if answer, err := io.ReadAll(conn); err != nil || !strings.Contains(string(answer), " 201 Created") {

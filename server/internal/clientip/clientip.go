@@ -23,6 +23,19 @@ type Client struct {
 	Addr netip.Addr
 	// Scheme and Host are what the client asked for, as a trusted proxy reports it. They are empty where none does.
 	Scheme, Host string
+	// Proxied is whether a trusted proxy sent the request on.
+	Proxied bool
+}
+
+// Network is what counts as one sender: an IPv4 address, or the 64 bits of IPv6 that one customer has.
+func Network(addr netip.Addr) netip.Prefix {
+	addr = addr.Unmap()
+	bits := addr.BitLen()
+	if addr.Is6() {
+		bits = 64
+	}
+	prefix, _ := addr.WithZone("").Prefix(bits) //nolint:errcheck // an invalid address makes the zero prefix, a sender too
+	return prefix
 }
 
 // Find returns the client of a request. trusted are the networks of proxies, header is the name of the header that they set:
@@ -32,6 +45,7 @@ func Find(r *http.Request, trusted []netip.Prefix, header string) Client {
 	if len(trusted) == 0 || !contains(trusted, c.Addr) {
 		return c
 	}
+	c.Proxied = true
 	for _, h := range slices.Backward(hops(r.Header, header)) {
 		if h.scheme != "" || h.host != "" {
 			c.Scheme, c.Host = validScheme(h.scheme), validForwardedHost(h.host)
