@@ -188,7 +188,9 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 		Blobs: named.blobs, Manifests: named.manifests, AcceptMissing: s.config.Manifests.Missing == "accept"}
 	if c.Subject != nil {
 		p.Subject = c.Subject.Digest
-		p.Referrer = c.Referrer(mediaType, d, len(text))
+		if p.Referrer, err = c.Referrer(mediaType, d, len(text)); err != nil {
+			return fail(codeManifestInvalid, "%w", err)
+		}
 		w.Header().Set("OCI-Subject", p.Subject.String())
 	}
 	if err := r.repository.PutManifest(r.Context(), p); err != nil {

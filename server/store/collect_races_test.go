@@ -330,7 +330,7 @@ func TestRingsOfSubjectsGo(t *testing.T) {
 			d := digest.FromString(text)
 			p := PutManifest{Digest: d, MediaType: mediaTypeDockerList, Content: []byte(text), Manifests: children, Subject: subject}
 			if subject != "" {
-				p.Referrer = (&Content{}).Referrer(p.MediaType, d, len(text))
+				p.Referrer = shortReferrer(p.MediaType, d, int64(len(text)))
 			}
 			must(t, r.PutManifest(ctx, p))
 			return d

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/json"
 	"testing"
 	"time"
 
@@ -59,7 +60,7 @@ func TestADamagedReferrerStopsNoOther(t *testing.T) {
 		c, err := ParseManifest(ocispec.MediaTypeImageManifest, []byte(text))
 		must(t, err)
 		must(t, r.PutManifest(ctx, PutManifest{Digest: m, MediaType: ocispec.MediaTypeImageManifest, Content: []byte(text), Subject: subject,
-			Referrer: c.Referrer(ocispec.MediaTypeImageManifest, m, len(text))}))
+			Referrer: c.referrer(ocispec.MediaTypeImageManifest, m, len(text))}))
 		return m
 	}
 	for _, damage := range []string{"damaged", "{}", `{"digest":"sha256:x"}`} {
@@ -71,7 +72,9 @@ func TestADamagedReferrerStopsNoOther(t *testing.T) {
 			must(t, err)
 			found := map[digest.Digest]string{}
 			for _, entry := range list {
-				found[entry.Digest] = entry.Annotations["note"]
+				var descriptor ocispec.Descriptor
+				must(t, json.Unmarshal(entry.Entry, &descriptor))
+				found[entry.Digest] = descriptor.Annotations["note"]
 			}
 			if found[one] != "one"+damage[:1] || found[three] != "three"+damage[:1] || found[two] != "" {
 				t.Errorf("listed are %v", found)

@@ -88,35 +88,40 @@ const (
 	smallManifest = 64 << 10
 )
 
-// readHeader reads what is known of a manifest, which is its object's first line, and leaves the manifest where it is.
-func (r *Repository) readHeader(ctx context.Context, d digest.Digest) (header, error) {
+// readHeader reads what is known of a manifest, which is its object's first line, and leaves the manifest where it is. size is
+// the manifest's, in bytes.
+func (r *Repository) readHeader(ctx context.Context, d digest.Digest) (h header, size int64, err error) {
 	o, err := r.s.d.Open(ctx, manifestKey(r.name, d))
 	if err != nil {
-		return header{}, notFound(err, "manifest", d)
+		return h, 0, notFound(err, "manifest", d)
 	}
 	defer o.Close() //nolint:errcheck // it was only read
+	whole := o.Info().Size
 	from := bufio.NewReader(io.LimitReader(o, maxHeader))
 	line, err := from.ReadBytes('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return header{}, err
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("manifest %s in %s: %w: no header", d, r.name, ErrDamaged)
 	}
-	if o.Info().Size <= smallManifest {
+	if err != nil {
+		return h, 0, err
+	}
+	if whole <= smallManifest {
 		if _, err := io.Copy(io.Discard, from); err != nil { // a connection that was read to its end serves again
-			return header{}, err
+			return h, 0, err
 		}
 	}
-	h, err := parseHeader(line)
+	h, err = parseHeader(line)
 	if err != nil {
 		err = fmt.Errorf("manifest %s in %s: %w: its header: %w", d, r.name, ErrDamaged, err)
 	} else if h.Purged {
 		err = fmt.Errorf("manifest %s: %w", d, ErrNotFound)
 	}
-	return h, err
+	return h, whole - int64(len(line)), err
 }
 
 // HasManifest says whether a manifest is in this repository, whatever its size.
 func (r *Repository) HasManifest(ctx context.Context, d digest.Digest) (bool, error) {
-	_, err := r.readHeader(ctx, d)
+	_, _, err := r.readHeader(ctx, d)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}
@@ -170,7 +175,7 @@ func (r *Repository) replaceHeader(ctx context.Context, m *Manifest, h header) e
 
 // keepManifest is promiseManifest for who wants no more of it than that it stays.
 func (r *Repository) keepManifest(ctx context.Context, d digest.Digest) error {
-	h, err := r.readHeader(ctx, d)
+	h, _, err := r.readHeader(ctx, d)
 	if err == nil && h.Condemned != nil {
 		_, err = r.promiseManifest(ctx, d)
 	}

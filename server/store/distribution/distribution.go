@@ -252,7 +252,11 @@ func (r *repository) manifest(ctx context.Context, d digest.Digest) error {
 		}
 	}
 	if c.Subject != nil {
-		p.Subject, p.Referrer = c.Subject.Digest, c.Referrer(p.MediaType, d, len(text))
+		p.Subject = c.Subject.Digest
+		// One whose annotations are too long for the list is listed without them.
+		if p.Referrer, err = c.Referrer(p.MediaType, d, len(text)); err != nil && !errors.Is(err, store.ErrLongReferrer) {
+			return err
+		}
 	}
 	if err := r.to.PutManifest(ctx, p); err != nil {
 		return err
