@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"mime"
 	"net/http"
@@ -78,13 +77,10 @@ func parseManifest(r *request, text []byte) (mediaType string, c *store.Content,
 			return "", nil, fail(codeManifestInvalid, "Content-Type %q: %v", header, err)
 		}
 	} else {
-		var self struct {
-			MediaType string `json:"mediaType"`
+		if mediaType, _, err = store.DeclaredMediaType(text); err != nil {
+			return "", nil, fail(codeManifestInvalid, "%w", err)
 		}
-		if err := json.Unmarshal(text, &self); err != nil {
-			return "", nil, fail(codeManifestInvalid, "not a JSON object: %v", err)
-		}
-		if mediaType = self.MediaType; mediaType == "" {
+		if mediaType == "" {
 			return "", nil, fail(codeManifestInvalid, "neither Content-Type nor mediaType says what this is")
 		}
 	}

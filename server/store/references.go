@@ -123,6 +123,22 @@ func ParseManifest(mediaType string, text []byte) (*Content, error) {
 	return c, nil
 }
 
+// DeclaredMediaType is what a manifest says that it is. Those of OCI need not say it: guess is what it looks like then.
+func DeclaredMediaType(text []byte) (declared, guess string, err error) {
+	var self struct {
+		MediaType string          `json:"mediaType"`
+		Manifests json.RawMessage `json:"manifests"`
+	}
+	if err := json.Unmarshal(text, &self); err != nil {
+		return "", "", fmt.Errorf("not a JSON object: %w", err)
+	}
+	guess = ocispec.MediaTypeImageManifest
+	if self.Manifests != nil {
+		guess = ocispec.MediaTypeImageIndex
+	}
+	return self.MediaType, guess, nil
+}
+
 // ReferenceKind says as what a manifest names something.
 type ReferenceKind int
 

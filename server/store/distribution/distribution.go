@@ -10,8 +10,8 @@
 package distribution
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -201,20 +201,10 @@ func dataKey(d digest.Digest) string {
 	return fmt.Sprintf("blobs/%s/%s/%s/data", d.Algorithm(), d.Encoded()[:2], d.Encoded())
 }
 
-// mediaType is what a manifest says that it is; those of OCI need not say it.
+// mediaType is what a manifest says that it is, or looks like.
 func mediaType(text []byte) string {
-	var self struct {
-		MediaType string          `json:"mediaType"`
-		Manifests json.RawMessage `json:"manifests"`
-	}
-	json.Unmarshal(text, &self) //nolint:errcheck // what is wrong is reported where the manifest is parsed
-	switch {
-	case self.MediaType != "":
-		return self.MediaType
-	case self.Manifests != nil:
-		return ocispec.MediaTypeImageIndex
-	}
-	return ocispec.MediaTypeImageManifest
+	declared, guess, _ := store.DeclaredMediaType(text) //nolint:errcheck // what is wrong is reported where the manifest is parsed
+	return cmp.Or(declared, guess, ocispec.MediaTypeImageManifest)
 }
 
 // skip notes why a manifest is not taken over. That is no reason not to go on: it returns nil.
