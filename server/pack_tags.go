@@ -21,38 +21,44 @@ const tagPage = 1000
 // hidden says whether a stored tag does not show: signatures and the like, and what only looks like a parent.
 func hidden(tag string) bool { return pack.IsSignatureTag(tag) || pack.IsParentTag(tag) }
 
-// list returns up to limit tags that come after the given one.
+// list returns up to limit tags that come after the given one, and the name to go on after as TagPage does.
 //
 // A parent comes after all of its children: a digit sorts before the x. So it is known by the time that it is its turn,
 // but for those whose children came before the page.
-func (p packTags) list(ctx context.Context, after string, limit int) ([]string, error) {
+func (p packTags) list(ctx context.Context, after string, limit int) (found []string, more string, err error) {
 	pending, err := p.open(ctx, after)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	var found []string
 	for cursor := after; ; {
-		stored, err := p.r.Tags(ctx, cursor, max(limit, 1))
+		stored, more, err := p.r.TagPage(ctx, cursor, max(limit, 1))
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		for _, tag := range stored {
-			cursor = tag
 			for len(pending) > 0 && pending[0] < tag && len(found) < limit {
 				found, pending = append(found, pending[0]), pending[1:]
 			}
 			if len(found) >= limit {
-				return found, nil
+				return found, cursor, nil
 			}
+			cursor = tag
 			if hidden(tag) {
 				continue
 			}
 			found = append(found, tag)
 			pending = merge(pending, pack.Parents(tag), after)
 		}
-		if len(stored) < max(limit, 1) {
+		if more == "" {
 			found = append(found, pending...)
-			return found[:min(limit, len(found))], nil
+			return found[:min(limit, len(found))], "", nil
+		}
+		cursor = more
+		if len(stored) < max(limit, 1) { // many that were deleted had to be read
+			for len(pending) > 0 && pending[0] < cursor && len(found) < limit {
+				found, pending = append(found, pending[0]), pending[1:]
+			}
+			return found, cursor, nil
 		}
 	}
 }
@@ -98,12 +104,11 @@ func (p packTags) open(ctx context.Context, after string) ([]string, error) {
 func (p packTags) below(ctx context.Context, parent string, visit func(tag string) bool) error {
 	prefix := pack.ChildPrefix(parent)
 	for cursor := prefix; ; {
-		tags, err := p.r.Tags(ctx, cursor, tagPage)
+		tags, more, err := p.r.TagPage(ctx, cursor, tagPage)
 		if err != nil {
 			return err
 		}
 		for _, tag := range tags {
-			cursor = tag
 			if !strings.HasPrefix(tag, prefix) {
 				return nil
 			}
@@ -111,9 +116,10 @@ func (p packTags) below(ctx context.Context, parent string, visit func(tag strin
 				return nil
 			}
 		}
-		if len(tags) < tagPage {
+		if more == "" || !strings.HasPrefix(more, prefix) {
 			return nil
 		}
+		cursor = more
 	}
 }
 

@@ -16,19 +16,23 @@ func (s *Server) listTags(w http.ResponseWriter, r *request) error {
 	if !query.Has("n") {
 		n = limit
 	}
-	list := r.repository.Tags
+	list := r.repository.TagPage
 	if r.door == "v1" {
 		list = packTags{r.repository}.list
 	}
-	tags, err := list(r.Context(), last, n+1)
+	tags, more, err := list(r.Context(), last, n+1)
 	if err != nil {
 		return as(codeNameUnknown, err)
 	}
-	if n < len(tags) {
+	switch {
+	case n == 0:
+		tags = nil
+	case n < len(tags):
 		tags = tags[:n]
-		if n > 0 {
-			s.link(w, r, "/"+r.name+"/tags/list", url.Values{"n": {strconv.Itoa(n)}, "last": {tags[n-1]}})
-		}
+		more = tags[n-1]
+		fallthrough
+	case more != "": // fewer, since many that were deleted had to be read
+		s.link(w, r, "/"+r.name+"/tags/list", url.Values{"n": {strconv.Itoa(n)}, "last": {more}})
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"name": r.name, "tags": append([]string{}, tags...)})
 	return nil

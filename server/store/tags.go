@@ -17,37 +17,62 @@ import (
 // deletionPage is how many deletions are read at once.
 const deletionPage = 1000
 
-// Tags returns up to limit tags that come after the given one, in byte order. A repository without a manifest is
-// ErrNotFound.
+// maxTombstones is about how many tombstones are read for one page of tags.
+const maxTombstones = 1000
+
+// Tags returns up to limit tags that come after the given one, in byte order; fewer are the last ones. A repository without a
+// manifest is ErrNotFound.
 func (r *Repository) Tags(ctx context.Context, after string, limit int) ([]string, error) {
 	var found []string
-	for cursor := after; len(found) < limit; {
-		page, suspects, err := r.tagPage(ctx, cursor, limit)
+	for next := after; len(found) < limit; {
+		tags, more, err := r.TagPage(ctx, next, limit-len(found))
 		if err != nil {
 			return nil, err
+		}
+		if found = append(found, tags...); more == "" {
+			break
+		}
+		next = more
+	}
+	return found, nil
+}
+
+// TagPage is Tags that gives up where it had to read many tags that turned out to be deleted. Then more is the name to go on
+// after; where there may be more for another reason, too. It is empty where these tags are the last ones.
+func (r *Repository) TagPage(ctx context.Context, after string, limit int) (tags []string, more string, err error) {
+	read := 0
+	for cursor := after; len(tags) < limit; {
+		page, suspects, err := r.tagPage(ctx, cursor, limit)
+		if err != nil {
+			return nil, "", err
 		}
 		dead, err := r.deadOf(ctx, suspects)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		for _, tag := range page {
-			if !dead[tag] && ValidTag(tag) && len(found) < limit {
-				found = append(found, tag)
+			if cursor = tag; dead[tag] || !ValidTag(tag) {
+				continue
+			}
+			if tags = append(tags, tag); len(tags) == limit {
+				return tags, tag, nil
 			}
 		}
 		if len(page) < limit {
 			break
 		}
-		cursor = page[len(page)-1]
+		if read += len(suspects); read >= maxTombstones {
+			return tags, cursor, nil
+		}
 	}
-	if len(found) > 0 || limit <= 0 {
-		return found, nil
+	if len(tags) > 0 || limit <= 0 {
+		return tags, "", nil
 	}
 	exists, err := r.Exists(ctx)
 	if err == nil && !exists {
 		err = fmt.Errorf("repository %s: %w", r.name, ErrNotFound)
 	}
-	return nil, err
+	return nil, "", err
 }
 
 // tagPage returns a page of the names of tags, and which of them may be dead.
