@@ -1,0 +1,133 @@
+// Package imports holds the arrows between this repository's packages, which point one way: commands know the operator or the server, those
+// know what lies below them, and nothing knows what lies above.
+package imports
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+const module = "packregistry.dev"
+
+// allowed is which packages of this repository a package may import. The first row that fits a package holds. The linter's
+// depguard rules in .golangci.yml say the same of the longest arrows, in an editor already.
+var allowed = []struct{ packages, imports string }{
+	{"cmd/operator", "api/... controllers internal/..."},
+	{"cmd/registry", "server server/config server/store internal/..."},
+	{"cmd/packctl", "client pack internal/..."},
+	{"api/...", ""},
+	{"controllers/...", "api/... controllers/... server/config internal/..."},
+	{"server", "pack server/... internal/..."},
+	{"server/config", "internal/..."},
+	{"server/config/internal/...", "server/config"},
+	{"server/auth", "server/config server/internal/... internal/..."},
+	{"server/store/...", "server/store/... server/internal/... internal/..."},
+	{"server/internal/...", "pack server/config server/store/... server/internal/... internal/..."},
+	{"client", "pack internal/..."},
+	{"pack", "internal/..."},
+	{"internal/...", "internal/..."},
+	{"hack/...", "api/... controllers/... internal/..."},
+	{"test/...", "api/... internal/..."},
+}
+
+// forbidden are modules that a package must not depend on, however indirectly.
+var forbidden = []struct{ packages, modules, why string }{
+	{"server/...", "k8s.io/ sigs.k8s.io/", "the server never imports Kubernetes"},
+	{"client", "k8s.io/ sigs.k8s.io/", "packctl runs where no cluster is"},
+	{"pack", "k8s.io/ sigs.k8s.io/ " + module + "/server", "the format knows nobody who uses it"},
+	{"cmd/registry", "google.golang.org/grpc", "gRPC is a third of the program more, for traces alone"},
+}
+
+type listed struct {
+	ImportPath    string
+	Imports, Deps []string
+}
+
+// list returns every package of this module.
+func list(t *testing.T) []listed {
+	t.Helper()
+	// The result of a test is kept until a file changes that it has looked at. What the go command looks at does not count.
+	err := filepath.WalkDir("../..", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (d.Name() == "bin" || d.Name() == ".git" || d.Name() == "testdata"):
+			return fs.SkipDir
+		case strings.HasSuffix(path, ".go") || d.Name() == "go.mod":
+			_, err = os.Stat(path)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Deps", module+"/...")
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%v: %s", err, stderr.String())
+	}
+	var all []listed
+	for decoder := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p listed
+		if err := decoder.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+}
+
+// fits says whether a path is one of patterns, which are written as go's: a/... is a and everything below.
+func fits(path, patterns string) bool {
+	for pattern := range strings.FieldsSeq(patterns) {
+		below, tree := strings.CutSuffix(pattern, "/...")
+		if path == pattern || tree && (path == below || strings.HasPrefix(path, below+"/")) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestArrowsPointOneWay(t *testing.T) {
+	for _, p := range list(t) {
+		path := strings.TrimPrefix(p.ImportPath, module+"/")
+		known := false
+		for _, row := range allowed {
+			if known = fits(path, row.packages); !known {
+				continue
+			}
+			for _, imported := range p.Imports {
+				if ours, ok := strings.CutPrefix(imported, module+"/"); ok && !fits(ours, row.imports) {
+					t.Errorf("%s imports %s; it may import: %s", path, ours, row.imports)
+				}
+			}
+			break
+		}
+		if !known {
+			t.Errorf("%s: no row says what it may import; add one", path)
+		}
+		for _, row := range forbidden {
+			if !fits(path, row.packages) {
+				continue
+			}
+			for _, d := range p.Deps {
+				for prefix := range strings.FieldsSeq(row.modules) {
+					if strings.HasPrefix(d, prefix) {
+						t.Errorf("%s depends on %s: %s", path, d, row.why)
+					}
+				}
+			}
+		}
+	}
+}
