@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"math/big"
+	"net"
 	"slices"
 	"time"
 
@@ -71,6 +72,7 @@ func keepAuthority(r *v1alpha1.PackRegistry, caSecret, leafSecret *corev1.Secret
 		}
 		a.bundle = a.ca[children.CAKey]
 	}
+	// The first host comes first, also where it is an address.
 	names := slices.Concat(r.Spec.Hosts, children.ServiceNames(r))
 	a.renew = pair.Leaf.NotAfter.Add(-authorityMargin)
 	if leaf := goodLeaf(leafSecret, pair.Leaf, names, now); leaf != nil {
@@ -98,10 +100,16 @@ func goodLeaf(secret *corev1.Secret, ca *x509.Certificate, names []string, now t
 	}
 	pair, err := pemfile.KeyPair(secret.Data[corev1.TLSCertKey], secret.Data[corev1.TLSPrivateKeyKey])
 	if err != nil || pair.Leaf.CheckSignatureFrom(ca) != nil || !now.Before(pair.Leaf.NotAfter.Add(-leafMargin)) || now.Before(pair.Leaf.NotBefore) ||
-		!slices.Equal(pair.Leaf.DNSNames, names) {
+		!isFor(pair.Leaf, names) {
 		return nil
 	}
 	return pair.Leaf
+}
+
+// isFor says whether a certificate is for these names and addresses, and no others.
+func isFor(leaf *x509.Certificate, hosts []string) bool {
+	names, addresses := children.SplitNames(hosts)
+	return slices.Equal(leaf.DNSNames, names) && slices.EqualFunc(leaf.IPAddresses, addresses, net.IP.Equal)
 }
 
 // makeAuthority makes a CA. Certificates of those before it stay in its bundle until they expire.
@@ -136,14 +144,15 @@ func unexpired(bundle []byte, now time.Time) []byte {
 	return kept.Bytes()
 }
 
-// makeLeaf makes a certificate for names.
-func makeLeaf(ca tls.Certificate, names []string, bundle []byte, now time.Time) (map[string][]byte, error) {
+// makeLeaf makes a certificate for names and addresses.
+func makeLeaf(ca tls.Certificate, hosts []string, bundle []byte, now time.Time) (map[string][]byte, error) {
+	names, addresses := children.SplitNames(hosts)
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
 	}
 	template := &x509.Certificate{
-		Subject: pkix.Name{CommonName: clipName(names[0])}, DNSNames: names,
+		Subject: pkix.Name{CommonName: clipName(hosts[0])}, DNSNames: names, IPAddresses: addresses,
 		NotBefore: now.Add(-backdated), NotAfter: now.Add(leafLife),
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}

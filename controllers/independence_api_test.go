@@ -196,8 +196,8 @@ func wantEvent(t *testing.T, r *v1alpha1.PackRegistry, kind, reason, words strin
 func TestAPIPermanentRefusalsAreStalled(t *testing.T) {
 	needAPI(t)
 	for name, tt := range map[string]struct{ spec, child string }{
-		"a class for a Service that has none": {`{"service":{"type":"NodePort","loadBalancerClass":"example.com/lb"}}`, "Service packs"},
-		"requests above limits":               {`{"pod":{"resources":{"requests":{"cpu":"2"},"limits":{"cpu":"1"}}}}`, "Deployment packs"},
+		"a node port out of range": {`{"service":{"type":"NodePort","nodePort":80}}`, "Service packs"},
+		"requests above limits":    {`{"pod":{"resources":{"requests":{"cpu":"2"},"limits":{"cpu":"1"}}}}`, "Deployment packs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, r := ready(t)
@@ -208,11 +208,11 @@ func TestAPIPermanentRefusalsAreStalled(t *testing.T) {
 			wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 		})
 	}
-	t.Run("a claim of no size", func(t *testing.T) {
+	t.Run("a claim of modes that exclude each other", func(t *testing.T) {
 		namespace := newNamespace(t)
 		startOperator(t, namespace)
 		r := newRegistry(namespace)
-		r.Spec.Storage.PersistentVolumeClaim.Size = resource.NewQuantity(0, resource.BinarySI)
+		r.Spec.Storage.PersistentVolumeClaim.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod, corev1.ReadWriteOnce}
 		must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "p"))))
 		must(t, api.Create(t.Context(), certificateSecret(t, namespace, "packs.example.com", time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))))
 		must(t, api.Create(t.Context(), r))

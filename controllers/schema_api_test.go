@@ -14,11 +14,13 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
 )
 
 func readCRD(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
@@ -36,6 +38,8 @@ var edges = []any{
 	"1e1.5", "1e99", "1e-99", "1e999", "1e9999999999", "1Gi", "-1Gi", "+1", ".5", "1.", ".", "1KiB", "999999999999999Ei", "0.000000000000001n", "1e", "Ki",
 	int64(0), int64(1), int64(-1), int64(20), int64(math.MaxInt32), int64(math.MaxInt32) + 1, int64(math.MinInt32) - 1, int64(math.MaxInt64), int64(math.MinInt64),
 	1e18, 1e19, 1e21, 1e300, 1.5, true, nil,
+	"A", "a_b", "-a", "a-", "a.b", "a..b", "a b", "a/b", "a/b/c", "A.b/c", "é", strings.Repeat("a", 63), strings.Repeat("a", 64), strings.Repeat("a", 253), strings.Repeat("a", 254),
+	"192.0.2.1", "192.0.2.01", "2001:db8::1", "10.0.0.0/8", "10.0.0.1/8", "10.0.0.0/33", "::/0", "https://a.b", "https://", "https://a b", "https://[::1]:443/",
 	"yesterday", "2026-02-30T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01t00:00:00z", "2026-01-01T00:00:00+99:99",
 }
 
@@ -118,7 +122,7 @@ func TestAPIWhatTheSchemaAdmitsCanBeDecoded(t *testing.T) {
 	schema := readCRD(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
 	bases := map[string]string{
 		"claim":  `{"storage":{"persistentVolumeClaim":{"size":"1Gi"}},"auth":{"secretRefs":[{"name":"u"}]},"tls":{"secretRef":{"name":"c"}}}`,
-		"bucket": `{"hosts":["a.b"],"storage":{"s3":{"bucket":"packs"}},"auth":{"secretRefs":[{"name":"u"}]},"tls":{"letsEncrypt":{}},"service":{"type":"LoadBalancer"}}`,
+		"bucket": `{"hosts":["a.b"],"storage":{"s3":{"bucket":"packs","region":"r"}},"auth":{"secretRefs":[{"name":"u"}]},"tls":{"letsEncrypt":{}},"service":{"type":"LoadBalancer"}}`,
 		"memory": `{"hosts":["a.b"],"storage":{"inMemory":{}},"auth":{"anonymous":{}},"tls":{"disabled":{}}}`,
 		"issuer": `{"storage":{"persistentVolumeClaim":{"claimName":"c"}},"auth":{"secretRefs":[{"name":"u"}]},"tls":{"issuerRef":{"name":"i"}}}`,
 	}
@@ -174,6 +178,98 @@ func TestAPIWhatTheSchemaAdmitsCanBeDecoded(t *testing.T) {
 		}
 	}
 	t.Logf("%d fields, %d objects", len(all), tried)
+}
+
+// What other APIs bound is bounded the same here: whatever the schema admits of these fields, children with it are taken. The rest of
+// pod is Kubernetes' own, and judged when the Deployment is applied.
+func TestAPIWhatTheSchemaAdmitsIsTakenOfChildren(t *testing.T) {
+	needAPI(t)
+	namespace := newNamespace(t)
+	schema := readCRD(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
+	service := func(r *v1alpha1.PackRegistry) runtime.ApplyConfiguration { return children.Service(r) }
+	ingress := func(r *v1alpha1.PackRegistry) runtime.ApplyConfiguration { return children.Ingress(r) }
+	claim := func(r *v1alpha1.PackRegistry) runtime.ApplyConfiguration { return children.Claim(r, nil) }
+	pods := func(r *v1alpha1.PackRegistry) runtime.ApplyConfiguration {
+		deployment, err := children.Deployment(r, children.DeploymentInput{Image: "i", Config: children.RenderedConfig{Name: "c", Hash: "c"}})
+		must(t, err)
+		return deployment
+	}
+	isText := map[string]bool{}
+	leaves(schema, nil, func(path []string, leaf apiextensionsv1.JSONSchemaProps) {
+		isText[strings.Join(path, ".")] = leaf.Type == "string" || leaf.XIntOrString
+	})
+	for path, of := range map[string]struct {
+		base  string
+		child func(*v1alpha1.PackRegistry) runtime.ApplyConfiguration
+	}{
+		"hosts.0":                                        {"ingress: {}", ingress},
+		"image":                                          {"", pods},
+		"ingress.annotations.key":                        {"", ingress},
+		"service.port":                                   {"", service},
+		"service.annotations.key":                        {"", service},
+		"service.loadBalancerClass":                      {"service: {type: LoadBalancer}", service},
+		"service.loadBalancerSourceRanges.0":             {"service: {type: LoadBalancer}", service},
+		"storage.persistentVolumeClaim.size":             {"", claim},
+		"storage.persistentVolumeClaim.storageClassName": {"", claim},
+		"storage.persistentVolumeClaim.dataSource.name":  {"storage: {persistentVolumeClaim: {dataSource: {kind: PersistentVolumeClaim, name: a}}}", claim},
+		"auth.secretRefs.0.name":                         {"", pods},
+		"tls.secretRef.name":                             {"", pods},
+		"pod.labels.key":                                 {"", pods},
+		"pod.annotations.key":                            {"", pods},
+		"pod.nodeSelector.key":                           {"", pods},
+		"pod.priorityClassName":                          {"", pods},
+		"pod.serviceAccountName":                         {"", pods},
+		"pod.terminationGracePeriodSeconds":              {"", pods},
+		"pod.securityContext.runAsUser":                  {"", pods},
+		"pod.securityContext.fsGroup":                    {"", pods},
+		"pod.securityContext.supplementalGroups.0":       {"", pods},
+	} {
+		t.Run(path, func(t *testing.T) {
+			steps, taken := strings.Split(path, "."), 0
+			for _, value := range edges {
+				if _, text := value.(string); text != isText[path] {
+					continue
+				}
+				member, ok := example(schema, steps, value).(map[string]any)
+				if !ok {
+					t.Fatal(path)
+				}
+				u := registryWith(t, namespace, "edge", of.base)
+				merge(u.Object["spec"].(map[string]any), member)
+				if api.Create(t.Context(), u, client.DryRunAll) != nil {
+					continue
+				}
+				taken++
+				r := &v1alpha1.PackRegistry{}
+				must(t, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, r))
+				r.UID = "uid"
+				if err := api.Apply(t.Context(), of.child(r), client.FieldOwner("edge"), client.DryRunAll); err != nil {
+					t.Errorf("%v is admitted, and the child is not: %v", value, err)
+				}
+			}
+			if taken == 0 {
+				t.Error("no value is admitted")
+			}
+		})
+	}
+	// Keys of maps have rules of their own.
+	for _, key := range edges {
+		key, ok := key.(string)
+		if !ok {
+			continue
+		}
+		u := registryWith(t, namespace, "edge", "")
+		merge(u.Object["spec"].(map[string]any), map[string]any{"pod": map[string]any{"labels": map[string]any{key: "x"}, "annotations": map[string]any{key: "x"}}})
+		if api.Create(t.Context(), u, client.DryRunAll) != nil {
+			continue
+		}
+		r := &v1alpha1.PackRegistry{}
+		must(t, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, r))
+		r.UID = "uid"
+		if err := api.Apply(t.Context(), pods(r), client.FieldOwner("edge"), client.DryRunAll); err != nil {
+			t.Errorf("the key %q is admitted, and the child is not: %v", key, err)
+		}
+	}
 }
 
 // fits says whether a value is of a type that a schema could admit, and can be decoded wrongly, to save the API server the

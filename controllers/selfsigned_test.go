@@ -8,6 +8,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -34,6 +35,33 @@ func trusts(t *testing.T, bundle []byte, leaf map[string][]byte, host string, at
 	must(t, err)
 	_, err = pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: host, CurrentTime: at})
 	return err
+}
+
+// Where a host is an IP address, the certificate is for the address as such: clients do not look for one among names.
+func TestSelfSignedForAddresses(t *testing.T) {
+	r := newRegistry("team")
+	r.Spec.Hosts = []string{"192.0.2.1", "packs.example.com", "2001:db8::1"}
+	a, err := keepAuthority(r, nil, nil, now)
+	must(t, err)
+	for _, host := range []string{"192.0.2.1", "packs.example.com", "[2001:db8::1]", "packs.team.svc"} {
+		if err := trusts(t, a.bundle, a.leaf, host, now); err != nil {
+			t.Error(err)
+		}
+	}
+	if state := judgeCertificate("s", secretOf(a.leaf), r.Spec.Hosts, now); !state.ok() || len(state.leaf.IPAddresses) != 2 || len(state.leaf.DNSNames) != 3 {
+		t.Errorf("%s: %v, %v", state.message, state.leaf.DNSNames, state.leaf.IPAddresses)
+	}
+	// It stays as it is while the hosts do, and is another for others.
+	for _, hosts := range [][]string{r.Spec.Hosts, {"192.0.2.2", "packs.example.com", "2001:db8::1"}, {"packs.example.com"}} {
+		same := slices.Equal(hosts, r.Spec.Hosts)
+		changed := r.DeepCopy()
+		changed.Spec.Hosts = hosts
+		again, err := keepAuthority(changed, secretOf(a.ca), secretOf(a.leaf), now)
+		must(t, err)
+		if bytes.Equal(again.leaf[corev1.TLSCertKey], a.leaf[corev1.TLSCertKey]) != same {
+			t.Errorf("for %v the certificate is the same: %v", hosts, !same)
+		}
+	}
 }
 
 // Twenty years of one registry, a day at a time: what clients were given to trust once is good until they can have got

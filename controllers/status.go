@@ -146,6 +146,9 @@ func describe(status *v1alpha1.PackRegistryStatus, o *observed, d decision) {
 	if leaf := d.certificate.leaf; leaf != nil {
 		notAfter := metav1.NewTime(leaf.NotAfter)
 		status.Certificate = &v1alpha1.CertificateStatus{NotAfter: &notAfter, DNSNames: leaf.DNSNames, Issuer: leaf.Issuer.String()}
+		for _, ip := range leaf.IPAddresses {
+			status.Certificate.IPAddresses = append(status.Certificate.IPAddresses, ip.String())
+		}
 	}
 }
 

@@ -32,7 +32,7 @@ var edits = []string{
 	`{"auth":{"secretRefs":[{"name":"more"}],"anonymous":null}}`, `{"auth":{"secretRefs":null,"anonymous":{}}}`, `{"auth":{"secretRefs":[{"name":"nobody"}],"anonymous":null}}`,
 	`{"ingress":{"className":"nginx"}}`, `{"ingress":{"className":"Bad_Class"}}`, `{"ingress":{"className":"Bad_Class"}}`, `{"ingress":null}`,
 	`{"networkPolicy":{"enabled":true}}`, `{"networkPolicy":null}`, `{"podDisruptionBudget":{"enabled":false}}`, `{"podDisruptionBudget":null}`,
-	`{"service":{"type":"NodePort","loadBalancerClass":"example.com/x"}}`, `{"service":{"type":"LoadBalancer"}}`, `{"service":null}`,
+	`{"service":{"type":"NodePort","nodePort":80}}`, `{"service":{"type":"LoadBalancer"}}`, `{"service":null}`,
 	`{"pod":{"resources":{"requests":{"cpu":"2"},"limits":{"cpu":"1"}}}}`, `{"pod":{"labels":{"team":"a"}}}`, `{"pod":null}`,
 	`{"garbageCollection":{"interval":"1d"}}`, `{"garbageCollection":{"interval":"24h"}}`, `{"monitoring":{"serviceMonitor":true}}`, `{"monitoring":null}`, `{"headers":{"X-Test":["1"]}}`, `{"headers":null}`,
 }

@@ -118,7 +118,7 @@ func refusedSpec(r *v1alpha1.PackRegistry) bool {
 	service, resources := r.Spec.Service, r.Spec.Pod.Resources
 	request, limit := resources.Requests[corev1.ResourceCPU], resources.Limits[corev1.ResourceCPU]
 	return r.Spec.Ingress != nil && ptr.Deref(r.Spec.Ingress.ClassName, "") == "Bad_Class" ||
-		service.LoadBalancerClass != nil && service.Type != corev1.ServiceTypeLoadBalancer || len(resources.Limits) > 0 && request.Cmp(limit) > 0
+		service.NodePort == 80 || len(resources.Limits) > 0 && request.Cmp(limit) > 0
 }
 
 func (k *walk) checkDeletion(*v1alpha1.PackRegistry) (wrong []string) {

@@ -6,6 +6,7 @@ type SecretRef struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Name string `json:"name"`
 }
 
@@ -34,6 +35,7 @@ type AuthSpec struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=255
+	// +kubebuilder:validation:items:Pattern=`^[^:\r\n]+$`
 	ReadOnlyUsers []string `json:"readOnlyUsers,omitempty"`
 	// AnonymousPull lets everybody pull; pushing needs a user.
 	// +optional
@@ -49,10 +51,12 @@ type AuthSecretRef struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Name string `json:"name"`
 	// Key with the htpasswd lines; htpasswd if left out. Not for Secrets of type kubernetes.io/basic-auth.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[-._A-Za-z0-9]+$`
 	Key string `json:"key,omitempty"`
 }
 
@@ -92,11 +96,12 @@ type LetsEncryptSpec struct {
 	// Email that the server warns when a certificate is about to expire.
 	// +optional
 	// +kubebuilder:validation:MaxLength=320
+	// +kubebuilder:validation:Pattern=`^[^@\s]+@[^@\s]+$`
 	Email string `json:"email,omitempty"`
 	// DirectoryURL of the ACME server; Let's Encrypt if left out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:Pattern=`^https://.+$`
+	// +kubebuilder:validation:Pattern=`^https://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/\S*)?$`
 	DirectoryURL string `json:"directoryURL,omitempty"`
 	// CARef names a Secret whose ca.crt the ACME server's own certificate is checked against.
 	// +optional
@@ -109,14 +114,17 @@ type IssuerRef struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Name string `json:"name"`
 	// Kind is Issuer (the default), ClusterIssuer, or that of another group.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z][A-Za-z0-9]*$`
 	Kind string `json:"kind,omitempty"`
 	// Group of the issuer; cert-manager.io if left out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Group string `json:"group,omitempty"`
 }
 

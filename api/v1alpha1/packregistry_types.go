@@ -57,14 +57,18 @@ type PackRegistryList struct {
 // +kubebuilder:validation:XValidation:rule="!has(self.tls.letsEncrypt) || !has(self.ingress)",message="behind an Ingress the registry cannot answer Let's Encrypt: use tls.issuerRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.ingress) || !has(self.gateway)",message="use ingress or gateway, not both"
 // +kubebuilder:validation:XValidation:rule="!(has(self.ingress) || has(self.gateway)) || (has(self.hosts) && self.hosts.size() > 0)",message="ingress and gateway need hosts to route"
+// +kubebuilder:validation:XValidation:rule="!(has(self.ingress) || has(self.gateway)) || !has(self.hosts) || !self.hosts.exists(h, isIP(h))",message="ingress and gateway route by names: leave IP addresses out of hosts, or use the Service alone"
+// +kubebuilder:validation:XValidation:rule="!has(self.tls.letsEncrypt) || !has(self.hosts) || !self.hosts.exists(h, isIP(h))",message="tls.letsEncrypt obtains certificates for names only: leave IP addresses out of hosts, or use tls.selfSigned, tls.issuerRef or tls.secretRef"
 // +kubebuilder:validation:XValidation:rule="!has(self.tls.minimumVersion) && !has(self.tls.clientCARef) || !(has(self.tls.disabled) || has(self.ingress))",message="tls.minimumVersion and tls.clientCARef hold where the registry's pods serve TLS: not with tls.disabled or ingress"
 type PackRegistrySpec struct {
-	// Hosts are the names that clients use. The first is canonical: it goes into URLs and into status.url.
+	// Hosts are the names, or IP addresses, that clients use. The first is canonical: it goes into URLs and into status.url.
 	// +optional
-	// +listType=set
+	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
 	// +kubebuilder:validation:items:MaxLength=253
-	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`
+	// +kubebuilder:validation:items:Pattern=`^([a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*|[0-9a-f:]+:[0-9a-f:.]*)$`
+	// +kubebuilder:validation:XValidation:rule="self.all(h, self.exists_one(other, other == h))",message="a host is there twice"
+	// +kubebuilder:validation:XValidation:rule="self.all(h, !h.contains(':') && !h.matches('(^|[.])[0-9]+$') || isIP(h) && ip.isCanonical(h))",message="what has ':' or ends in a number is an IP address: write it as 192.0.2.1 or 2001:db8::1"
 	Hosts []string `json:"hosts,omitempty"`
 
 	// Replicas is how many pods serve. More than one needs storage that pods can share.
@@ -77,6 +81,7 @@ type PackRegistrySpec struct {
 	// Image is the registry's image. The default is the one that was released with the operator.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^\S+$`
 	Image string `json:"image,omitempty"`
 
 	// Storage is where packs are kept: exactly one of its fields.
@@ -279,6 +284,10 @@ type CertificateStatus struct {
 	// +optional
 	// +listType=atomic
 	DNSNames []string `json:"dnsNames,omitempty"`
+	// IPAddresses it is for.
+	// +optional
+	// +listType=atomic
+	IPAddresses []string `json:"ipAddresses,omitempty"`
 	// Issuer is who signed it.
 	// +optional
 	Issuer string `json:"issuer,omitempty"`

@@ -41,6 +41,7 @@ const (
 // +kubebuilder:validation:XValidation:rule="!has(self.dataSource) || !has(self.claimName)",message="dataSource fills a claim that the operator makes: not with claimName"
 // +kubebuilder:validation:XValidation:rule="has(self.dataSource) == has(oldSelf.dataSource) && (!has(self.dataSource) || self.dataSource == oldSelf.dataSource)",message="dataSource cannot be changed: a volume is filled once"
 // +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(oldSelf.size) || quantity(string(self.size)).compareTo(quantity(string(oldSelf.size))) >= 0",message="a claim can grow, but not shrink"
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || quantity(string(self.size)).isGreaterThan(quantity('0'))",message="size must be greater than 0"
 // +kubebuilder:validation:XValidation:rule="!has(self.claimName) || !has(self.deletionPolicy) || self.deletionPolicy == 'Retain'",message="a claim that was not made by the operator is not deleted by it: deletionPolicy: Delete excludes claimName"
 type PersistentVolumeClaimSpec struct {
 	// Size of the claim. It can grow where the storage class can expand volumes.
@@ -49,6 +50,7 @@ type PersistentVolumeClaimSpec struct {
 	// StorageClassName; the cluster's default class if left out.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*)?$`
 	StorageClassName *string `json:"storageClassName,omitempty"`
 	// AccessModes of the claim; [ReadWriteOnce] if left out.
 	// +optional
@@ -61,6 +63,7 @@ type PersistentVolumeClaimSpec struct {
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	ClaimName string `json:"claimName,omitempty"`
 	// DataSource is what the claim's volume begins with: a VolumeSnapshot, or another claim to be cloned.
 	// +optional
@@ -76,40 +79,54 @@ type DataSource struct {
 	// APIGroup of the kind: snapshot.storage.k8s.io for a VolumeSnapshot, nothing for a PersistentVolumeClaim.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	APIGroup string `json:"apiGroup,omitempty"`
 	// Kind is VolumeSnapshot or PersistentVolumeClaim.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z][A-Za-z0-9]*$`
 	Kind string `json:"kind"`
 	// Name of the object, which is in the namespace of the PackRegistry.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Name string `json:"name"`
 }
 
 // S3Spec is a bucket.
 //
+// +kubebuilder:validation:XValidation:rule="has(self.region) || has(self.endpoint)",message="give the region of a bucket of AWS, or the endpoint of another server"
+// +kubebuilder:validation:XValidation:rule="has(self.endpoint) == has(oldSelf.endpoint) && (!has(self.endpoint) || self.endpoint == oldSelf.endpoint) && has(self.region) == has(oldSelf.region) && (!has(self.region) || self.region == oldSelf.region) || has(self.movedFrom) && self.movedFrom == (has(oldSelf.endpoint) ? oldSelf.endpoint : 'AWS')",message="endpoint and region cannot be changed: the packs are elsewhere. Make another PackRegistry, which may use the same bucket; where this very bucket has another address now, say so with movedFrom: the endpoint before, or AWS for none"
 // +kubebuilder:validation:XValidation:rule="self.bucket == oldSelf.bucket && has(self.rootDirectory) == has(oldSelf.rootDirectory) && (!has(self.rootDirectory) || self.rootDirectory == oldSelf.rootDirectory)",message="bucket and rootDirectory cannot be changed: the packs are elsewhere"
 type S3Spec struct {
 	// Bucket that exists.
 	// +required
 	// +kubebuilder:validation:MinLength=3
 	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9]$`
 	Bucket string `json:"bucket"`
-	// Region of the bucket.
+	// Region of the bucket. It cannot be changed.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9][A-Za-z0-9._-]*$`
 	Region string `json:"region,omitempty"`
-	// Endpoint is the URL of an S3-compatible server; AWS if left out.
+	// Endpoint is the URL of an S3-compatible server; AWS if left out. It cannot be changed, except with movedFrom.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
-	// +kubebuilder:validation:Pattern=`^https?://[^/]+/?$`
+	// +kubebuilder:validation:Pattern=`^https?://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$`
 	Endpoint string `json:"endpoint,omitempty"`
+	// MovedFrom says that the bucket, with all that is in it, was reached at this endpoint before (AWS for none), and allows for
+	// another endpoint and region.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
+	// +kubebuilder:validation:Pattern=`^(AWS|https?://[^\s]+)$`
+	MovedFrom string `json:"movedFrom,omitempty"`
 	// RootDirectory is a prefix of all keys.
 	// +optional
 	// +kubebuilder:validation:MaxLength=256
+	// +kubebuilder:validation:Pattern=`^/?[^/\s]+(/[^/\s]+)*/?$`
 	RootDirectory string `json:"rootDirectory,omitempty"`
 	// Encrypt asks the server to encrypt objects at rest.
 	// +optional
@@ -117,6 +134,7 @@ type S3Spec struct {
 	// KMSKeyID encrypts with a key of AWS KMS.
 	// +optional
 	// +kubebuilder:validation:MaxLength=2048
+	// +kubebuilder:validation:Pattern=`^\S+$`
 	KMSKeyID string `json:"kmsKeyID,omitempty"`
 	// ForcePathStyle puts the bucket into the path instead of the host; the default where there is an endpoint.
 	// +optional
@@ -124,6 +142,7 @@ type S3Spec struct {
 	// StorageClass of the objects.
 	// +optional
 	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^[A-Za-z0-9_-]+$`
 	StorageClass string `json:"storageClass,omitempty"`
 	// SecretRef names a Secret with the keys AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, and AWS_SESSION_TOKEN if there
 	// is one. Without it the pod's own identity is used.

@@ -9,6 +9,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
+	"net"
 
 	metav1apply "k8s.io/client-go/applyconfigurations/meta/v1"
 
@@ -143,6 +144,18 @@ func AuthorityName(r *v1alpha1.PackRegistry) string { return r.Name + "-registry
 func ServiceNames(r *v1alpha1.PackRegistry) []string {
 	service := ServiceName(r) + "." + r.Namespace + ".svc"
 	return []string{service, service + ".cluster.local"}
+}
+
+// SplitNames tells names from IP addresses: certificates have them apart.
+func SplitNames(hosts []string) (names []string, addresses []net.IP) {
+	for _, host := range hosts {
+		if ip := net.ParseIP(host); ip != nil {
+			addresses = append(addresses, ip)
+			continue
+		}
+		names = append(names, host)
+	}
+	return names, addresses
 }
 
 // KeptWithData says whether something that belongs to the packs stays when the PackRegistry goes, as they do.

@@ -79,6 +79,13 @@ var registries = map[string]func() *v1alpha1.PackRegistry{
 			NetworkPolicy: &v1alpha1.NetworkPolicySpec{Enabled: true},
 		})
 	},
+	"addresses": func() *v1alpha1.PackRegistry {
+		return registry(v1alpha1.PackRegistrySpec{
+			Hosts: []string{"192.0.2.1", "packs.example.com", "2001:db8::1"}, Storage: claim("10Gi"),
+			Auth: v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}},
+			TLS:  v1alpha1.TLSSpec{IssuerRef: &v1alpha1.IssuerRef{Name: "ca"}},
+		})
+	},
 	"httproute": func() *v1alpha1.PackRegistry {
 		restored := claim("10Gi")
 		restored.PersistentVolumeClaim.DataSource = &v1alpha1.DataSource{APIGroup: "snapshot.storage.k8s.io", Kind: "VolumeSnapshot", Name: "yesterday"}
@@ -139,10 +146,10 @@ func everything() *v1alpha1.PackRegistry {
 		},
 		Pod: v1alpha1.PodSpec{
 			Resources:    corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("100m")}, Limits: corev1.ResourceList{"memory": resource.MustParse("1024Mi")}},
-			NodeSelector: map[string]string{"disk": "ssd"}, Tolerations: []corev1.Toleration{{Key: "k", Operator: corev1.TolerationOpExists}},
+			NodeSelector: map[string]v1alpha1.LabelValue{"disk": "ssd"}, Tolerations: []corev1.Toleration{{Key: "k", Operator: corev1.TolerationOpExists}},
 			Affinity:          &corev1.Affinity{PodAntiAffinity: &corev1.PodAntiAffinity{RequiredDuringSchedulingIgnoredDuringExecution: []corev1.PodAffinityTerm{{TopologyKey: "zone"}}}},
 			PriorityClassName: "high", ImagePullSecrets: []corev1.LocalObjectReference{{Name: "pull"}}, ImagePullPolicy: corev1.PullAlways,
-			Labels: map[string]string{"l": "1"}, Annotations: map[string]string{"an": "1"}, ServiceAccountName: "sa",
+			Labels: v1alpha1.Labels{"l": "1"}, Annotations: map[string]string{"an": "1"}, ServiceAccountName: "sa",
 			Env:             []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy"}},
 			SecurityContext: &v1alpha1.PodSecurityContext{SupplementalGroups: []int64{5}}, TerminationGracePeriodSeconds: ptr.To[int64](100),
 		},

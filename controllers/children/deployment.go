@@ -105,10 +105,7 @@ func Image(r *v1alpha1.PackRegistry, fallback string) string {
 }
 
 func podTemplate(r *v1alpha1.PackRegistry, in DeploymentInput) (*corev1apply.PodTemplateSpecApplyConfiguration, error) {
-	labels := maps.Clone(r.Spec.Pod.Labels)
-	if labels == nil {
-		labels = map[string]string{}
-	}
+	labels := r.Spec.Pod.Labels.Strings()
 	maps.Copy(labels, Labels(r))
 	labels[LabelConfig] = in.Config.Hash
 	grace := int64((drainTimeout + graceAfterDrain).Seconds())
@@ -246,7 +243,7 @@ func securityContext(r *v1alpha1.PackRegistry) *corev1apply.PodSecurityContextAp
 func schedule(spec *corev1apply.PodSpecApplyConfiguration, r *v1alpha1.PackRegistry) error {
 	pod := r.Spec.Pod
 	if len(pod.NodeSelector) > 0 {
-		spec.WithNodeSelector(pod.NodeSelector)
+		spec.WithNodeSelector(v1alpha1.Labels(pod.NodeSelector).Strings())
 	}
 	for _, t := range pod.Tolerations {
 		toleration, err := convert[corev1apply.TolerationApplyConfiguration](t)

@@ -2,6 +2,7 @@ package children
 
 import (
 	"maps"
+	"net"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -122,11 +123,27 @@ func certificateSpec(r *v1alpha1.PackRegistry) map[string]any {
 	if group := r.Spec.TLS.IssuerRef.Group; group != "" {
 		ref["group"] = group
 	}
-	return map[string]any{
-		"secretName": TLSSecret(r), "dnsNames": texts(IssuedNames(r)), "issuerRef": ref,
+	spec := map[string]any{
+		"secretName": TLSSecret(r), "issuerRef": ref,
 		"privateKey": map[string]any{"algorithm": "ECDSA", "size": int64(256), "rotationPolicy": "Always"},
 		"usages":     []any{"digital signature", "server auth"},
 	}
+	names, addresses := SplitNames(IssuedNames(r))
+	if len(names) > 0 {
+		spec["dnsNames"] = texts(names)
+	}
+	if len(addresses) > 0 {
+		spec["ipAddresses"] = texts(addressTexts(addresses))
+	}
+	return spec
+}
+
+func addressTexts(addresses []net.IP) []string {
+	list := make([]string, len(addresses))
+	for i, ip := range addresses {
+		list[i] = ip.String()
+	}
+	return list
 }
 
 // MonitorLabel tells the Service of metrics from the one that clients use.
