@@ -13,6 +13,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	eventsv1 "k8s.io/api/events/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -150,6 +152,35 @@ func TestAPIValidation(t *testing.T) {
 		{"pod: {env: [{name: HTTPS_PROXY, value: x}]}", ""},
 		{"pod: {env: [{name: REGISTRY_AUTH, value: none}]}", "would go against the rest of the spec"},
 		{"pod: {labels: {app.kubernetes.io/name: x}}", "are the operator's"},
+		{"service: {ipFamilies: [IPv4, IPv4], ipFamilyPolicy: RequireDualStack}", "two ipFamilies are"},
+		{"service: {ipFamilies: [IPv4, IPv6]}", "need ipFamilyPolicy"},
+		{"service: {ipFamilies: [IPv6, IPv4], ipFamilyPolicy: PreferDualStack}", ""},
+		{"service: {clusterIP: None}", "write the address"},
+		{"service: {clusterIP: 10.0.0.7, sessionAffinity: ClientIP}", ""},
+		{"ingress: {pathType: Exact}", "Unsupported value"},
+		{"ingress: {pathType: ImplementationSpecific, labels: {a: b}}", ""},
+		{"gateway: {parentRefs: [{group: gateway.networking.x-k8s.io, kind: XListenerSet, name: a}]}", ""},
+		{"metadata: {labels: {cost-center: '7'}, annotations: {example.com/owner: team}}", ""},
+		{"metadata: {labels: {app.kubernetes.io/part-of: x}}", "are the operator's"},
+		{"metadata: {labels: {packregistry.dev/x: x}}", "are the operator's"},
+		{"metadata: {annotations: {packregistry.dev/x: x}}", "are the operator's"},
+		{"tls: {clientCARef: {kind: ConfigMap, name: a}}", ""},
+		{"tls: {clientCARef: {kind: Pod, name: a}}", "Unsupported value"},
+		{"tls: {secretRef: null, issuerRef: {name: ca, duration: 24h, renewBefore: 8h, privateKey: {algorithm: RSA, size: 4096}}}", ""},
+		{"tls: {secretRef: null, issuerRef: {name: ca, duration: 30m}}", "for an hour at least"},
+		{"tls: {secretRef: null, issuerRef: {name: ca, renewBefore: 1m}}", "five minutes"},
+		{"tls: {secretRef: null, issuerRef: {name: ca, duration: 24h, renewBefore: 24h}}", "must be less than duration"},
+		{"tls: {secretRef: null, issuerRef: {name: ca, privateKey: {size: 4096}}}", "for ECDSA"},
+		{"tls: {secretRef: null, issuerRef: {name: ca, privateKey: {algorithm: Ed25519, size: 256}}}", "leave it out"},
+		{"podDisruptionBudget: {maxUnavailable: 50%}", ""},
+		{"podDisruptionBudget: {maxUnavailable: 101%}", "maxUnavailable"},
+		{"podDisruptionBudget: {maxUnavailable: -1}", "maxUnavailable"},
+		{"podDisruptionBudget: {maxUnavailable: 2, unhealthyPodEvictionPolicy: IfHealthyBudget}", ""},
+		{"networkPolicy: {enabled: true, ingress: [{from: [{podSelector: {}}]}]}", ""},
+		{"networkPolicy: {enabled: true, ingress: [any]}", "ingress"},
+		{"monitoring: {serviceMonitor: {enabled: true, labels: {release: p}, interval: 30s, scrapeTimeout: 10s, relabelings: [{action: drop}]}}", ""},
+		{"monitoring: {serviceMonitor: {enabled: true, interval: 1d}}", "interval"},
+		{"monitoring: {serviceMonitor: {enabled: true, scrapeTimeout: 10s}}", "give both"},
 		{"pod: {labels: {team: 'a b'}}", "pod.labels.team"},
 		{"pod: {labels: {team: " + strings.Repeat("a", 64) + "}}", "pod.labels.team"},
 		{"pod: {labels: {'a//b': x}}", "a label's key"},
@@ -205,6 +236,10 @@ func TestAPITransitions(t *testing.T) {
 		{inBucket("bucket: packs, endpoint: 'https://b', movedFrom: 'https://a'"), inBucket("bucket: packs, endpoint: 'https://b'"), ""},
 		{inBucket("bucket: packs, endpoint: 'https://b', movedFrom: 'https://a'"), inBucket("bucket: other, endpoint: 'https://c', movedFrom: 'https://b'"), "bucket and rootDirectory cannot be changed"},
 		{"", "tls: {secretRef: {name: other}}", ""},
+		{"service: {clusterIP: 10.0.0.7}", "service: {clusterIP: 10.0.0.8}", "clusterIP cannot be changed"},
+		{"service: {clusterIP: 10.0.0.7}", "service: {}", ""},
+		{"service: {ipFamilies: [IPv4]}", "service: {ipFamilies: [IPv6]}", "first of ipFamilies cannot be changed"},
+		{"service: {ipFamilies: [IPv4]}", "service: {ipFamilies: [IPv4, IPv6], ipFamilyPolicy: PreferDualStack}", ""},
 		{"service: {type: LoadBalancer}", "service: {type: LoadBalancer, loadBalancerClass: a}", "loadBalancerClass cannot be changed"},
 		{"service: {type: LoadBalancer, loadBalancerClass: a}", "service: {type: LoadBalancer}", "loadBalancerClass cannot be changed"},
 		{"service: {type: LoadBalancer, loadBalancerClass: a}", "service: {type: ClusterIP}", ""},
@@ -222,6 +257,92 @@ func TestAPITransitions(t *testing.T) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// Labels and annotations of spec.metadata are on every child, and in no selector; what is not asked for any more goes.
+func TestAPIMetadataOfChildren(t *testing.T) {
+	needAPI(t)
+	o, r := onBucket(t, 2)
+	installKinds(t, serviceMonitorCRD)
+	patchSpec(t, r, `{"ingress":{},"networkPolicy":{"enabled":true},"monitoring":{"serviceMonitor":{"enabled":true}},
+		"service":{"annotations":{"example.com/of":"service"}},"metadata":{"labels":{"cost-center":"7"},"annotations":{"example.com/of":"all"}}}`)
+	monitor := emptyOfKind(children.ServiceMonitorKind.WithVersion("v1"))
+	monitor.SetName(r.Name)
+	named := func(o client.Object, name string) client.Object {
+		o.SetName(name)
+		return o
+	}
+	all := []client.Object{
+		named(&appsv1.Deployment{}, r.Name), named(&corev1.Service{}, r.Name), named(&corev1.Service{}, children.MetricsServiceName(r)),
+		named(&corev1.Secret{}, children.UsersName(r)), named(&corev1.ConfigMap{}, children.AuthorityName(r)),
+		named(&corev1.Secret{}, children.AuthorityName(r)), named(&corev1.Secret{}, children.TLSSecret(r)),
+		named(&policyv1.PodDisruptionBudget{}, r.Name), named(&networkingv1.Ingress{}, r.Name), named(&networkingv1.NetworkPolicy{}, r.Name), monitor,
+	}
+	want := func(label, annotation string) {
+		t.Helper()
+		for _, child := range all {
+			eventually(t, fmt.Sprintf("%T %s has what the spec asks for", child, child.GetName()), func() error {
+				live := get(t, r.Namespace, child.GetName(), child.DeepCopyObject().(client.Object))
+				want := annotation
+				if _, ok := live.(*corev1.Service); ok && live.GetName() == r.Name {
+					want = "service"
+				}
+				if got := live.GetAnnotations()["example.com/of"]; live.GetLabels()["cost-center"] != label || got != want || live.GetLabels()[children.LabelRegistry] != r.Name {
+					return fmt.Errorf("%v, %v", live.GetLabels(), live.GetAnnotations())
+				}
+				return nil
+			})
+		}
+	}
+	want("7", "all")
+	if d := get(t, r.Namespace, r.Name, &appsv1.Deployment{}); d.Spec.Template.Labels["cost-center"] != "" || len(d.Spec.Selector.MatchLabels) != 2 {
+		t.Errorf("the Deployment selects %v, and pods have %v", d.Spec.Selector.MatchLabels, d.Spec.Template.Labels)
+	}
+	if s := get(t, r.Namespace, r.Name, &corev1.Service{}); len(s.Spec.Selector) != 2 {
+		t.Errorf("the Service selects %v", s.Spec.Selector)
+	}
+	o.settle(t)
+	o.stop()
+	again := startOperator(t, r.Namespace)
+	again.settle(t)
+	if n := again.writes.Load(); n != 0 {
+		t.Errorf("%d writes after a restart", n)
+	}
+	patchSpec(t, r, `{"metadata":null}`)
+	want("", "")
+}
+
+// Certificates to trust may be in a ConfigMap: a pod mounts it, and what is wrong with it is told by its kind.
+func TestAPICertificatesToTrustInAConfigMap(t *testing.T) {
+	_, r := ready(t)
+	patchSpec(t, r, `{"tls":{"clientCARef":{"kind":"ConfigMap","name":"trusted"}}}`)
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, v1alpha1.ReasonSecretMissing, "ConfigMap trusted does not exist")
+	ca := certificateSecret(t, r.Namespace, "ca", time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0)).Data[corev1.TLSCertKey]
+	must(t, api.Create(t.Context(), &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "trusted", Namespace: r.Namespace}, Data: map[string]string{"ca.crt": string(ca)}}))
+	patchSpec(t, r, `{"log":{"level":"debug"}}`) // it is looked at again at once, and within a minute without
+	eventually(t, "pods mount the ConfigMap", func() error {
+		for _, v := range get(t, r.Namespace, r.Name, &appsv1.Deployment{}).Spec.Template.Spec.Volumes {
+			if v.ConfigMap != nil && v.ConfigMap.Name == "trusted" {
+				return nil
+			}
+		}
+		return fmt.Errorf("they do not")
+	})
+	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionTrue, v1alpha1.ReasonCertificateValid)
+}
+
+// What the operator decodes is told by its path where it cannot be.
+func TestAPIWhatDoesNotDecodeIsToldByItsPath(t *testing.T) {
+	_, r := ready(t)
+	for _, tt := range []struct{ spec, mend, words string }{
+		{`{"networkPolicy":{"enabled":true,"ingress":[{},{"frm":[]}]}}`, `{"networkPolicy":null}`, `spec.networkPolicy.ingress[1]: unknown field "frm"`},
+		{`{"networkPolicy":{"enabled":true,"ingress":[{"from":[{"ipBlock":{"cidr":5}}]}]}}`, `{"networkPolicy":null}`, `spec.networkPolicy.ingress[0].from.ipBlock.cidr: number cannot be of type string`},
+	} {
+		patchSpec(t, r, tt.spec)
+		wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalid, tt.words)
+		patchSpec(t, r, tt.mend)
+		wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 	}
 }
 

@@ -1,7 +1,9 @@
 package controllers
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -63,23 +65,44 @@ func judgeBucket(spec *v1alpha1.S3Spec, sources map[string]*corev1.Secret) bucke
 			SessionToken: values[sessionToken], Version: string(secret.UID) + "/" + secret.ResourceVersion}
 	}
 	if spec.CARef != nil {
-		b.ca, b.missing, b.invalid = trusted(spec.CARef.Name, sources)
+		b.ca, b.missing, b.invalid = trusted(spec.CARef, sources)
 	}
 	return b
 }
 
-// trusted reads the certificates to trust from a Secret, and says what is wrong with it.
-func trusted(name string, sources map[string]*corev1.Secret) (pem []byte, missing, invalid string) {
-	secret := sources[name]
-	if secret == nil {
-		return nil, fmt.Sprintf("Secret %s does not exist; create it with the certificates to trust as %s", name, children.CAKey), ""
+// trusted reads the certificates to trust from a Secret or ConfigMap, and says what is wrong with it.
+func trusted(ref *v1alpha1.CARef, sources map[string]*corev1.Secret) (pem []byte, missing, invalid string) {
+	name := fmt.Sprintf("%s %s", cmp.Or(ref.Kind, v1alpha1.CARefSecret), ref.Name)
+	source := sources[sourceOf(ref)]
+	if source == nil {
+		return nil, fmt.Sprintf("%s does not exist; create it with the certificates to trust as %s", name, children.CAKey), ""
 	}
-	pem = secret.Data[children.CAKey]
+	pem = source.Data[children.CAKey]
 	if len(pem) == 0 {
-		return nil, "", fmt.Sprintf("Secret %s has no key %s; write the certificates to trust there, in PEM", name, children.CAKey)
+		return nil, "", fmt.Sprintf("%s has no key %s; write the certificates to trust there, in PEM", name, children.CAKey)
 	}
 	if _, err := pemfile.Certificates(pem); err != nil {
-		return nil, "", fmt.Sprintf("Secret %s: %s: %v", name, children.CAKey, err)
+		return nil, "", fmt.Sprintf("%s: %s: %v", name, children.CAKey, err)
 	}
 	return pem, "", ""
+}
+
+// sourceOf is what certificates to trust are found by among what was observed. No Secret has a '/' in its name.
+func sourceOf(ref *v1alpha1.CARef) string {
+	if ref.Kind == v1alpha1.CARefConfigMap {
+		return "ConfigMap/" + ref.Name
+	}
+	return ref.Name
+}
+
+// caRefs are the certificates to trust that a spec names.
+func caRefs(r *v1alpha1.PackRegistry) []*v1alpha1.CARef {
+	refs := []*v1alpha1.CARef{r.Spec.TLS.ClientCARef}
+	if s3 := r.Spec.Storage.S3; s3 != nil {
+		refs = append(refs, s3.CARef)
+	}
+	if acme := r.Spec.TLS.LetsEncrypt; acme != nil {
+		refs = append(refs, acme.CARef)
+	}
+	return slices.DeleteFunc(refs, func(ref *v1alpha1.CARef) bool { return ref == nil || ref.Name == "" })
 }

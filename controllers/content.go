@@ -61,7 +61,7 @@ func contentOf(o *observed) string {
 		add(o.sources[name], corev1.TLSCertKey)
 	}
 	if ref := o.registry.Spec.TLS.ClientCARef; ref != nil {
-		add(o.sources[ref.Name], children.CAKey)
+		add(o.sources[sourceOf(ref)], children.CAKey)
 	}
 	if children.ServesTLS(o.registry) {
 		add(o.leaf, corev1.TLSCertKey)

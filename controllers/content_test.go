@@ -153,7 +153,7 @@ func TestDamagedPEMIsTold(t *testing.T) {
 	notACertificate := crt + string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("no")}))
 	for name, text := range map[string]string{"damaged": damaged, "not a certificate": notACertificate} {
 		secret := &corev1.Secret{Data: map[string][]byte{children.CAKey: []byte(text)}}
-		if _, _, invalid := trusted("c", map[string]*corev1.Secret{"c": secret}); !strings.Contains(invalid, "Secret c: ca.crt: ") || !strings.Contains(invalid, "line") {
+		if _, _, invalid := trusted(&v1alpha1.CARef{Name: "c"}, map[string]*corev1.Secret{"c": secret}); !strings.Contains(invalid, "Secret c: ca.crt: ") || !strings.Contains(invalid, "line") {
 			t.Errorf("%s: %q", name, invalid)
 		}
 		chain := good.DeepCopy()

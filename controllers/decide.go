@@ -66,6 +66,9 @@ func (d *decision) stalled() bool { return d.invalid != "" || d.conflict != "" }
 // claimPoll is how often to look for a claim that users are to bring.
 const claimPoll = 5 * time.Second
 
+// configMapPoll is how often to look at a ConfigMap that users bring: those of others are not watched.
+const configMapPoll = time.Minute
+
 // classPoll is how often to look for a StorageClass that a pending claim names.
 const classPoll = 30 * time.Second
 
@@ -73,6 +76,9 @@ func decide(o *observed) decision {
 	r := o.registry
 	d := decision{}
 	d.bucket = judgeBucket(r.Spec.Storage.S3, o.sources)
+	if slices.ContainsFunc(caRefs(r), func(ref *v1alpha1.CARef) bool { return ref.Kind == v1alpha1.CARefConfigMap }) {
+		d.lookIn(configMapPoll)
+	}
 	d.decideCertificate(o)
 	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users, o.made)
 	d.wake = podsToWake(o)
@@ -125,13 +131,13 @@ func (d *decision) decideCertificate(o *observed) {
 	case spec.LetsEncrypt != nil:
 		d.certificate = judgeServed(o)
 		if ref := spec.LetsEncrypt.CARef; ref != nil {
-			d.acmeCA = d.trust(ref.Name, o)
+			d.acmeCA = d.trust(ref, o)
 		}
 	default:
 		d.certificate = certificateState{reason: v1alpha1.ReasonDisabled, message: "plain HTTP, as tls.disabled asks"}
 	}
 	if ref := r.Spec.TLS.ClientCARef; ref != nil {
-		d.trust(ref.Name, o)
+		d.trust(ref, o)
 	}
 	if d.waitsFor != "" {
 		d.certificate = certificateState{leaf: d.certificate.leaf, serves: d.certificate.ok() || d.certificate.serves, nothing: true, reason: d.waitsForReason, message: d.waitsFor, nextLook: d.certificate.nextLook}
@@ -142,8 +148,8 @@ func (d *decision) decideCertificate(o *observed) {
 }
 
 // trust reads certificates to trust, or notes that pods wait for them.
-func (d *decision) trust(name string, o *observed) []byte {
-	pem, missing, invalid := trusted(name, o.sources)
+func (d *decision) trust(ref *v1alpha1.CARef, o *observed) []byte {
+	pem, missing, invalid := trusted(ref, o.sources)
 	switch {
 	case missing != "":
 		d.waitsFor, d.waitsForReason = missing, v1alpha1.ReasonSecretMissing

@@ -63,9 +63,9 @@ func TestDegraded(t *testing.T) {
 		{"no users", func(o *observed) { delete(o.sources, "users") }, v1alpha1.ConditionAuthReady, v1alpha1.ReasonSecretMissing, false},
 		{"a certificate that expires soon", func(o *observed) { o.sources["certificate"] = certificate(now.AddDate(0, 0, 2)) }, v1alpha1.ConditionTLSReady, v1alpha1.ReasonExpiresSoon, true},
 		{"a certificate that has expired", func(o *observed) { o.sources["certificate"] = certificate(now.AddDate(0, 0, -2)) }, v1alpha1.ConditionTLSReady, v1alpha1.ReasonExpired, false},
-		{"certificates to trust that are gone", func(o *observed) { o.registry.Spec.TLS.ClientCARef = &v1alpha1.SecretRef{Name: "none"} }, v1alpha1.ConditionTLSReady, v1alpha1.ReasonSecretMissing, true},
+		{"certificates to trust that are gone", func(o *observed) { o.registry.Spec.TLS.ClientCARef = &v1alpha1.CARef{Name: "none"} }, v1alpha1.ConditionTLSReady, v1alpha1.ReasonSecretMissing, true},
 		{"certificates to trust that are gone, beside a certificate that has expired", func(o *observed) {
-			o.registry.Spec.TLS.ClientCARef = &v1alpha1.SecretRef{Name: "none"}
+			o.registry.Spec.TLS.ClientCARef = &v1alpha1.CARef{Name: "none"}
 			o.sources["certificate"] = certificate(now.AddDate(0, 0, -2))
 		}, v1alpha1.ConditionTLSReady, v1alpha1.ReasonSecretMissing, false},
 		{"pods that a quota does not admit, beside one that answers", func(o *observed) {
@@ -74,7 +74,7 @@ func TestDegraded(t *testing.T) {
 			o.registry.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, ObservedGeneration: 2}}
 		}, v1alpha1.ConditionAvailable, v1alpha1.ReasonReplicaFailure, true},
 		{"metrics that nobody scrapes", func(o *observed) {
-			o.registry.Spec.Monitoring = &v1alpha1.MonitoringSpec{ServiceMonitor: true}
+			o.registry.Spec.Monitoring = &v1alpha1.MonitoringSpec{ServiceMonitor: &v1alpha1.ServiceMonitorSpec{Enabled: true}}
 		}, v1alpha1.ConditionExposed, v1alpha1.ReasonServiceMonitorNotInstalled, true},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

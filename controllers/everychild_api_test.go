@@ -18,7 +18,7 @@ import (
 func TestAPIEveryChild(t *testing.T) {
 	needAPI(t)
 	o, r := onBucket(t, 2)
-	patchSpec(t, r, `{"ingress":{},"networkPolicy":{"enabled":true},"monitoring":{"serviceMonitor":true}}`)
+	patchSpec(t, r, `{"ingress":{},"networkPolicy":{"enabled":true},"monitoring":{"serviceMonitor":{"enabled":true}}}`)
 	installKinds(t, serviceMonitorCRD)
 	monitor := emptyOfKind(children.ServiceMonitorKind.WithVersion("v1"))
 	monitor.SetName(r.Name)

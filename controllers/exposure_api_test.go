@@ -328,7 +328,7 @@ func TestAPIServiceMonitor(t *testing.T) {
 	needAPI(t)
 	namespace := newNamespace(t)
 	startOperator(t, namespace)
-	r := started(t, namespace, `{"monitoring":{"serviceMonitor":true}}`)
+	r := started(t, namespace, `{"monitoring":{"serviceMonitor":{"enabled":true}}}`)
 	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionTrue, v1alpha1.ReasonServiceMonitorNotInstalled, "does not have ServiceMonitor")
 	installKinds(t, serviceMonitorCRD)
 	monitor := emptyOfKind(children.ServiceMonitorKind.WithVersion("v1"))

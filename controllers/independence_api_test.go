@@ -36,7 +36,7 @@ var obstacles = map[string]struct {
 }{
 	"a configuration that is refused": {`{"storage":{"persistentVolumeClaim":{"deletionPolicy":"%s"}},"config":{"http":{"addr":":1"}}}`, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalid},
 	"suspended":                       {`{"storage":{"persistentVolumeClaim":{"deletionPolicy":"%s"}},"suspend":true}`, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended},
-	"an Ingress that is refused":      {`{"storage":{"persistentVolumeClaim":{"deletionPolicy":"%s"}},"ingress":{"className":"Bad_Class"}}`, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRefused},
+	"a NetworkPolicy that is refused": {`{"storage":{"persistentVolumeClaim":{"deletionPolicy":"%s"}},"networkPolicy":{"enabled":true,"ingress":[{"ports":[{"port":99999}]}]}}`, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRefused},
 	"a Deployment that is refused":    {`{"storage":{"persistentVolumeClaim":{"deletionPolicy":"%s"}},"pod":{"resources":{"requests":{"memory":"2Gi"},"limits":{"memory":"1Gi"}}}}`, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRefused},
 	"a claim that may not grow":       {`{"storage":{"persistentVolumeClaim":{"deletionPolicy":"%s","size":"2Gi"}}}`, v1alpha1.ConditionStorageReady, metav1.ConditionFalse, v1alpha1.ReasonRefused},
 }
@@ -141,20 +141,19 @@ func TestAPISuspendedFromTheBeginning(t *testing.T) {
 // A refused child is reported, and holds up neither the others nor what goes.
 func TestAPIARefusedChildHoldsUpNothing(t *testing.T) {
 	o, r := ready(t)
-	patchSpec(t, r, `{"networkPolicy":{"enabled":true}}`)
-	policy := get(t, r.Namespace, r.Name, &networkingv1.NetworkPolicy{})
-	patchSpec(t, r, `{"ingress":{"className":"Bad_Class"},"networkPolicy":null,"log":{"level":"debug"}}`)
-	wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRefused, "Ingress packs was refused", "Bad_Class")
-	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonRefused, "Bad_Class")
+	patchSpec(t, r, `{"monitoring":{"serviceMonitor":{"enabled":true}}}`)
+	metrics := get(t, r.Namespace, children.MetricsServiceName(r), &corev1.Service{})
+	patchSpec(t, r, `{"networkPolicy":{"enabled":true,"ingress":[{"ports":[{"port":99999}]}]},"monitoring":null,"log":{"level":"debug"}}`)
+	wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRefused, "NetworkPolicy packs was refused", "99999")
 	wantCondition(t, r, v1alpha1.ConditionAvailable, metav1.ConditionTrue, v1alpha1.ReasonMinimumAvailable)
-	gone(t, policy, r.Namespace, r.Name)
+	gone(t, metrics, r.Namespace, metrics.Name)
 	eventually(t, "the Deployment is updated", func() error {
 		if config := string(configOf(t, r).Data["config.yml"]); !strings.Contains(config, "level: debug") {
 			return errors.New(config)
 		}
 		return nil
 	})
-	wantEvent(t, r, "Warning", v1alpha1.ReasonRefused, "Ingress packs")
+	wantEvent(t, r, "Warning", v1alpha1.ReasonRefused, "NetworkPolicy packs")
 	// What was refused is not asked for again at every event.
 	o.settle(t)
 	before := o.writes.Load()
@@ -165,8 +164,8 @@ func TestAPIARefusedChildHoldsUpNothing(t *testing.T) {
 		t.Errorf("%d writes", n)
 	}
 	// It is asked for at once when the spec says something else.
-	patchSpec(t, r, `{"ingress":{"className":"good-class"}}`)
-	get(t, r.Namespace, r.Name, &networkingv1.Ingress{})
+	patchSpec(t, r, `{"networkPolicy":{"ingress":[{"ports":[{"port":9999}]}]}}`)
+	get(t, r.Namespace, r.Name, &networkingv1.NetworkPolicy{})
 	eventually(t, "it is not stalled any more", func() error {
 		live := get(t, r.Namespace, r.Name, &v1alpha1.PackRegistry{})
 		if c := meta.FindStatusCondition(live.Status.Conditions, v1alpha1.ConditionStalled); c != nil {

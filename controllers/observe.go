@@ -29,7 +29,7 @@ type observed struct {
 	image string
 	now   time.Time
 
-	// sources are the Secrets that the spec names, by name.
+	// sources are the Secrets that the spec names, by name, and ConfigMaps of certificates to trust, by sourceOf.
 	sources map[string]*corev1.Secret
 	// users is the operator's own Secret of merged users.
 	users *corev1.Secret
@@ -87,6 +87,9 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 			o.sources[name] = secret
 		}
 	}
+	if err := r.observeConfigMaps(ctx, o); err != nil {
+		return nil, err
+	}
 	var err error
 	if o.users, err = lookup(ctx, r.Client, registry, children.UsersName(registry), &corev1.Secret{}); err != nil {
 		return nil, err
@@ -139,6 +142,23 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 	r.observeServed(o)
 	r.observeSpace(o)
 	return o, nil
+}
+
+// observeConfigMaps reads certificates to trust from the API server: the cache holds only the operator's own ConfigMaps.
+func (r *Reconciler) observeConfigMaps(ctx context.Context, o *observed) error {
+	for _, ref := range caRefs(o.registry) {
+		if ref.Kind != v1alpha1.CARefConfigMap {
+			continue
+		}
+		found, err := lookup(ctx, r.APIReader, o.registry, ref.Name, &corev1.ConfigMap{})
+		if err != nil {
+			return err
+		}
+		if found != nil {
+			o.sources[sourceOf(ref)] = &corev1.Secret{Data: map[string][]byte{children.CAKey: []byte(found.Data[children.CAKey])}}
+		}
+	}
+	return nil
 }
 
 // observeAuthority reads what tls.selfSigned has made so far.
@@ -246,15 +266,17 @@ func secretNames(r *v1alpha1.PackRegistry) []string {
 	if r.Spec.TLS.IssuerRef != nil {
 		names = append(names, children.TLSSecret(r)) // cert-manager's to make
 	}
-	refs := []*v1alpha1.SecretRef{r.Spec.TLS.SecretRef, r.Spec.TLS.ClientCARef}
+	refs := []*v1alpha1.SecretRef{r.Spec.TLS.SecretRef}
 	if s3 := r.Spec.Storage.S3; s3 != nil {
-		refs = append(refs, s3.SecretRef, s3.CARef)
-	}
-	if acme := r.Spec.TLS.LetsEncrypt; acme != nil {
-		refs = append(refs, acme.CARef)
+		refs = append(refs, s3.SecretRef)
 	}
 	for _, ref := range refs {
 		if ref != nil {
+			names = append(names, ref.Name)
+		}
+	}
+	for _, ref := range caRefs(r) {
+		if ref.Kind != v1alpha1.CARefConfigMap {
 			names = append(names, ref.Name)
 		}
 	}

@@ -102,7 +102,12 @@ func (d *decision) planOptional(o *observed, into *[]child, certificates bool) e
 				return err
 			}
 			d.lookIn(o.kindAge) // that a kind or a version of it has gone is no event
-			want.SetAnnotations(map[string]string{annotationIntent: sum})
+			annotations := want.GetAnnotations()
+			if annotations == nil {
+				annotations = map[string]string{}
+			}
+			annotations[annotationIntent] = sum
+			want.SetAnnotations(annotations)
 			*into = append(*into, optionalChild{live: state.live, wanted: want})
 		}
 	}
@@ -235,9 +240,9 @@ func routed(o *observed) finding {
 			switch value, reason, message := conditionOf(status, condition); value {
 			case "True":
 			case "False":
-				return isFalse(v1alpha1.ReasonRouteRefused, "Gateway %s refuses the %s: %s: %s", ref.Name, kind.Kind, reason, clip(message))
+				return isFalse(v1alpha1.ReasonRouteRefused, "%s %s refuses the %s: %s: %s", children.ParentKind(ref), ref.Name, kind.Kind, reason, clip(message))
 			default:
-				return isFalse(v1alpha1.ReasonAddressPending, "the %s waits for Gateway %s", kind.Kind, ref.Name)
+				return isFalse(v1alpha1.ReasonAddressPending, "the %s waits for %s %s", kind.Kind, children.ParentKind(ref), ref.Name)
 			}
 		}
 	}
@@ -258,7 +263,8 @@ func parentStatus(parents []any, ref v1alpha1.ParentRef, namespace string) []any
 		ns, _ := of["namespace"].(string)
 		section, _ := of["sectionName"].(string)
 		port, _ := of["port"].(int64)
-		if of["name"] == ref.Name && (ns == "" || ns == namespace) && section == ref.SectionName && port == int64(ref.Port) {
+		kind, _ := of["kind"].(string)
+		if of["name"] == ref.Name && (kind == "" || kind == children.ParentKind(ref)) && (ns == "" || ns == namespace) && section == ref.SectionName && port == int64(ref.Port) {
 			conditions, _ := parent["conditions"].([]any)
 			return conditions
 		}

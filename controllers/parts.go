@@ -266,6 +266,36 @@ func url(o *observed) string {
 	return address(scheme, host, port)
 }
 
+// maxAddresses bounds what the status lists: a load balancer may have very many.
+const maxAddresses = 16
+
+// addresses are those of the Ingress, or of the Service's load balancer. A Gateway's are its own to tell.
+func addresses(o *observed) []v1alpha1.Address {
+	var list []v1alpha1.Address
+	add := func(hostname, ip string) {
+		if hostname != "" {
+			list = append(list, v1alpha1.Address{Type: v1alpha1.AddressHostname, Value: hostname})
+		}
+		if ip != "" {
+			list = append(list, v1alpha1.Address{Type: v1alpha1.AddressIP, Value: ip})
+		}
+	}
+	switch {
+	case o.registry.Spec.Gateway != nil:
+	case o.registry.Spec.Ingress != nil:
+		if o.ingress != nil {
+			for _, at := range o.ingress.Status.LoadBalancer.Ingress {
+				add(at.Hostname, at.IP)
+			}
+		}
+	case o.service != nil && o.service.Spec.Type == corev1.ServiceTypeLoadBalancer:
+		for _, at := range o.service.Status.LoadBalancer.Ingress {
+			add(at.Hostname, at.IP)
+		}
+	}
+	return list[:min(len(list), maxAddresses)]
+}
+
 // canonicalHost is the first of the hosts, or "".
 func canonicalHost(r *v1alpha1.PackRegistry) string {
 	if len(r.Spec.Hosts) == 0 {

@@ -32,9 +32,9 @@ func TestConditionOfCertificatesToTrust(t *testing.T) {
 				sources["trusted"] = tt.secret
 			}
 			for name, change := range map[string]func(*v1alpha1.PackRegistrySpec){
-				"clientCARef": func(s *v1alpha1.PackRegistrySpec) { s.TLS.ClientCARef = &v1alpha1.SecretRef{Name: "trusted"} },
+				"clientCARef": func(s *v1alpha1.PackRegistrySpec) { s.TLS.ClientCARef = &v1alpha1.CARef{Name: "trusted"} },
 				"letsEncrypt.caRef": func(s *v1alpha1.PackRegistrySpec) {
-					s.TLS = v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{CARef: &v1alpha1.SecretRef{Name: "trusted"}}}
+					s.TLS = v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{CARef: &v1alpha1.CARef{Name: "trusted"}}}
 				},
 			} {
 				r := newRegistry("team")
@@ -45,7 +45,7 @@ func TestConditionOfCertificatesToTrust(t *testing.T) {
 					t.Errorf("%s: %s=%s: %s", name, f.status, f.reason, f.message)
 				}
 			}
-			spec := &v1alpha1.S3Spec{Bucket: "packs", CARef: &v1alpha1.SecretRef{Name: "trusted"}}
+			spec := &v1alpha1.S3Spec{Bucket: "packs", CARef: &v1alpha1.CARef{Name: "trusted"}}
 			if f := bucketReady(spec, judgeBucket(spec, sources)); f.status != metav1.ConditionFalse || f.reason != tt.reason || !strings.Contains(f.message, tt.words) {
 				t.Errorf("s3.caRef: %s=%s: %s", f.status, f.reason, f.message)
 			}
@@ -95,6 +95,10 @@ func TestURLOfALoadBalancer(t *testing.T) {
 			r.Spec.Hosts, r.Spec.Service.Type = nil, corev1.ServiceTypeLoadBalancer
 			service := &corev1.Service{Spec: corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer}}
 			service.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{tt.ingress}
+			listed := addresses(&observed{registry: r, service: service})
+			if want := map[bool]int{tt.ingress.Hostname != "": 1}[true] + map[bool]int{tt.ingress.IP != "": 1}[true]; len(listed) != want {
+				t.Errorf("addresses %v", listed)
+			}
 			if got := url(&observed{registry: r, service: service}); got != tt.want {
 				t.Errorf("%q", got)
 			}
@@ -126,7 +130,7 @@ func TestNamesThatCouldNotBeDecoded(t *testing.T) {
 	for _, registry := range []*v1alpha1.PackRegistry{r, older} {
 		registry.Spec.Hosts = []string{""}
 		registry.Spec.Auth.SecretRefs = []v1alpha1.AuthSecretRef{{}}
-		registry.Spec.TLS = v1alpha1.TLSSpec{SecretRef: &v1alpha1.SecretRef{}, ClientCARef: &v1alpha1.SecretRef{}}
+		registry.Spec.TLS = v1alpha1.TLSSpec{SecretRef: &v1alpha1.SecretRef{}, ClientCARef: &v1alpha1.CARef{}}
 	}
 	if names := secretNames(r); len(names) > 0 {
 		t.Errorf("Secrets %q", names)

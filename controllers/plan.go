@@ -54,7 +54,10 @@ func (d *decision) plan(o *observed) {
 	}
 	d.children = append(d.children, serviceChild(o.service, children.Service(r)))
 	d.planBudget(o)
-	d.planExposure(o)
+	if err := d.planExposure(o); err != nil {
+		d.invalid = err.Error()
+		return
+	}
 	if err := d.planOptional(o, &d.children, false); err != nil {
 		d.invalid = err.Error()
 		return
@@ -135,16 +138,21 @@ func (d *decision) planPods(o *observed, rendered children.RenderedConfig) error
 }
 
 // planExposure lists what leads clients here, and who may come.
-func (d *decision) planExposure(o *observed) {
+func (d *decision) planExposure(o *observed) error {
 	if ingress := children.Ingress(o.registry); ingress != nil {
 		d.children = append(d.children, newChild("Ingress", o.ingress, ingress, networkingv1apply.ExtractIngress))
 	}
-	if policy := children.NetworkPolicy(o.registry); policy != nil {
+	policy, err := children.NetworkPolicy(o.registry)
+	if err != nil {
+		return err
+	}
+	if policy != nil {
 		d.children = append(d.children, newChild("NetworkPolicy", o.policy, policy, networkingv1apply.ExtractNetworkPolicy))
 	}
 	if metrics := children.MetricsService(o.registry); metrics != nil {
 		d.children = append(d.children, serviceChild(o.metrics, metrics))
 	}
+	return nil
 }
 
 // planBudget lists the PodDisruptionBudget, by how many replicas there are to be.

@@ -119,6 +119,11 @@ func named(r *v1alpha1.PackRegistry) []string {
 	for _, name := range secretNames(r) {
 		ids = append(ids, "Secret/"+name)
 	}
+	for _, ref := range caRefs(r) {
+		if ref.Kind == v1alpha1.CARefConfigMap {
+			ids = append(ids, sourceOf(ref))
+		}
+	}
 	for _, ref := range r.Spec.Pod.ImagePullSecrets {
 		ids = append(ids, "Secret/"+ref.Name)
 	}

@@ -188,6 +188,7 @@ func TestAPIWhatTheSchemaAdmitsIsTakenOfChildren(t *testing.T) {
 	schema := readCRD(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
 	service := func(r *v1alpha1.PackRegistry) runtime.ApplyConfiguration { return children.Service(r) }
 	ingress := func(r *v1alpha1.PackRegistry) runtime.ApplyConfiguration { return children.Ingress(r) }
+	budget := func(r *v1alpha1.PackRegistry) runtime.ApplyConfiguration { return children.DisruptionBudget(r, 2) }
 	claim := func(r *v1alpha1.PackRegistry) runtime.ApplyConfiguration { return children.Claim(r, nil) }
 	pods := func(r *v1alpha1.PackRegistry) runtime.ApplyConfiguration {
 		deployment, err := children.Deployment(r, children.DeploymentInput{Image: "i", Config: children.RenderedConfig{Name: "c", Hash: "c"}})
@@ -205,6 +206,12 @@ func TestAPIWhatTheSchemaAdmitsIsTakenOfChildren(t *testing.T) {
 		"hosts.0":                                        {"ingress: {}", ingress},
 		"image":                                          {"", pods},
 		"ingress.annotations.key":                        {"", ingress},
+		"ingress.className":                              {"", ingress},
+		"metadata.annotations.key":                       {"", service},
+		"metadata.labels.key":                            {"", service},
+		"service.clusterIP":                              {"", service},
+		"podDisruptionBudget.maxUnavailable":             {"replicas: 2\nstorage: {persistentVolumeClaim: {accessModes: [ReadWriteMany]}}", budget},
+		"tls.clientCARef.name":                           {"tls: {clientCARef: {kind: ConfigMap}}", pods},
 		"service.port":                                   {"", service},
 		"service.annotations.key":                        {"", service},
 		"service.loadBalancerClass":                      {"service: {type: LoadBalancer}", service},

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"packregistry.dev/api/v1alpha1"
@@ -64,6 +66,23 @@ func (o *observed) servingPod() *corev1.Pod {
 		}
 	}
 	return nil
+}
+
+// volumeUsage is what the status says of the claim's volume: what it holds, and what of its file system is used, in whole percent
+// so that the status does not follow each push.
+func volumeUsage(o *observed) (capacity, used *resource.Quantity) {
+	if o.claim == nil {
+		return nil, nil
+	}
+	if size, ok := o.claim.Status.Capacity[corev1.ResourceStorage]; ok {
+		capacity = &size
+	}
+	if o.space != nil {
+		const mebibyte = 1 << 20
+		bytes := o.space.Size / 100 * percentUsed(*o.space)
+		used = resource.NewQuantity(int64(min(bytes/mebibyte*mebibyte, math.MaxInt64)), resource.BinarySI) //nolint:gosec // bounded
+	}
+	return capacity, used
 }
 
 // nearlyFull says whether pushes will soon fail for want of room.

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"packregistry.dev/api/v1alpha1"
@@ -36,6 +37,14 @@ func TestNearlyFull(t *testing.T) {
 	o.space = nil
 	if f := storageReady(o, decision{}); f.reason != v1alpha1.ReasonClaimBound {
 		t.Errorf("nobody says how full it is: %s", f.reason)
+	}
+	// The status follows whole percent, not each push.
+	o.claim.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
+	for free, want := range map[uint64]string{600 << 20: "400Mi", 601<<20 - 1: "390Mi", 1000 << 20: "0"} {
+		o.space = &Space{Size: 1000 << 20, Free: free}
+		if capacity, used := volumeUsage(o); capacity.String() != "1Gi" || used.String() != want {
+			t.Errorf("%d free: %s of %s used, want %s", free, used, capacity, want)
+		}
 	}
 	o.space = &Space{Size: 10, Free: 20} // nonsense
 	if nearlyFull(o) {

@@ -142,6 +142,8 @@ func describe(status *v1alpha1.PackRegistryStatus, o *observed, d decision) {
 		status.Replicas, status.ReadyReplicas = o.deployment.Status.Replicas, o.deployment.Status.ReadyReplicas
 		status.Image = imageOf(o.deployment)
 	}
+	status.Capacity, status.Used = volumeUsage(o)
+	status.Addresses = addresses(o)
 	status.Certificate = nil
 	if leaf := d.certificate.leaf; leaf != nil {
 		notAfter := metav1.NewTime(leaf.NotAfter)

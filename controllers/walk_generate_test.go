@@ -30,11 +30,11 @@ var edits = []string{
 	`{"tls":{"secretRef":null,"disabled":{},"selfSigned":null}}`, `{"hosts":["packs.example.com"]}`, `{"hosts":["packs.example.com","other.example.com"]}`, `{"hosts":["packs.example.org"]}`,
 	`{"auth":{"secretRefs":[{"name":"users"},{"name":"more"}],"anonymous":null}}`, `{"auth":{"secretRefs":[{"name":"users"}],"anonymous":null}}`,
 	`{"auth":{"secretRefs":[{"name":"more"}],"anonymous":null}}`, `{"auth":{"secretRefs":null,"anonymous":{}}}`, `{"auth":{"secretRefs":[{"name":"nobody"}],"anonymous":null}}`,
-	`{"ingress":{"className":"nginx"}}`, `{"ingress":{"className":"Bad_Class"}}`, `{"ingress":{"className":"Bad_Class"}}`, `{"ingress":null}`,
+	`{"ingress":{"className":"nginx"}}`, `{"networkPolicy":{"enabled":true,"ingress":[{"ports":[{"port":99999}]}]}}`, `{"networkPolicy":{"enabled":true,"ingress":[{"ports":[{"port":99999}]}]}}`, `{"ingress":null}`,
 	`{"networkPolicy":{"enabled":true}}`, `{"networkPolicy":null}`, `{"podDisruptionBudget":{"enabled":false}}`, `{"podDisruptionBudget":null}`,
 	`{"service":{"type":"NodePort","nodePort":80}}`, `{"service":{"type":"LoadBalancer"}}`, `{"service":null}`,
 	`{"pod":{"resources":{"requests":{"cpu":"2"},"limits":{"cpu":"1"}}}}`, `{"pod":{"labels":{"team":"a"}}}`, `{"pod":null}`,
-	`{"garbageCollection":{"interval":"1d"}}`, `{"garbageCollection":{"interval":"24h"}}`, `{"monitoring":{"serviceMonitor":true}}`, `{"monitoring":null}`, `{"headers":{"X-Test":["1"]}}`, `{"headers":null}`,
+	`{"garbageCollection":{"interval":"1d"}}`, `{"garbageCollection":{"interval":"24h"}}`, `{"monitoring":{"serviceMonitor":{"enabled":true}}}`, `{"monitoring":null}`, `{"headers":{"X-Test":["1"]}}`, `{"headers":null}`,
 }
 
 // undecodable are specs that Go's types cannot hold, whatever the API server says of them.

@@ -117,7 +117,8 @@ func otherClaim(claim *corev1.PersistentVolumeClaim, r *v1alpha1.PackRegistry) b
 func refusedSpec(r *v1alpha1.PackRegistry) bool {
 	service, resources := r.Spec.Service, r.Spec.Pod.Resources
 	request, limit := resources.Requests[corev1.ResourceCPU], resources.Limits[corev1.ResourceCPU]
-	return r.Spec.Ingress != nil && ptr.Deref(r.Spec.Ingress.ClassName, "") == "Bad_Class" ||
+	return r.Spec.NetworkPolicy != nil && r.Spec.NetworkPolicy.Enabled && len(r.Spec.NetworkPolicy.Ingress) > 0 || // with a port that there is none of
+
 		service.NodePort == 80 || len(resources.Limits) > 0 && request.Cmp(limit) > 0
 }
 
@@ -250,7 +251,7 @@ func (k *walk) wanted(r *v1alpha1.PackRegistry) map[objectKey]bool {
 	want(replicas > 1 && (r.Spec.PodDisruptionBudget == nil || ptr.Deref(r.Spec.PodDisruptionBudget.Enabled, true)), "PodDisruptionBudget", r.Name)
 	want(r.Spec.Ingress != nil, "Ingress", r.Name)
 	want(r.Spec.NetworkPolicy != nil && r.Spec.NetworkPolicy.Enabled, "NetworkPolicy", r.Name)
-	want(r.Spec.Monitoring != nil && r.Spec.Monitoring.ServiceMonitor, "Service", r.Name+"-registry-metrics")
+	want(r.Spec.Monitoring != nil && r.Spec.Monitoring.ServiceMonitor != nil && r.Spec.Monitoring.ServiceMonitor.Enabled, "Service", r.Name+"-registry-metrics")
 	return wanted
 }
 

@@ -1,8 +1,33 @@
 package v1alpha1
 
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 // SecretRef names a Secret of the PackRegistry's namespace.
 type SecretRef struct {
 	// Name of the Secret.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	Name string `json:"name"`
+}
+
+// CARefKind is the kind of object that holds certificates to trust.
+// +kubebuilder:validation:Enum=Secret;ConfigMap
+type CARefKind string
+
+// Kinds of objects that hold certificates to trust.
+const (
+	CARefSecret    CARefKind = "Secret"
+	CARefConfigMap CARefKind = "ConfigMap"
+)
+
+// CARef names a Secret or a ConfigMap of the PackRegistry's namespace, whose ca.crt holds certificates to trust.
+type CARef struct {
+	// Kind is Secret (the default) or ConfigMap. A ConfigMap is looked at once a minute.
+	// +optional
+	Kind CARefKind `json:"kind,omitempty"`
+	// Name of the object.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
@@ -86,9 +111,9 @@ type TLSSpec struct {
 	// MinimumVersion that clients must speak: "1.2" (the default) or "1.3".
 	// +optional
 	MinimumVersion TLSVersion `json:"minimumVersion,omitempty"`
-	// ClientCARef names a Secret whose ca.crt clients must show a certificate of.
+	// ClientCARef names the Secret or ConfigMap whose ca.crt clients must show a certificate of.
 	// +optional
-	ClientCARef *SecretRef `json:"clientCARef,omitempty"`
+	ClientCARef *CARef `json:"clientCARef,omitempty"`
 }
 
 // LetsEncryptSpec is an account with an ACME server.
@@ -103,12 +128,16 @@ type LetsEncryptSpec struct {
 	// +kubebuilder:validation:MaxLength=512
 	// +kubebuilder:validation:Pattern=`^https://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/\S*)?$`
 	DirectoryURL string `json:"directoryURL,omitempty"`
-	// CARef names a Secret whose ca.crt the ACME server's own certificate is checked against.
+	// CARef names the Secret or ConfigMap whose ca.crt the ACME server's own certificate is checked against.
 	// +optional
-	CARef *SecretRef `json:"caRef,omitempty"`
+	CARef *CARef `json:"caRef,omitempty"`
 }
 
-// IssuerRef names an issuer of cert-manager.
+// IssuerRef names an issuer of cert-manager, and says what to ask it for.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.duration) || duration(self.duration) >= duration('1h')",message="cert-manager issues certificates for an hour at least"
+// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || duration(self.renewBefore) >= duration('5m')",message="cert-manager renews certificates five minutes before their end at the latest"
+// +kubebuilder:validation:XValidation:rule="!has(self.renewBefore) || duration(self.renewBefore) < (has(self.duration) ? duration(self.duration) : duration('2160h'))",message="renewBefore must be less than duration, which is 2160h if left out"
 type IssuerRef struct {
 	// Name of the issuer.
 	// +required
@@ -126,6 +155,41 @@ type IssuerRef struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Group string `json:"group,omitempty"`
+	// Duration of the certificate; the issuer's, or 2160h, if left out.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^(0|([0-9]{1,5}(\.[0-9]{1,9})?(ms|s|m|h)){1,4})$`
+	Duration *metav1.Duration `json:"duration,omitempty"`
+	// RenewBefore is how long before its end the certificate is renewed; a third of its life if left out.
+	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=64
+	// +kubebuilder:validation:Pattern=`^(0|([0-9]{1,5}(\.[0-9]{1,9})?(ms|s|m|h)){1,4})$`
+	RenewBefore *metav1.Duration `json:"renewBefore,omitempty"`
+	// PrivateKey of the certificate; ECDSA of 256 bits, another one with each certificate, if left out.
+	// +optional
+	PrivateKey *PrivateKeySpec `json:"privateKey,omitempty"`
+}
+
+// PrivateKeySpec is the key of a certificate that cert-manager issues.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || (has(self.algorithm) && self.algorithm == 'RSA' ? self.size in [2048, 3072, 4096, 8192] : self.size in [256, 384, 521])",message="size is 2048, 3072, 4096 or 8192 for RSA, and 256, 384 or 521 for ECDSA"
+// +kubebuilder:validation:XValidation:rule="!has(self.size) || !has(self.algorithm) || self.algorithm != 'Ed25519'",message="keys of Ed25519 have one size: leave it out"
+type PrivateKeySpec struct {
+	// Algorithm is ECDSA (the default), RSA or Ed25519.
+	// +optional
+	// +kubebuilder:validation:Enum=ECDSA;RSA;Ed25519
+	Algorithm string `json:"algorithm,omitempty"`
+	// Size in bits; 256 for ECDSA and 2048 for RSA if left out.
+	// +optional
+	// +kubebuilder:validation:Minimum=256
+	// +kubebuilder:validation:Maximum=8192
+	Size int32 `json:"size,omitempty"`
+	// RotationPolicy is Always (the default), for another key with each certificate, or Never.
+	// +optional
+	// +kubebuilder:validation:Enum=Always;Never
+	RotationPolicy string `json:"rotationPolicy,omitempty"`
 }
 
 // SelfSignedSpec has no settings.

@@ -1,5 +1,26 @@
 package v1alpha1
 
+import "k8s.io/apimachinery/pkg/runtime"
+
+// Object is part of another API, whose schema is not repeated here. The operator decodes it, and the API server judges it when
+// it is applied.
+//
+// +kubebuilder:validation:Type=object
+// +kubebuilder:pruning:PreserveUnknownFields
+type Object struct {
+	runtime.RawExtension `json:",inline"`
+}
+
+// ObjectMetadata is added to objects.
+type ObjectMetadata struct {
+	// Labels, which are never part of a selector.
+	// +optional
+	Labels Labels `json:"labels,omitempty"`
+	// Annotations of the objects.
+	// +optional
+	Annotations Annotations `json:"annotations,omitempty"`
+}
+
 // Labels of objects that the operator makes.
 //
 // +kubebuilder:validation:MaxProperties=64

@@ -1,6 +1,7 @@
 package v1alpha1
 
 import (
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -15,7 +16,8 @@ import (
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="URL",type=string,JSONPath=`.status.url`
 // +kubebuilder:printcolumn:name="Storage",type=string,JSONPath=`.status.storage`
-// +kubebuilder:printcolumn:name="Replicas",type=integer,JSONPath=`.status.readyReplicas`
+// +kubebuilder:printcolumn:name="Desired",type=integer,JSONPath=`.spec.replicas`
+// +kubebuilder:printcolumn:name="ReadyReplicas",type=integer,JSONPath=`.status.readyReplicas`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:printcolumn:name="Image",type=string,priority=1,JSONPath=`.status.image`
 // +kubebuilder:printcolumn:name="Expiry",type=string,priority=1,JSONPath=`.status.certificate.notAfter`
@@ -146,6 +148,11 @@ type PackRegistrySpec struct {
 	// +optional
 	Monitoring *MonitoringSpec `json:"monitoring,omitempty"`
 
+	// Metadata is added to all objects that the operator makes, for policies that require it. Pods have labels and annotations of
+	// their own in spec.pod.
+	// +optional
+	Metadata ObjectMetadata `json:"metadata,omitempty"`
+
 	// Suspend stops the operator from changing how the registry runs. Users, certificates and the claim's deletionPolicy are
 	// kept up to date all the same.
 	// +optional
@@ -190,27 +197,6 @@ type GarbageCollectionSpec struct {
 	KeepUntagged *metav1.Duration `json:"keepUntagged,omitempty"`
 }
 
-// PodDisruptionBudgetSpec is the registry's PodDisruptionBudget.
-type PodDisruptionBudgetSpec struct {
-	// Enabled; true above one replica if left out.
-	// +optional
-	Enabled *bool `json:"enabled,omitempty"`
-}
-
-// NetworkPolicySpec is the registry's NetworkPolicy.
-type NetworkPolicySpec struct {
-	// Enabled makes a NetworkPolicy that admits only the registry's own ports.
-	// +optional
-	Enabled bool `json:"enabled,omitempty"`
-}
-
-// MonitoringSpec publishes metrics.
-type MonitoringSpec struct {
-	// ServiceMonitor makes a ServiceMonitor for the Prometheus operator, where that is installed.
-	// +optional
-	ServiceMonitor bool `json:"serviceMonitor,omitempty"`
-}
-
 // PackRegistryStatus is what the operator last saw.
 type PackRegistryStatus struct {
 	// ObservedGeneration is the generation of the spec that the conditions speak of; -1 before the operator's first look.
@@ -243,6 +229,17 @@ type PackRegistryStatus struct {
 	// Storage that is used.
 	// +optional
 	Storage string `json:"storage,omitempty"`
+	// Addresses of the load balancer, or of the Ingress, that lead to the registry.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Addresses []Address `json:"addresses,omitempty"`
+	// Capacity of the volume.
+	// +optional
+	Capacity *resource.Quantity `json:"capacity,omitempty"`
+	// Used part of the volume's file system, as one of the pods sees it, in steps of a hundredth.
+	// +optional
+	Used *resource.Quantity `json:"used,omitempty"`
 	// Certificate that clients see.
 	// +optional
 	Certificate *CertificateStatus `json:"certificate,omitempty"`
@@ -250,6 +247,26 @@ type PackRegistryStatus struct {
 	// one runs.
 	// +optional
 	Operator *OperatorReference `json:"operator,omitempty"`
+}
+
+// AddressType is what an address is.
+// +kubebuilder:validation:Enum=IPAddress;Hostname
+type AddressType string
+
+// Types of addresses.
+const (
+	AddressIP       AddressType = "IPAddress"
+	AddressHostname AddressType = "Hostname"
+)
+
+// Address is where the registry is reached from outside.
+type Address struct {
+	// Type is IPAddress or Hostname.
+	// +required
+	Type AddressType `json:"type"`
+	// Value of the address.
+	// +required
+	Value string `json:"value"`
 }
 
 // OperatorScope is where an installation of the operator works.

@@ -148,9 +148,9 @@ type S3Spec struct {
 	// is one. Without it the pod's own identity is used.
 	// +optional
 	SecretRef *SecretRef `json:"secretRef,omitempty"`
-	// CARef names a Secret whose ca.crt the endpoint's certificate is checked against.
+	// CARef names the Secret or ConfigMap whose ca.crt the endpoint's certificate is checked against.
 	// +optional
-	CARef *SecretRef `json:"caRef,omitempty"`
+	CARef *CARef `json:"caRef,omitempty"`
 }
 
 // InMemorySpec has no settings.

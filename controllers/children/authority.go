@@ -10,7 +10,7 @@ import (
 // AuthoritySecret holds the CA of tls.selfSigned. Clients trust it, so it stays as long as the packs do.
 func AuthoritySecret(r *v1alpha1.PackRegistry, data map[string][]byte) *corev1apply.SecretApplyConfiguration {
 	secret := corev1apply.Secret(AuthorityName(r), r.Namespace).
-		WithLabels(KeptLabels(r)).WithType(corev1.SecretTypeTLS).WithData(data)
+		WithLabels(objectLabels(r, KeptLabels(r))).WithAnnotations(objectAnnotations(r)).WithType(corev1.SecretTypeTLS).WithData(data)
 	if !KeptWithData(r) {
 		secret.WithOwnerReferences(owner(r))
 	}
@@ -20,13 +20,13 @@ func AuthoritySecret(r *v1alpha1.PackRegistry, data map[string][]byte) *corev1ap
 // AuthorityBundle publishes the certificates that clients need to trust: the CA's, and for a while that of the one before.
 func AuthorityBundle(r *v1alpha1.PackRegistry, bundle []byte) *corev1apply.ConfigMapApplyConfiguration {
 	return corev1apply.ConfigMap(AuthorityName(r), r.Namespace).
-		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
+		WithLabels(objectLabels(r, Labels(r))).WithAnnotations(objectAnnotations(r)).WithOwnerReferences(owner(r)).
 		WithData(map[string]string{CAKey: string(bundle)})
 }
 
 // SelfSignedSecret holds the certificate that the CA signed.
 func SelfSignedSecret(r *v1alpha1.PackRegistry, data map[string][]byte) *corev1apply.SecretApplyConfiguration {
 	return corev1apply.Secret(TLSSecret(r), r.Namespace).
-		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
+		WithLabels(objectLabels(r, Labels(r))).WithAnnotations(objectAnnotations(r)).WithOwnerReferences(owner(r)).
 		WithType(corev1.SecretTypeTLS).WithData(data)
 }

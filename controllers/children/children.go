@@ -91,6 +91,26 @@ func Labels(r *v1alpha1.PackRegistry) map[string]string {
 	return labels
 }
 
+// objectLabels are the labels of an object: the registry's own before those of the spec.
+func objectLabels(r *v1alpha1.PackRegistry, own map[string]string, more ...v1alpha1.Labels) map[string]string {
+	labels := r.Spec.Metadata.Labels.Strings()
+	for _, l := range more {
+		maps.Copy(labels, l.Strings())
+	}
+	maps.Copy(labels, own)
+	return labels
+}
+
+// objectAnnotations are the annotations that the spec asks for of an object.
+func objectAnnotations(r *v1alpha1.PackRegistry, more ...v1alpha1.Annotations) map[string]string {
+	annotations := map[string]string{}
+	maps.Copy(annotations, r.Spec.Metadata.Annotations)
+	for _, a := range more {
+		maps.Copy(annotations, a)
+	}
+	return annotations
+}
+
 // KeptLabels are on children that may outlive their PackRegistry, and have no owner then. LabelInstance is not among them:
 // Argo CD, where it tracks by label, takes what carries it for part of the Application of that name, and prunes what is not
 // in git. A child that has an owner is safe from that.

@@ -16,10 +16,13 @@ import (
 	"unicode/utf8"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/yaml"
 
@@ -53,10 +56,10 @@ var registries = map[string]func() *v1alpha1.PackRegistry{
 			Hosts: []string{"packs.example.com"}, Replicas: ptr.To[int32](3),
 			Storage: v1alpha1.StorageSpec{S3: &v1alpha1.S3Spec{
 				Bucket: "packs", Region: "eu-west-1", Endpoint: "https://minio.example.com:9000", RootDirectory: "team", Encrypt: true, KMSKeyID: "key", StorageClass: "STANDARD_IA",
-				ForcePathStyle: ptr.To(true), SecretRef: &v1alpha1.SecretRef{Name: "keys"}, CARef: &v1alpha1.SecretRef{Name: "ca"},
+				ForcePathStyle: ptr.To(true), SecretRef: &v1alpha1.SecretRef{Name: "keys"}, CARef: &v1alpha1.CARef{Name: "ca"},
 			}},
 			Auth:              v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}, ReadOnlyUsers: []string{"bob"}, AnonymousPull: true},
-			TLS:               v1alpha1.TLSSpec{SelfSigned: &v1alpha1.SelfSignedSpec{}, ClientCARef: &v1alpha1.SecretRef{Name: "clients"}},
+			TLS:               v1alpha1.TLSSpec{SelfSigned: &v1alpha1.SelfSignedSpec{}, ClientCARef: &v1alpha1.CARef{Kind: v1alpha1.CARefConfigMap, Name: "clients"}},
 			GarbageCollection: &v1alpha1.GarbageCollectionSpec{Interval: &metav1.Duration{Duration: 12 * time.Hour}, KeepUntagged: &metav1.Duration{Duration: 1000 * time.Hour}},
 			Config:            &runtime.RawExtension{Raw: []byte(`{"http":{"limits":{"uploads":7},"trustedproxies":["10.0.0.0/8"]},"auth":{"access":{"rules":[{"users":["*"],"repositories":["**"],"actions":["pull"]}]}},"storage":{"delete":{"enabled":false}}}`)},
 		})
@@ -64,10 +67,11 @@ var registries = map[string]func() *v1alpha1.PackRegistry{
 	"ingress": func() *v1alpha1.PackRegistry {
 		return registry(v1alpha1.PackRegistrySpec{
 			Hosts: []string{"packs.example.com", "packs.example.org"}, Storage: claim("10Gi"),
-			Auth:          v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}},
-			TLS:           v1alpha1.TLSSpec{IssuerRef: &v1alpha1.IssuerRef{Name: "letsencrypt", Kind: "ClusterIssuer"}},
-			Ingress:       &v1alpha1.IngressSpec{ClassName: ptr.To("traefik"), Annotations: map[string]string{"a": "b"}},
-			NetworkPolicy: &v1alpha1.NetworkPolicySpec{Enabled: true}, Monitoring: &v1alpha1.MonitoringSpec{ServiceMonitor: true},
+			Auth: v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}},
+			TLS: v1alpha1.TLSSpec{IssuerRef: &v1alpha1.IssuerRef{Name: "letsencrypt", Kind: "ClusterIssuer", Duration: &metav1.Duration{Duration: 48 * time.Hour},
+				RenewBefore: &metav1.Duration{Duration: 90 * time.Minute}, PrivateKey: &v1alpha1.PrivateKeySpec{Algorithm: "RSA", Size: 4096, RotationPolicy: "Never"}}},
+			Ingress:       &v1alpha1.IngressSpec{ClassName: ptr.To("traefik"), Annotations: map[string]string{"a": "b"}, Labels: v1alpha1.Labels{"zone": "edge"}, PathType: networkingv1.PathTypeImplementationSpecific},
+			NetworkPolicy: &v1alpha1.NetworkPolicySpec{Enabled: true}, Monitoring: &v1alpha1.MonitoringSpec{ServiceMonitor: &v1alpha1.ServiceMonitorSpec{Enabled: true}},
 		})
 	},
 	"tlsroute": func() *v1alpha1.PackRegistry {
@@ -93,14 +97,14 @@ var registries = map[string]func() *v1alpha1.PackRegistry{
 			Hosts: []string{"packs.example.com"}, Storage: restored,
 			Auth:    v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}},
 			TLS:     v1alpha1.TLSSpec{Disabled: &v1alpha1.DisabledSpec{}},
-			Gateway: &v1alpha1.GatewaySpec{ParentRefs: []v1alpha1.ParentRef{{Name: "gateway"}}},
+			Gateway: &v1alpha1.GatewaySpec{ParentRefs: []v1alpha1.ParentRef{{Name: "gateway"}, {Group: "gateway.networking.x-k8s.io", Kind: "XListenerSet", Name: "set"}}},
 		})
 	},
 	"letsencrypt": func() *v1alpha1.PackRegistry {
 		return registry(v1alpha1.PackRegistrySpec{
 			Hosts: []string{"packs.example.com", "packs.example.org"}, Storage: claim("10Gi"),
 			Auth: v1alpha1.AuthSpec{Anonymous: &v1alpha1.AnonymousSpec{}},
-			TLS:  v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{Email: "ops@example.com", DirectoryURL: "https://acme.example.com/dir", CARef: &v1alpha1.SecretRef{Name: "acme"}}},
+			TLS:  v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{Email: "ops@example.com", DirectoryURL: "https://acme.example.com/dir", CARef: &v1alpha1.CARef{Name: "acme"}}},
 		})
 	},
 }
@@ -129,6 +133,10 @@ func claim(size string) v1alpha1.StorageSpec {
 	return v1alpha1.StorageSpec{PersistentVolumeClaim: &v1alpha1.PersistentVolumeClaimSpec{Size: ptr.To(resource.MustParse(size))}}
 }
 
+func object(text string) v1alpha1.Object {
+	return v1alpha1.Object{RawExtension: runtime.RawExtension{Raw: []byte(text)}}
+}
+
 func everything() *v1alpha1.PackRegistry {
 	storage := claim("1000Mi")
 	storage.PersistentVolumeClaim.StorageClassName = ptr.To("nfs")
@@ -141,9 +149,22 @@ func everything() *v1alpha1.PackRegistry {
 		Headers: map[string]v1alpha1.HeaderValues{"X-Frame-Options": {}, "X-Added": {"a", "b"}},
 		Log:     v1alpha1.LogSpec{Level: "debug", Format: "text", Fields: map[string]string{"team": "a"}},
 		Service: v1alpha1.ServiceSpec{
-			Type: corev1.ServiceTypeLoadBalancer, Port: 8443, NodePort: 30443, Annotations: map[string]string{"a": "b"}, LoadBalancerClass: ptr.To("c"),
+			Type: corev1.ServiceTypeLoadBalancer, Port: 8443, NodePort: 30443, Annotations: map[string]string{"a": "b", "note": "of the Service"}, LoadBalancerClass: ptr.To("c"),
+			Labels: v1alpha1.Labels{"of": "service"}, IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}, IPFamilyPolicy: corev1.IPFamilyPolicyPreferDualStack,
+			SessionAffinity: corev1.ServiceAffinityClientIP, ClusterIP: "10.96.0.99",
 			LoadBalancerSourceRanges: []string{"10.0.0.0/8"}, ExternalTrafficPolicy: corev1.ServiceExternalTrafficPolicyLocal,
 		},
+		Metadata: v1alpha1.ObjectMetadata{
+			// Not even what the CRD would refuse takes the place of what the operator sets.
+			Labels:      v1alpha1.Labels{"cost-center": "7", "of": "all", "app.kubernetes.io/name": "other", "packregistry.dev/registry": "other"},
+			Annotations: map[string]string{"owner": "team-a", "note": "of all"},
+		},
+		PodDisruptionBudget: &v1alpha1.PodDisruptionBudgetSpec{MaxUnavailable: ptr.To(intstr.FromString("30%")), UnhealthyPodEvictionPolicy: policyv1.IfHealthyBudget},
+		NetworkPolicy:       &v1alpha1.NetworkPolicySpec{Enabled: true, Ingress: []v1alpha1.Object{object(`{"from":[{"ipBlock":{"cidr":"10.0.0.0/8"}}],"ports":[{"port":9999,"protocol":"TCP"}]}`)}},
+		Monitoring: &v1alpha1.MonitoringSpec{ServiceMonitor: &v1alpha1.ServiceMonitorSpec{
+			Enabled: true, Labels: v1alpha1.Labels{"release": "prometheus"}, Interval: "30s", ScrapeTimeout: "10s",
+			Relabelings: []v1alpha1.Object{object(`{"action":"replace","targetLabel":"cluster","replacement":"a"}`)},
+		}},
 		Pod: v1alpha1.PodSpec{
 			Resources:    corev1.ResourceRequirements{Requests: corev1.ResourceList{"cpu": resource.MustParse("100m")}, Limits: corev1.ResourceList{"memory": resource.MustParse("1024Mi")}},
 			NodeSelector: map[string]v1alpha1.LabelValue{"disk": "ssd"}, Tolerations: []corev1.Toleration{{Key: "k", Operator: corev1.TolerationOpExists}},
@@ -185,8 +206,12 @@ func TestGolden(t *testing.T) {
 			if i := children.Ingress(r); i != nil {
 				objects = append(objects, i)
 			}
-			if p := children.NetworkPolicy(r); p != nil {
-				objects = append(objects, p)
+			policy, err := children.NetworkPolicy(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if policy != nil {
+				objects = append(objects, policy)
 			}
 			if s := children.MetricsService(r); s != nil {
 				objects = append(objects, s)
@@ -282,9 +307,9 @@ func TestAClaimNeverShrinks(t *testing.T) {
 
 // The patterns of the CRD, for what is fuzzed below.
 var (
-	hostPattern     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*$`)
+	hostPattern     = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
 	realmPattern    = regexp.MustCompile(`^[^"\\\r\n]*$`)
-	endpointPattern = regexp.MustCompile(`^https?://[^/]+/?$`)
+	endpointPattern = regexp.MustCompile(`^https?://([A-Za-z0-9][A-Za-z0-9._-]*|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?/?$`)
 	headerPattern   = regexp.MustCompile(`^[A-Za-z0-9!#$%&*+.^_|~-]+$`)
 )
 

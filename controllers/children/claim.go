@@ -35,7 +35,7 @@ func GrownClaim(r *v1alpha1.PackRegistry) *corev1apply.PersistentVolumeClaimAppl
 func claim(r *v1alpha1.PackRegistry, size resource.Quantity) *corev1apply.PersistentVolumeClaimApplyConfiguration {
 	spec := r.Spec.Storage.PersistentVolumeClaim
 	claim := corev1apply.PersistentVolumeClaim(ClaimName(r), r.Namespace).
-		WithLabels(KeptLabels(r)).
+		WithLabels(objectLabels(r, KeptLabels(r))).WithAnnotations(objectAnnotations(r)).
 		WithSpec(corev1apply.PersistentVolumeClaimSpec().
 			WithAccessModes(AccessModes(r)...).
 			WithResources(corev1apply.VolumeResourceRequirements().

@@ -189,7 +189,7 @@ func ConfigSecret(r *v1alpha1.PackRegistry, c RenderedConfig) *corev1apply.Secre
 	labels := Labels(r)
 	labels[LabelConfig] = c.Hash
 	return corev1apply.Secret(c.Name, r.Namespace).
-		WithLabels(labels).WithOwnerReferences(owner(r)).
+		WithLabels(objectLabels(r, labels)).WithAnnotations(objectAnnotations(r)).WithOwnerReferences(owner(r)).
 		WithType(corev1.SecretTypeOpaque).WithImmutable(true).
 		WithData(c.Files)
 }
@@ -199,7 +199,7 @@ func ConfigSecret(r *v1alpha1.PackRegistry, c RenderedConfig) *corev1apply.Secre
 // that lines were made from; the salt keys what stands for the users elsewhere.
 func UsersSecret(r *v1alpha1.PackRegistry, htpasswd, salt []byte, versions map[string]string) *corev1apply.SecretApplyConfiguration {
 	secret := corev1apply.Secret(UsersName(r), r.Namespace).
-		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
+		WithLabels(objectLabels(r, Labels(r))).WithAnnotations(objectAnnotations(r)).WithOwnerReferences(owner(r)).
 		WithType(corev1.SecretTypeOpaque).
 		WithData(map[string][]byte{UsersKey: htpasswd, SaltKey: salt})
 	if 2*len(htpasswd)+len(salt) < corev1.MaxSecretSize {

@@ -69,7 +69,7 @@ func Deployment(r *v1alpha1.PackRegistry, in DeploymentInput) (*appsv1apply.Depl
 		spec.WithReplicas(Replicas(r))
 	}
 	deployment := appsv1apply.Deployment(DeploymentName(r), r.Namespace).
-		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).WithSpec(spec)
+		WithLabels(objectLabels(r, Labels(r))).WithAnnotations(objectAnnotations(r)).WithOwnerReferences(owner(r)).WithSpec(spec)
 	for key, value := range map[string]string{AnnotationVersion: in.Version, AnnotationUpgradedFrom: in.UpgradedFrom, AnnotationReplicas: in.NotedReplicas} {
 		if value != "" {
 			deployment.WithAnnotations(map[string]string{key: value})
@@ -218,7 +218,11 @@ func volumes(r *v1alpha1.PackRegistry, in DeploymentInput) []*corev1apply.Volume
 		list = append(list, secret("certificate", name))
 	}
 	if ref := r.Spec.TLS.ClientCARef; ref != nil && ServesTLS(r) {
-		list = append(list, secret("client-ca", ref.Name))
+		if ref.Kind == v1alpha1.CARefConfigMap {
+			list = append(list, corev1apply.Volume().WithName("client-ca").WithConfigMap(corev1apply.ConfigMapVolumeSource().WithName(ref.Name)))
+		} else {
+			list = append(list, secret("client-ca", ref.Name))
+		}
 	}
 	if claim := ClaimName(r); claim != "" {
 		list = append(list, corev1apply.Volume().WithName("data").WithPersistentVolumeClaim(

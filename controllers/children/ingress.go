@@ -1,6 +1,8 @@
 package children
 
 import (
+	"cmp"
+
 	networkingv1 "k8s.io/api/networking/v1"
 	networkingv1apply "k8s.io/client-go/applyconfigurations/networking/v1"
 
@@ -23,18 +25,15 @@ func Ingress(r *v1alpha1.PackRegistry) *networkingv1apply.IngressApplyConfigurat
 	if name := TLSSecret(r); name != "" {
 		tls.WithSecretName(name)
 	}
+	pathType := cmp.Or(r.Spec.Ingress.PathType, networkingv1.PathTypePrefix)
 	spec := networkingv1apply.IngressSpec().WithTLS(tls)
 	for _, host := range r.Spec.Hosts {
 		spec.WithRules(networkingv1apply.IngressRule().WithHost(host).WithHTTP(networkingv1apply.HTTPIngressRuleValue().
-			WithPaths(networkingv1apply.HTTPIngressPath().WithPath("/").WithPathType(networkingv1.PathTypePrefix).WithBackend(backend))))
+			WithPaths(networkingv1apply.HTTPIngressPath().WithPath("/").WithPathType(pathType).WithBackend(backend))))
 	}
 	if class := r.Spec.Ingress.ClassName; class != nil {
 		spec.WithIngressClassName(*class)
 	}
-	ingress := networkingv1apply.Ingress(IngressName(r), r.Namespace).
-		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).WithSpec(spec)
-	if annotations := r.Spec.Ingress.Annotations; len(annotations) > 0 {
-		ingress.WithAnnotations(annotations)
-	}
-	return ingress
+	return networkingv1apply.Ingress(IngressName(r), r.Namespace).
+		WithLabels(objectLabels(r, Labels(r), r.Spec.Ingress.Labels)).WithAnnotations(objectAnnotations(r, r.Spec.Ingress.Annotations)).WithOwnerReferences(owner(r)).WithSpec(spec)
 }

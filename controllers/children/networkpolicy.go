@@ -16,9 +16,13 @@ func NetworkPolicyName(r *v1alpha1.PackRegistry) string { return r.Name }
 // NetworkPolicy admits clients from anywhere to the registry's own ports, and to the debug port only the operator, and who
 // scrapes where monitoring is on; or nil where none is asked for. What the registry itself connects to is not limited: its
 // bucket and ACME server may be anywhere.
-func NetworkPolicy(r *v1alpha1.PackRegistry) *networkingv1apply.NetworkPolicyApplyConfiguration {
+func NetworkPolicy(r *v1alpha1.PackRegistry) (*networkingv1apply.NetworkPolicyApplyConfiguration, error) {
 	if r.Spec.NetworkPolicy == nil || !r.Spec.NetworkPolicy.Enabled {
-		return nil
+		return nil, nil
+	}
+	more, err := decodeObjects[networkingv1apply.NetworkPolicyIngressRuleApplyConfiguration]("spec.networkPolicy.ingress", r.Spec.NetworkPolicy.Ingress)
+	if err != nil {
+		return nil, err
 	}
 	port := func(name string) *networkingv1apply.NetworkPolicyPortApplyConfiguration {
 		return networkingv1apply.NetworkPolicyPort().WithProtocol(corev1.ProtocolTCP).WithPort(intstr.FromString(name))
@@ -31,10 +35,12 @@ func NetworkPolicy(r *v1alpha1.PackRegistry) *networkingv1apply.NetworkPolicyApp
 	if !monitored(r) {
 		peer.WithPodSelector(metav1apply.LabelSelector().WithMatchLabels(map[string]string{LabelName: ManagedBy}))
 	}
-	return networkingv1apply.NetworkPolicy(NetworkPolicyName(r), r.Namespace).
-		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
+	policy := networkingv1apply.NetworkPolicy(NetworkPolicyName(r), r.Namespace).
+		WithLabels(objectLabels(r, Labels(r))).WithAnnotations(objectAnnotations(r)).WithOwnerReferences(owner(r)).
 		WithSpec(networkingv1apply.NetworkPolicySpec().
 			WithPodSelector(metav1apply.LabelSelector().WithMatchLabels(Selector(r))).
 			WithPolicyTypes(networkingv1.PolicyTypeIngress).
 			WithIngress(clients, networkingv1apply.NetworkPolicyIngressRule().WithPorts(port(debugPortName)).WithFrom(peer)))
+	policy.Spec.WithIngress(more...)
+	return policy, nil
 }

@@ -1,11 +1,13 @@
 package children
 
 import (
+	"cmp"
 	"maps"
 	"net"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
 
 	"packregistry.dev/api/v1alpha1"
 )
@@ -44,15 +46,11 @@ func OptionalName(r *v1alpha1.PackRegistry) string { return r.Name }
 // Optional are the objects of such kinds that a registry asks for, without their versions.
 func Optional(r *v1alpha1.PackRegistry) map[schema.GroupKind]*unstructured.Unstructured {
 	wanted := map[schema.GroupKind]*unstructured.Unstructured{}
-	add := func(kind schema.GroupKind, spec map[string]any) {
-		labels := map[string]any{}
-		for key, value := range Labels(r) {
-			labels[key] = value
-		}
-		wanted[kind] = &unstructured.Unstructured{Object: map[string]any{
+	add := func(kind schema.GroupKind, spec map[string]any, more ...v1alpha1.Labels) {
+		u := &unstructured.Unstructured{Object: map[string]any{
 			"kind": kind.Kind,
 			"metadata": map[string]any{
-				"name": OptionalName(r), "namespace": r.Namespace, "labels": labels,
+				"name": OptionalName(r), "namespace": r.Namespace,
 				"ownerReferences": []any{map[string]any{
 					"apiVersion": v1alpha1.GroupVersion.String(), "kind": "PackRegistry", "name": r.Name, "uid": string(r.UID),
 					"controller": true, "blockOwnerDeletion": true,
@@ -60,6 +58,11 @@ func Optional(r *v1alpha1.PackRegistry) map[schema.GroupKind]*unstructured.Unstr
 			},
 			"spec": spec,
 		}}
+		u.SetLabels(objectLabels(r, Labels(r), more...))
+		if annotations := objectAnnotations(r); len(annotations) > 0 {
+			u.SetAnnotations(annotations)
+		}
+		wanted[kind] = u
 	}
 	if r.Spec.Gateway != nil {
 		add(RouteKind(r), routeSpec(r))
@@ -68,7 +71,7 @@ func Optional(r *v1alpha1.PackRegistry) map[schema.GroupKind]*unstructured.Unstr
 		add(CertificateKind, certificateSpec(r))
 	}
 	if monitored(r) {
-		add(ServiceMonitorKind, serviceMonitorSpec(r))
+		add(ServiceMonitorKind, serviceMonitorSpec(r), r.Spec.Monitoring.ServiceMonitor.Labels)
 	}
 	return wanted
 }
@@ -86,7 +89,7 @@ func texts(list []string) []any {
 func routeSpec(r *v1alpha1.PackRegistry) map[string]any {
 	var parents []any
 	for _, ref := range r.Spec.Gateway.ParentRefs {
-		parent := map[string]any{"group": HTTPRouteKind.Group, "kind": "Gateway", "name": ref.Name}
+		parent := map[string]any{"group": ParentGroup(ref), "kind": ParentKind(ref), "name": ref.Name}
 		if ref.Namespace != "" {
 			parent["namespace"] = ref.Namespace
 		}
@@ -106,6 +109,12 @@ func routeSpec(r *v1alpha1.PackRegistry) map[string]any {
 	return map[string]any{"parentRefs": parents, "hostnames": texts(r.Spec.Hosts), "rules": []any{rule}}
 }
 
+// ParentGroup is the group of a route's parent.
+func ParentGroup(ref v1alpha1.ParentRef) string { return cmp.Or(ref.Group, HTTPRouteKind.Group) }
+
+// ParentKind is the kind of a route's parent.
+func ParentKind(ref v1alpha1.ParentRef) string { return cmp.Or(ref.Kind, "Gateway") }
+
 // IssuedNames are the names that cert-manager is asked for. The cluster's own name of the Service is among them only where
 // there are no hosts: a public issuer would refuse all for its sake.
 func IssuedNames(r *v1alpha1.PackRegistry) []string {
@@ -116,17 +125,18 @@ func IssuedNames(r *v1alpha1.PackRegistry) []string {
 }
 
 func certificateSpec(r *v1alpha1.PackRegistry) map[string]any {
-	ref := map[string]any{"name": r.Spec.TLS.IssuerRef.Name, "kind": "Issuer", "group": CertificateKind.Group}
-	if kind := r.Spec.TLS.IssuerRef.Kind; kind != "" {
-		ref["kind"] = kind
-	}
-	if group := r.Spec.TLS.IssuerRef.Group; group != "" {
-		ref["group"] = group
-	}
+	issuer := r.Spec.TLS.IssuerRef
 	spec := map[string]any{
-		"secretName": TLSSecret(r), "issuerRef": ref,
-		"privateKey": map[string]any{"algorithm": "ECDSA", "size": int64(256), "rotationPolicy": "Always"},
+		"secretName": TLSSecret(r),
+		"issuerRef":  map[string]any{"name": issuer.Name, "kind": cmp.Or(issuer.Kind, "Issuer"), "group": cmp.Or(issuer.Group, CertificateKind.Group)},
+		"privateKey": privateKey(issuer.PrivateKey),
 		"usages":     []any{"digital signature", "server auth"},
+	}
+	if issuer.Duration != nil {
+		spec["duration"] = issuer.Duration.Duration.String()
+	}
+	if issuer.RenewBefore != nil {
+		spec["renewBefore"] = issuer.RenewBefore.Duration.String()
 	}
 	names, addresses := SplitNames(IssuedNames(r))
 	if len(names) > 0 {
@@ -136,6 +146,19 @@ func certificateSpec(r *v1alpha1.PackRegistry) map[string]any {
 		spec["ipAddresses"] = texts(addressTexts(addresses))
 	}
 	return spec
+}
+
+// privateKey says everything that cert-manager would fill in.
+func privateKey(spec *v1alpha1.PrivateKeySpec) map[string]any {
+	if spec == nil {
+		spec = &v1alpha1.PrivateKeySpec{}
+	}
+	algorithm := cmp.Or(spec.Algorithm, "ECDSA")
+	key := map[string]any{"algorithm": algorithm, "rotationPolicy": cmp.Or(spec.RotationPolicy, "Always")}
+	if size := cmp.Or(int64(spec.Size), map[string]int64{"ECDSA": 256, "RSA": 2048}[algorithm]); size != 0 {
+		key["size"] = size
+	}
+	return key
 }
 
 func addressTexts(addresses []net.IP) []string {
@@ -150,14 +173,30 @@ func addressTexts(addresses []net.IP) []string {
 const MonitorLabel = "packregistry.dev/metrics"
 
 func monitored(r *v1alpha1.PackRegistry) bool {
-	return r.Spec.Monitoring != nil && r.Spec.Monitoring.ServiceMonitor
+	return r.Spec.Monitoring != nil && r.Spec.Monitoring.ServiceMonitor != nil && r.Spec.Monitoring.ServiceMonitor.Enabled
 }
 
 func serviceMonitorSpec(r *v1alpha1.PackRegistry) map[string]any {
-	match := map[string]any{MonitorLabel: r.Name}
+	spec := r.Spec.Monitoring.ServiceMonitor
+	endpoint := map[string]any{"port": debugPortName, "path": "/metrics", "scheme": "http"}
+	for key, value := range map[string]string{"interval": spec.Interval, "scrapeTimeout": spec.ScrapeTimeout} {
+		if value != "" {
+			endpoint[key] = value
+		}
+	}
+	var relabelings []any
+	for _, object := range spec.Relabelings {
+		var relabeling map[string]any
+		if err := utiljson.Unmarshal(object.Raw, &relabeling); err == nil { // it was an object when it was stored
+			relabelings = append(relabelings, relabeling)
+		}
+	}
+	if len(relabelings) > 0 {
+		endpoint["relabelings"] = relabelings
+	}
 	return map[string]any{
-		"selector":  map[string]any{"matchLabels": match},
-		"endpoints": []any{map[string]any{"port": debugPortName, "path": "/metrics", "scheme": "http"}},
+		"selector":  map[string]any{"matchLabels": map[string]any{MonitorLabel: r.Name}},
+		"endpoints": []any{endpoint},
 	}
 }
 

@@ -26,15 +26,12 @@ func Service(r *v1alpha1.PackRegistry) *corev1apply.ServiceApplyConfiguration {
 		kind = corev1.ServiceTypeClusterIP
 	}
 	service := corev1apply.Service(ServiceName(r), r.Namespace).
-		WithLabels(Labels(r)).WithOwnerReferences(owner(r)).
+		WithLabels(objectLabels(r, Labels(r), spec.Labels)).WithAnnotations(objectAnnotations(r, spec.Annotations)).WithOwnerReferences(owner(r)).
 		WithSpec(corev1apply.ServiceSpec().WithType(kind).WithSelector(Selector(r)).WithPorts(port))
 	if answersHTTP01(r) && ServicePort(r) != 80 {
 		service.Spec.WithPorts(corev1apply.ServicePort().
 			WithName("http-01").WithProtocol(corev1.ProtocolTCP).
 			WithPort(80).WithTargetPort(intstr.FromString(acmePortName)))
-	}
-	if len(spec.Annotations) > 0 {
-		service.WithAnnotations(spec.Annotations)
 	}
 	if spec.LoadBalancerClass != nil {
 		service.Spec.WithLoadBalancerClass(*spec.LoadBalancerClass)
@@ -44,6 +41,16 @@ func Service(r *v1alpha1.PackRegistry) *corev1apply.ServiceApplyConfiguration {
 	}
 	if spec.ExternalTrafficPolicy != "" {
 		service.Spec.WithExternalTrafficPolicy(spec.ExternalTrafficPolicy)
+	}
+	service.Spec.WithIPFamilies(spec.IPFamilies...)
+	if spec.IPFamilyPolicy != "" {
+		service.Spec.WithIPFamilyPolicy(spec.IPFamilyPolicy)
+	}
+	if spec.SessionAffinity != "" {
+		service.Spec.WithSessionAffinity(spec.SessionAffinity)
+	}
+	if spec.ClusterIP != "" {
+		service.Spec.WithClusterIP(spec.ClusterIP)
 	}
 	return service
 }
@@ -63,7 +70,7 @@ func MetricsService(r *v1alpha1.PackRegistry) *corev1apply.ServiceApplyConfigura
 		return nil
 	}
 	return corev1apply.Service(MetricsServiceName(r), r.Namespace).
-		WithLabels(metricsLabels(r)).WithOwnerReferences(owner(r)).
+		WithLabels(objectLabels(r, metricsLabels(r))).WithAnnotations(objectAnnotations(r)).WithOwnerReferences(owner(r)).
 		WithSpec(corev1apply.ServiceSpec().WithType(corev1.ServiceTypeClusterIP).WithClusterIP(corev1.ClusterIPNone).WithSelector(Selector(r)).
 			WithPorts(corev1apply.ServicePort().WithName(debugPortName).WithProtocol(corev1.ProtocolTCP).
 				WithPort(PortDebug).WithTargetPort(intstr.FromString(debugPortName))))

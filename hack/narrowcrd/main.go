@@ -61,6 +61,8 @@ func narrow(value any) {
 		case value["x-kubernetes-int-or-string"] == true && strings.Contains(pattern, "KMGTPE"):
 			value["pattern"] = quantity
 			bound(value, 0, widest)
+		case value["x-kubernetes-int-or-string"] == true:
+			bound(value, 0, 1<<31-1) // a number of pods, or percent of them
 		case value["type"] == "integer" && value["format"] == "int32":
 			bound(value, -1<<31, 1<<31-1)
 		case value["type"] == "integer":

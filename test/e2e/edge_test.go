@@ -231,7 +231,7 @@ func TestGatewayRoutesByTraefik(t *testing.T) {
 	must(t, kube.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: obtained.Namespace, Name: "acme-ca"}, Data: map[string][]byte{"ca.crt": acmeCA}}))
 	host = leadTo(t, obtained.Namespace, "edge", edgeAddress)
 	obtained.Spec.Hosts = []string{host}
-	obtained.Spec.TLS = v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{DirectoryURL: directory, CARef: &v1alpha1.SecretRef{Name: "acme-ca"}}}
+	obtained.Spec.TLS = v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{DirectoryURL: directory, CARef: &v1alpha1.CARef{Name: "acme-ca"}}}
 	obtained.Spec.Gateway = passed.Spec.Gateway
 	began := time.Now()
 	must(t, kube.Create(t.Context(), obtained))

@@ -188,7 +188,7 @@ func TestClientCertificatesAndAnonymousPulls(t *testing.T) {
 	first, second := newClientCA(t), newClientCA(t)
 	ca := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "clients"}, Data: map[string][]byte{"ca.crt": first.ca}}
 	must(t, kube.Create(t.Context(), ca))
-	r.Spec.TLS.ClientCARef = &v1alpha1.SecretRef{Name: "clients"}
+	r.Spec.TLS.ClientCARef = &v1alpha1.CARef{Name: "clients"}
 	must(t, kube.Create(t.Context(), r))
 	waitReady(t, r)
 	if err := kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), &policyv1.PodDisruptionBudget{}); err == nil {

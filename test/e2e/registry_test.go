@@ -259,7 +259,7 @@ func TestACertificateFromAnACMEServer(t *testing.T) {
 	host := "acme." + r.Namespace + ".svc.cluster.local"
 	must(t, kube.Create(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: "acme-ca"}, Data: map[string][]byte{"ca.crt": ca}}))
 	r.Spec.Hosts = []string{host}
-	r.Spec.TLS = v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{Email: "ops@example.com", DirectoryURL: directory, CARef: &v1alpha1.SecretRef{Name: "acme-ca"}}}
+	r.Spec.TLS = v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{Email: "ops@example.com", DirectoryURL: directory, CARef: &v1alpha1.CARef{Name: "acme-ca"}}}
 	must(t, kube.Create(t.Context(), r))
 	waitReady(t, r)
 	must(t, kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), r))

@@ -1,0 +1,45 @@
+package children
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+// This file decodes what the schema of a PackRegistry does not repeat from other APIs. What does not decode is the fault of who
+// wrote it, and said with its path.
+
+// decodeObjects decodes a list of objects that is at a path of the spec. A field that their type does not have is an error: it
+// would be left out without a word.
+func decodeObjects[T any](path string, objects []v1alpha1.Object) ([]*T, error) {
+	var list []*T
+	var failed []error
+	for i, object := range objects {
+		decoded := new(T)
+		if err := decodeStrict(object.Raw, decoded); err != nil {
+			failed = append(failed, fmt.Errorf("%s[%d]%w", path, i, err))
+			continue
+		}
+		list = append(list, decoded)
+	}
+	return list, errors.Join(failed...)
+}
+
+// decodeStrict decodes JSON. The error begins with where in it the fault is.
+func decodeStrict(data []byte, into any) error {
+	decoder := json.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	err := decoder.Decode(into)
+	var wrongType *json.UnmarshalTypeError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &wrongType) && wrongType.Field != "":
+		return fmt.Errorf(".%s: %s cannot be of type %s", wrongType.Field, wrongType.Value, wrongType.Type)
+	}
+	return fmt.Errorf(": %s", strings.TrimPrefix(err.Error(), "json: "))
+}
