@@ -181,6 +181,14 @@ func TestAPIValidation(t *testing.T) {
 		{"monitoring: {serviceMonitor: {enabled: true, labels: {release: p}, interval: 30s, scrapeTimeout: 10s, relabelings: [{action: drop}]}}", ""},
 		{"monitoring: {serviceMonitor: {enabled: true, interval: 1d}}", "interval"},
 		{"monitoring: {serviceMonitor: {enabled: true, scrapeTimeout: 10s}}", "give both"},
+		{"pod: {terminationGracePeriodSeconds: 34}", "terminationGracePeriodSeconds"},
+		{"pod: {terminationGracePeriodSeconds: 35}", ""},
+		{"pod: {dnsPolicy: None}", "needs dnsConfig"},
+		{"pod: {dnsPolicy: None, dnsConfig: {nameservers: [192.0.2.53]}}", ""},
+		{"pod: {dnsPolicy: ClusterFirstWithHostNet}", "Unsupported value"},
+		{"pod: {containers: [{name: a, image: b, any: thing}]}", ""},
+		{"pod: {containers: [a]}", "containers"},
+		{"pod: {probes: {startup: {failureThreshold: 600}, liveness: {periodSeconds: 0}}}", "periodSeconds"},
 		{"pod: {labels: {team: 'a b'}}", "pod.labels.team"},
 		{"pod: {labels: {team: " + strings.Repeat("a", 64) + "}}", "pod.labels.team"},
 		{"pod: {labels: {'a//b': x}}", "a label's key"},
@@ -332,12 +340,64 @@ func TestAPICertificatesToTrustInAConfigMap(t *testing.T) {
 	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionTrue, v1alpha1.ReasonCertificateValid)
 }
 
+// A sidecar, a volume and what else spec.pod adds are applied once and for all: nothing is written again, also by an operator that
+// has just started. What they have that the API server refuses is told as that.
+func TestAPIPodAdditions(t *testing.T) {
+	o, r := ready(t)
+	patchSpec(t, r, `{"pod":{"containers":[{"name":"beside","image":"sidecar:1","ports":[{"containerPort":9999}],"resources":{"requests":{"cpu":"0.1"}}}],
+		"initContainers":[{"name":"first","image":"init:1"}],"volumes":[{"name":"extra","emptyDir":{"sizeLimit":"1024Mi"}}],"volumeMounts":[{"name":"extra","mountPath":"/extra"}],
+		"hostAliases":[{"ip":"192.0.2.9","hostnames":["minio"]}],"dnsPolicy":"None","dnsConfig":{"nameservers":["192.0.2.53"]},"schedulerName":"other",
+		"probes":{"liveness":{"periodSeconds":30}},"securityContext":{"supplementalGroups":[5]}}}`)
+	eventually(t, "the pods have all of it", func() error {
+		spec := get(t, r.Namespace, r.Name, &appsv1.Deployment{}).Spec.Template.Spec
+		if len(spec.Containers) != 2 || spec.Containers[0].Name != "registry" || len(spec.InitContainers) != 1 || spec.SchedulerName != "other" ||
+			spec.Containers[0].LivenessProbe.PeriodSeconds != 30 || *spec.SecurityContext.RunAsUser != 65532 {
+			return fmt.Errorf("%+v", spec)
+		}
+		return nil
+	})
+	rollOut(t, r.Namespace, r.Name)
+	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+	o.settle(t)
+	o.stop()
+	again := startOperator(t, r.Namespace)
+	again.settle(t)
+	if n := again.writes.Load(); n != 0 {
+		t.Errorf("%d writes after a restart", n)
+	}
+	if live := get(t, r.Namespace, r.Name, &v1alpha1.PackRegistry{}); live.Status.Image != "registry:test" {
+		t.Errorf("status.image is %s", live.Status.Image)
+	}
+	// The platform's ids, by null as by {}: the API server keeps a null that may be one.
+	for _, platform := range []string{`null`, `{}`} {
+		patch := []byte(`[{"op":"add","path":"/spec/pod/securityContext","value":` + platform + `}]`)
+		must(t, api.Patch(t.Context(), r.DeepCopy(), client.RawPatch(types.JSONPatchType, patch)))
+		eventually(t, "the ids are the platform's with "+platform, func() error {
+			if c := get(t, r.Namespace, r.Name, &appsv1.Deployment{}).Spec.Template.Spec.SecurityContext; c.RunAsUser != nil || c.RunAsGroup != nil || c.FSGroup != nil {
+				return fmt.Errorf("%+v", c)
+			}
+			return nil
+		})
+		patchSpec(t, r, `{"pod":{"securityContext":{"runAsUser":7}}}`)
+		eventually(t, "they are not", func() error {
+			if c := get(t, r.Namespace, r.Name, &appsv1.Deployment{}).Spec.Template.Spec.SecurityContext; c.RunAsUser == nil || *c.RunAsUser != 7 || c.FSGroup == nil {
+				return fmt.Errorf("%+v", c)
+			}
+			return nil
+		})
+	}
+	patchSpec(t, r, `{"pod":{"containers":[{"name":"beside"}]}}`)
+	wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRefused, "Deployment packs was refused", "image")
+}
+
 // What the operator decodes is told by its path where it cannot be.
 func TestAPIWhatDoesNotDecodeIsToldByItsPath(t *testing.T) {
 	_, r := ready(t)
 	for _, tt := range []struct{ spec, mend, words string }{
 		{`{"networkPolicy":{"enabled":true,"ingress":[{},{"frm":[]}]}}`, `{"networkPolicy":null}`, `spec.networkPolicy.ingress[1]: unknown field "frm"`},
 		{`{"networkPolicy":{"enabled":true,"ingress":[{"from":[{"ipBlock":{"cidr":5}}]}]}}`, `{"networkPolicy":null}`, `spec.networkPolicy.ingress[0].from.ipBlock.cidr: number cannot be of type string`},
+		{`{"pod":{"containers":[{"name":"a","imagePulPolicy":"Always"}]}}`, `{"pod":null}`, `spec.pod.containers[0]: unknown field "imagePulPolicy"`},
+		{`{"pod":{"volumes":[{"name":"data","emptyDir":{}}]}}`, `{"pod":null}`, `spec.pod.volumes[0].name: data is the operator's`},
 	} {
 		patchSpec(t, r, tt.spec)
 		wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalid, tt.words)

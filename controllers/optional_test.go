@@ -29,7 +29,9 @@ func TestAnOptionalKindThatCannotBeRead(t *testing.T) {
 		{"a route that is not asked for", children.RouteKind(&v1alpha1.PackRegistry{}), nil, "", metav1.ConditionTrue},
 		{"a ServiceMonitor that is not asked for", children.ServiceMonitorKind, nil, "", metav1.ConditionTrue},
 		{"a Certificate that is not asked for", children.CertificateKind, nil, "", metav1.ConditionTrue},
-		{"a ServiceMonitor", children.ServiceMonitorKind, func(r *v1alpha1.PackRegistry) { r.Spec.Monitoring = &v1alpha1.MonitoringSpec{ServiceMonitor: true} },
+		{"a ServiceMonitor", children.ServiceMonitorKind, func(r *v1alpha1.PackRegistry) {
+			r.Spec.Monitoring = &v1alpha1.MonitoringSpec{ServiceMonitor: &v1alpha1.ServiceMonitorSpec{Enabled: true}}
+		},
 			v1alpha1.ConditionExposed, metav1.ConditionTrue},
 		{"a route", children.RouteKind(&v1alpha1.PackRegistry{}), func(r *v1alpha1.PackRegistry) {
 			r.Spec.Gateway = &v1alpha1.GatewaySpec{ParentRefs: []v1alpha1.ParentRef{{Name: "g"}}}

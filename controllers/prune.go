@@ -124,6 +124,7 @@ func named(r *v1alpha1.PackRegistry) []string {
 			ids = append(ids, sourceOf(ref))
 		}
 	}
+	ids = append(ids, children.NamedByPods(r.Spec.Pod)...)
 	for _, ref := range r.Spec.Pod.ImagePullSecrets {
 		ids = append(ids, "Secret/"+ref.Name)
 	}

@@ -32,6 +32,15 @@ func readCRD(t *testing.T) *apiextensionsv1.CustomResourceDefinition {
 	return crd
 }
 
+// A larger one takes long to apply, and does not fit into the annotation of kubectl apply.
+func TestTheCRDStaysSmall(t *testing.T) {
+	info, err := os.Stat("../config/crd/packregistry.dev_packregistries.yaml")
+	must(t, err)
+	if info.Size() > 200_000 {
+		t.Errorf("%d bytes, and 200,000 are the limit: let another API's schema be an Object", info.Size())
+	}
+}
+
 // edges are values around what Go's parsers take: whatever of them a schema admits, the types must decode.
 var edges = []any{
 	"", "0", "1", "1d", "-1h", "1h", "1.5h", "24h", "99999h99999h99999h99999h", "999999999h", "1e9h", "1µs", "1us", "1h1", "h", ".5h", "+1h", "0.0000000001h",
@@ -225,6 +234,10 @@ func TestAPIWhatTheSchemaAdmitsIsTakenOfChildren(t *testing.T) {
 		"pod.annotations.key":                            {"", pods},
 		"pod.nodeSelector.key":                           {"", pods},
 		"pod.priorityClassName":                          {"", pods},
+		"pod.runtimeClassName":                           {"", pods},
+		"pod.schedulerName":                              {"", pods},
+		"pod.probes.liveness.timeoutSeconds":             {"", pods},
+		"pod.probes.startup.failureThreshold":            {"", pods},
 		"pod.serviceAccountName":                         {"", pods},
 		"pod.terminationGracePeriodSeconds":              {"", pods},
 		"pod.securityContext.runAsUser":                  {"", pods},

@@ -1,8 +1,15 @@
 package v1alpha1
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	"encoding/json"
+
+	corev1 "k8s.io/api/core/v1"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+)
 
 // PodSpec is how the registry's pods run.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.dnsPolicy) || self.dnsPolicy != 'None' || has(self.dnsConfig)",message="dnsPolicy None needs dnsConfig with nameservers"
 type PodSpec struct {
 	// Resources of the registry's container.
 	// +optional
@@ -16,10 +23,11 @@ type PodSpec struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
-	// Affinity of the pods.
+	// Affinity of the pods. Above one replica, without a podAntiAffinity, zones without a replica are preferred; {} drops that.
 	// +optional
 	Affinity *corev1.Affinity `json:"affinity,omitempty"`
-	// TopologySpreadConstraints of the pods. A constraint without a labelSelector means the registry's own pods.
+	// TopologySpreadConstraints of the pods; above one replica, other nodes where they can be had, if left out. A constraint
+	// without a labelSelector means the registry's own pods; [] drops the default.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16
@@ -56,31 +64,136 @@ type PodSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
-	// SecurityContext replaces the pods' user, group and file system group: 65532 each, unless the platform assigns them
-	// (give an empty one on OpenShift).
+	// SecurityContext of the pods. User, group and file system group are 65532 each; {} or null drops all three, for platforms
+	// that assign them (OpenShift), and null for one of them drops that one.
 	// +optional
+	// +nullable
 	SecurityContext *PodSecurityContext `json:"securityContext,omitempty"`
-	// TerminationGracePeriodSeconds; 45 if left out, which lets transfers finish.
+	// TerminationGracePeriodSeconds; 45 if left out. Pods wait 5 seconds before they stop to accept, and then up to 30 for what is in
+	// flight, so that less would cut transfers off.
 	// +optional
-	// +kubebuilder:validation:Minimum=10
+	// +kubebuilder:validation:Minimum=35
 	// +kubebuilder:validation:Maximum=3600
 	TerminationGracePeriodSeconds *int64 `json:"terminationGracePeriodSeconds,omitempty"`
+	// Volumes added to the pods, as a pod has them in spec.volumes.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Volumes []Object `json:"volumes,omitempty"`
+	// VolumeMounts added to the registry's container, as a container has them.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	VolumeMounts []Object `json:"volumeMounts,omitempty"`
+	// InitContainers run before the registry's container, or beside it with restartPolicy Always.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	InitContainers []Object `json:"initContainers,omitempty"`
+	// Containers run beside the registry's.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Containers []Object `json:"containers,omitempty"`
+	// HostAliases are names that the pods find without DNS.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	HostAliases []corev1.HostAlias `json:"hostAliases,omitempty"`
+	// DNSPolicy of the pods; ClusterFirst if left out.
+	// +optional
+	// +kubebuilder:validation:Enum=ClusterFirst;Default;None
+	DNSPolicy corev1.DNSPolicy `json:"dnsPolicy,omitempty"`
+	// DNSConfig of the pods.
+	// +optional
+	DNSConfig *corev1.PodDNSConfig `json:"dnsConfig,omitempty"`
+	// RuntimeClassName of the pods.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	RuntimeClassName string `json:"runtimeClassName,omitempty"`
+	// SchedulerName of the pods.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
+	SchedulerName string `json:"schedulerName,omitempty"`
+	// Probes are the timings of the registry's probes; what is left out stays as it is.
+	// +optional
+	Probes ProbesSpec `json:"probes,omitempty"`
+}
+
+// UnmarshalJSON tells a securityContext that is null from one that is left out.
+func (p *PodSpec) UnmarshalJSON(data []byte) error {
+	type plain PodSpec // has no methods
+	if err := utiljson.Unmarshal(data, (*plain)(p)); err != nil {
+		return err
+	}
+	var given struct {
+		SecurityContext json.RawMessage `json:"securityContext"`
+	}
+	if err := json.Unmarshal(data, &given); err != nil {
+		return err
+	}
+	if string(given.SecurityContext) == "null" {
+		p.SecurityContext = &PodSecurityContext{}
+	}
+	return nil
+}
+
+// ProbesSpec are the timings of the registry's probes.
+type ProbesSpec struct {
+	// Startup: every second, 120 times at most, until the registry is ready for the first time.
+	// +optional
+	Startup ProbeTiming `json:"startup,omitempty"`
+	// Readiness: every 5 seconds; a pod that fails twice gets no more requests.
+	// +optional
+	Readiness ProbeTiming `json:"readiness,omitempty"`
+	// Liveness: every 5 seconds; a registry that fails 6 times is started anew.
+	// +optional
+	Liveness ProbeTiming `json:"liveness,omitempty"`
+}
+
+// ProbeTiming is when a probe is made, and how often it may fail.
+type ProbeTiming struct {
+	// InitialDelaySeconds before the first probe.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=3600
+	InitialDelaySeconds *int32 `json:"initialDelaySeconds,omitempty"`
+	// PeriodSeconds between probes.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	PeriodSeconds *int32 `json:"periodSeconds,omitempty"`
+	// TimeoutSeconds of one probe.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=3600
+	TimeoutSeconds *int32 `json:"timeoutSeconds,omitempty"`
+	// FailureThreshold is how many probes must fail one after the other.
+	// +optional
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
+	FailureThreshold *int32 `json:"failureThreshold,omitempty"`
 }
 
 // PodSecurityContext is the part of a pod's security context that may be chosen; the rest is as restricted as it can be.
 type PodSecurityContext struct {
-	// RunAsUser is the user of the registry's process.
+	// RunAsUser is the user of the registry's process; 65532 if left out.
 	// +optional
+	// +nullable
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2147483647
 	RunAsUser *int64 `json:"runAsUser,omitempty"`
-	// RunAsGroup is the group of the registry's process.
+	// RunAsGroup is the group of the registry's process; 65532 if left out.
 	// +optional
+	// +nullable
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2147483647
 	RunAsGroup *int64 `json:"runAsGroup,omitempty"`
-	// FSGroup owns the volume.
+	// FSGroup owns the volume; 65532 if left out.
 	// +optional
+	// +nullable
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=2147483647
 	FSGroup *int64 `json:"fsGroup,omitempty"`
@@ -91,4 +204,31 @@ type PodSecurityContext struct {
 	// +kubebuilder:validation:items:Minimum=1
 	// +kubebuilder:validation:items:Maximum=2147483647
 	SupplementalGroups []int64 `json:"supplementalGroups,omitempty"`
+
+	// Nulls are the fields that are null: their defaults are dropped. They are never sent anywhere.
+	Nulls []string `json:"-"`
+}
+
+// UnmarshalJSON tells what is null from what is left out.
+func (c *PodSecurityContext) UnmarshalJSON(data []byte) error {
+	type plain PodSecurityContext // has no methods
+	if err := utiljson.Unmarshal(data, (*plain)(c)); err != nil {
+		return err
+	}
+	var given map[string]json.RawMessage
+	if err := json.Unmarshal(data, &given); err != nil {
+		return err
+	}
+	c.Nulls = nil
+	for _, name := range []string{"runAsUser", "runAsGroup", "fsGroup"} {
+		if string(given[name]) == "null" {
+			c.Nulls = append(c.Nulls, name)
+		}
+	}
+	return nil
+}
+
+// IsEmpty says whether nothing is given, so that all defaults are dropped.
+func (c *PodSecurityContext) IsEmpty() bool {
+	return c.RunAsUser == nil && c.RunAsGroup == nil && c.FSGroup == nil && len(c.SupplementalGroups) == 0 && len(c.Nulls) == 0
 }

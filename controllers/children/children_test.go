@@ -173,6 +173,14 @@ func everything() *v1alpha1.PackRegistry {
 			Labels: v1alpha1.Labels{"l": "1"}, Annotations: map[string]string{"an": "1"}, ServiceAccountName: "sa",
 			Env:             []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy"}},
 			SecurityContext: &v1alpha1.PodSecurityContext{SupplementalGroups: []int64{5}}, TerminationGracePeriodSeconds: ptr.To[int64](100),
+			Volumes:        []v1alpha1.Object{object(`{"name":"extra","configMap":{"name":"extra","items":[{"key":"a","path":"b"}]}}`)},
+			VolumeMounts:   []v1alpha1.Object{object(`{"name":"extra","mountPath":"/extra","readOnly":true}`)},
+			InitContainers: []v1alpha1.Object{object(`{"name":"first","image":"init:1","restartPolicy":"Always"}`)},
+			Containers:     []v1alpha1.Object{object(`{"name":"beside","image":"sidecar:1","resources":{"limits":{"memory":"64Mi"}}}`)},
+			HostAliases:    []corev1.HostAlias{{IP: "192.0.2.9", Hostnames: []string{"minio"}}},
+			DNSPolicy:      corev1.DNSNone, DNSConfig: &corev1.PodDNSConfig{Nameservers: []string{"192.0.2.53"}, Options: []corev1.PodDNSConfigOption{{Name: "ndots", Value: ptr.To("1")}}},
+			RuntimeClassName: "gvisor", SchedulerName: "other",
+			Probes: v1alpha1.ProbesSpec{Startup: v1alpha1.ProbeTiming{FailureThreshold: ptr.To[int32](600)}, Liveness: v1alpha1.ProbeTiming{PeriodSeconds: ptr.To[int32](20), TimeoutSeconds: ptr.To[int32](3)}},
 		},
 	})
 }

@@ -1,11 +1,12 @@
 package children
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
+
+	kjson "sigs.k8s.io/json"
 
 	"packregistry.dev/api/v1alpha1"
 )
@@ -31,13 +32,13 @@ func decodeObjects[T any](path string, objects []v1alpha1.Object) ([]*T, error) 
 
 // decodeStrict decodes JSON. The error begins with where in it the fault is.
 func decodeStrict(data []byte, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader(data))
-	decoder.DisallowUnknownFields()
-	err := decoder.Decode(into)
+	strict, err := kjson.UnmarshalStrict(data, into)
 	var wrongType *json.UnmarshalTypeError
 	switch {
-	case err == nil:
+	case err == nil && len(strict) == 0:
 		return nil
+	case err == nil:
+		return fmt.Errorf(": %w", errors.Join(strict...))
 	case errors.As(err, &wrongType) && wrongType.Field != "":
 		return fmt.Errorf(".%s: %s cannot be of type %s", wrongType.Field, wrongType.Value, wrongType.Type)
 	}

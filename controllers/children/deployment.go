@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -12,6 +13,7 @@ import (
 	appsv1apply "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1apply "k8s.io/client-go/applyconfigurations/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"packregistry.dev/api/v1alpha1"
 )
@@ -51,6 +53,16 @@ const (
 	startupTryouts    = 120
 	livenessFailures  = 6
 	readinessFailures = 2
+)
+
+// Volumes of the pods.
+const (
+	configVolume      = "config"
+	tmpVolume         = "tmp"
+	usersVolume       = "users"
+	certificateVolume = "certificate"
+	clientCAVolume    = "client-ca"
+	dataVolume        = "data"
 )
 
 // Deployment runs the registry.
@@ -112,18 +124,26 @@ func podTemplate(r *v1alpha1.PackRegistry, in DeploymentInput) (*corev1apply.Pod
 	if g := r.Spec.Pod.TerminationGracePeriodSeconds; g != nil {
 		grace = *g
 	}
+	additions, err := decodeAdditions(r.Spec.Pod)
+	if err != nil {
+		return nil, err
+	}
 	c, err := container(r, in)
 	if err != nil {
 		return nil, err
 	}
+	c.WithVolumeMounts(additions.mounts...)
 	spec := corev1apply.PodSpec().
 		WithAutomountServiceAccountToken(false).
 		WithEnableServiceLinks(false).
 		WithTerminationGracePeriodSeconds(grace).
 		WithSecurityContext(securityContext(r)).
-		WithContainers(c).
-		WithVolumes(volumes(r, in)...)
+		WithContainers(c).WithContainers(additions.containers...).WithInitContainers(additions.initContainers...).
+		WithVolumes(volumes(r, in)...).WithVolumes(additions.volumes...)
 	if err := schedule(spec, r); err != nil {
+		return nil, err
+	}
+	if err := resolve(spec, r.Spec.Pod); err != nil {
 		return nil, err
 	}
 	template := corev1apply.PodTemplateSpec().WithLabels(labels).WithSpec(spec)
@@ -138,19 +158,16 @@ func container(r *v1alpha1.PackRegistry, in DeploymentInput) (*corev1apply.Conta
 	if pull == "" {
 		pull = corev1.PullIfNotPresent
 	}
-	probe := func(path string) *corev1apply.ProbeApplyConfiguration {
-		return corev1apply.Probe().WithHTTPGet(corev1apply.HTTPGetAction().
-			WithPath(path).WithPort(intstr.FromString(debugPortName)))
-	}
+	probes := r.Spec.Pod.Probes
 	c := corev1apply.Container().
 		WithName(containerName).WithImage(Image(r, in.Image)).WithImagePullPolicy(pull).
 		WithArgs(registryProgram, configDir+"/"+configKey).
 		WithPorts(
 			corev1apply.ContainerPort().WithName(servePortName).WithContainerPort(PortServe).WithProtocol(corev1.ProtocolTCP),
 			corev1apply.ContainerPort().WithName(debugPortName).WithContainerPort(PortDebug).WithProtocol(corev1.ProtocolTCP)).
-		WithStartupProbe(probe("/readyz").WithPeriodSeconds(1).WithFailureThreshold(startupTryouts)).
-		WithReadinessProbe(probe("/readyz").WithPeriodSeconds(probeSeconds).WithFailureThreshold(readinessFailures)).
-		WithLivenessProbe(probe("/livez").WithPeriodSeconds(probeSeconds).WithFailureThreshold(livenessFailures)).
+		WithStartupProbe(probe("/readyz", 1, startupTryouts, probes.Startup)).
+		WithReadinessProbe(probe("/readyz", probeSeconds, readinessFailures, probes.Readiness)).
+		WithLivenessProbe(probe("/livez", probeSeconds, livenessFailures, probes.Liveness)).
 		// The endpoint is taken out of load balancers while the server still accepts.
 		WithLifecycle(corev1apply.Lifecycle().WithPreStop(corev1apply.LifecycleHandler().
 			WithSleep(corev1apply.SleepAction().WithSeconds(preStopSeconds)))).
@@ -185,20 +202,20 @@ func container(r *v1alpha1.PackRegistry, in DeploymentInput) (*corev1apply.Conta
 func mounts(r *v1alpha1.PackRegistry) []*corev1apply.VolumeMountApplyConfiguration {
 	// Whole directories, never subPath: the kubelet does not update what is mounted by subPath.
 	list := []*corev1apply.VolumeMountApplyConfiguration{
-		corev1apply.VolumeMount().WithName("config").WithMountPath(configDir).WithReadOnly(true),
-		corev1apply.VolumeMount().WithName("tmp").WithMountPath("/tmp"),
+		corev1apply.VolumeMount().WithName(configVolume).WithMountPath(configDir).WithReadOnly(true),
+		corev1apply.VolumeMount().WithName(tmpVolume).WithMountPath("/tmp"),
 	}
 	if len(r.Spec.Auth.SecretRefs) > 0 {
-		list = append(list, corev1apply.VolumeMount().WithName("users").WithMountPath(usersDir).WithReadOnly(true))
+		list = append(list, corev1apply.VolumeMount().WithName(usersVolume).WithMountPath(usersDir).WithReadOnly(true))
 	}
 	if CertificateSecret(r) != "" {
-		list = append(list, corev1apply.VolumeMount().WithName("certificate").WithMountPath(certificateDir).WithReadOnly(true))
+		list = append(list, corev1apply.VolumeMount().WithName(certificateVolume).WithMountPath(certificateDir).WithReadOnly(true))
 	}
 	if r.Spec.TLS.ClientCARef != nil && ServesTLS(r) {
-		list = append(list, corev1apply.VolumeMount().WithName("client-ca").WithMountPath(clientCADir).WithReadOnly(true))
+		list = append(list, corev1apply.VolumeMount().WithName(clientCAVolume).WithMountPath(clientCADir).WithReadOnly(true))
 	}
 	if ClaimName(r) != "" {
-		list = append(list, corev1apply.VolumeMount().WithName("data").WithMountPath(dataDir))
+		list = append(list, corev1apply.VolumeMount().WithName(dataVolume).WithMountPath(dataDir))
 	}
 	return list
 }
@@ -208,24 +225,24 @@ func volumes(r *v1alpha1.PackRegistry, in DeploymentInput) []*corev1apply.Volume
 		return corev1apply.Volume().WithName(name).WithSecret(corev1apply.SecretVolumeSource().WithSecretName(secret))
 	}
 	list := []*corev1apply.VolumeApplyConfiguration{
-		secret("config", in.Config.Name),
-		corev1apply.Volume().WithName("tmp").WithEmptyDir(corev1apply.EmptyDirVolumeSource()),
+		secret(configVolume, in.Config.Name),
+		corev1apply.Volume().WithName(tmpVolume).WithEmptyDir(corev1apply.EmptyDirVolumeSource()),
 	}
 	if len(r.Spec.Auth.SecretRefs) > 0 {
-		list = append(list, secret("users", UsersName(r)))
+		list = append(list, secret(usersVolume, UsersName(r)))
 	}
 	if name := CertificateSecret(r); name != "" {
-		list = append(list, secret("certificate", name))
+		list = append(list, secret(certificateVolume, name))
 	}
 	if ref := r.Spec.TLS.ClientCARef; ref != nil && ServesTLS(r) {
 		if ref.Kind == v1alpha1.CARefConfigMap {
-			list = append(list, corev1apply.Volume().WithName("client-ca").WithConfigMap(corev1apply.ConfigMapVolumeSource().WithName(ref.Name)))
+			list = append(list, corev1apply.Volume().WithName(clientCAVolume).WithConfigMap(corev1apply.ConfigMapVolumeSource().WithName(ref.Name)))
 		} else {
-			list = append(list, secret("client-ca", ref.Name))
+			list = append(list, secret(clientCAVolume, ref.Name))
 		}
 	}
 	if claim := ClaimName(r); claim != "" {
-		list = append(list, corev1apply.Volume().WithName("data").WithPersistentVolumeClaim(
+		list = append(list, corev1apply.Volume().WithName(dataVolume).WithPersistentVolumeClaim(
 			corev1apply.PersistentVolumeClaimVolumeSource().WithClaimName(claim)))
 	}
 	return list
@@ -237,9 +254,18 @@ func securityContext(r *v1alpha1.PackRegistry) *corev1apply.PodSecurityContextAp
 		WithFSGroupChangePolicy(corev1.FSGroupChangeOnRootMismatch)
 	own := r.Spec.Pod.SecurityContext
 	if own == nil {
-		return s.WithRunAsUser(nonRoot).WithRunAsGroup(nonRoot).WithFSGroup(nonRoot)
+		own = &v1alpha1.PodSecurityContext{}
+	} else if own.IsEmpty() {
+		return s // the platform's to choose
 	}
-	s.RunAsUser, s.RunAsGroup, s.FSGroup = own.RunAsUser, own.RunAsGroup, own.FSGroup
+	// What is given does not take the defaults of the others away; null does.
+	id := func(name string, given *int64) *int64 {
+		if given == nil && !slices.Contains(own.Nulls, name) {
+			return ptr.To[int64](nonRoot)
+		}
+		return given
+	}
+	s.RunAsUser, s.RunAsGroup, s.FSGroup = id("runAsUser", own.RunAsUser), id("runAsGroup", own.RunAsGroup), id("fsGroup", own.FSGroup)
 	return s.WithSupplementalGroups(own.SupplementalGroups...)
 }
 
@@ -256,15 +282,12 @@ func schedule(spec *corev1apply.PodSpecApplyConfiguration, r *v1alpha1.PackRegis
 		}
 		spec.WithTolerations(toleration)
 	}
-	switch {
-	case pod.Affinity != nil:
-		affinity, err := convert[corev1apply.AffinityApplyConfiguration](pod.Affinity)
-		if err != nil {
-			return err
-		}
+	affinity, err := podAffinity(r)
+	if err != nil {
+		return err
+	}
+	if affinity != nil {
 		spec.WithAffinity(affinity)
-	case spreadByDefault(r):
-		spec.WithAffinity(otherZones(r))
 	}
 	constraints, err := spread(r)
 	if err != nil {
@@ -273,6 +296,12 @@ func schedule(spec *corev1apply.PodSpecApplyConfiguration, r *v1alpha1.PackRegis
 	spec.WithTopologySpreadConstraints(constraints...)
 	if pod.PriorityClassName != "" {
 		spec.WithPriorityClassName(pod.PriorityClassName)
+	}
+	if pod.RuntimeClassName != "" {
+		spec.WithRuntimeClassName(pod.RuntimeClassName)
+	}
+	if pod.SchedulerName != "" {
+		spec.WithSchedulerName(pod.SchedulerName)
 	}
 	if pod.ServiceAccountName != "" {
 		spec.WithServiceAccountName(pod.ServiceAccountName)
@@ -283,9 +312,25 @@ func schedule(spec *corev1apply.PodSpecApplyConfiguration, r *v1alpha1.PackRegis
 	return nil
 }
 
-// spreadByDefault says whether replicas are kept apart without having been asked for.
-func spreadByDefault(r *v1alpha1.PackRegistry) bool {
-	return Replicas(r) > 1 && len(r.Spec.Pod.TopologySpreadConstraints) == 0
+// podAffinity is that of the spec, which replicas prefer other zones by default beside, or nil. An empty one drops the default.
+func podAffinity(r *v1alpha1.PackRegistry) (*corev1apply.AffinityApplyConfiguration, error) {
+	given := r.Spec.Pod.Affinity
+	if given == nil {
+		given = &corev1.Affinity{}
+	} else if *given == (corev1.Affinity{}) {
+		return nil, nil
+	}
+	affinity, err := convert[corev1apply.AffinityApplyConfiguration](given)
+	if err != nil {
+		return nil, err
+	}
+	if affinity.PodAntiAffinity == nil && Replicas(r) > 1 {
+		affinity.PodAntiAffinity = otherZones(r).PodAntiAffinity
+	}
+	if *affinity == (corev1apply.AffinityApplyConfiguration{}) {
+		return nil, nil
+	}
+	return affinity, nil
 }
 
 // otherZones prefers zones without a replica. It is no spread constraint: where nodes have no zones, the scheduler would
@@ -311,7 +356,7 @@ func spread(r *v1alpha1.PackRegistry) ([]*corev1apply.TopologySpreadConstraintAp
 		}
 		list = append(list, c)
 	}
-	if !spreadByDefault(r) {
+	if r.Spec.Pod.TopologySpreadConstraints != nil || Replicas(r) < 2 {
 		return list, nil
 	}
 	return append(list, corev1apply.TopologySpreadConstraint().

@@ -303,7 +303,9 @@ func TestFailedRolloutsAreTold(t *testing.T) {
 		"crash": {func(s *v1alpha1.PackRegistrySpec) {
 			s.Storage = v1alpha1.StorageSpec{S3: &v1alpha1.S3Spec{Bucket: "nobody", Endpoint: "http://127.0.0.1:1", SecretRef: &v1alpha1.SecretRef{Name: "keys"}}}
 		}, v1alpha1.ConditionAvailable, []string{"bucket nobody at http://127.0.0.1:1", "connection refused"}},
-		"unschedulable": {func(s *v1alpha1.PackRegistrySpec) { s.Pod.NodeSelector = map[string]v1alpha1.LabelValue{"no": "such-node"} }, v1alpha1.ConditionAvailable, []string{"cannot be scheduled", "node affinity/selector"}},
+		"unschedulable": {func(s *v1alpha1.PackRegistrySpec) {
+			s.Pod.NodeSelector = map[string]v1alpha1.LabelValue{"no": "such-node"}
+		}, v1alpha1.ConditionAvailable, []string{"cannot be scheduled", "node affinity/selector"}},
 		"volume": {func(s *v1alpha1.PackRegistrySpec) {
 			s.Storage.PersistentVolumeClaim.StorageClassName = ptr.To("no-such-class")
 		}, v1alpha1.ConditionStorageReady, []string{"waits for a volume"}},

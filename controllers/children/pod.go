@@ -1,0 +1,221 @@
+package children
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	utiljson "k8s.io/apimachinery/pkg/util/json"
+	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+// This file is about what spec.pod adds to the pods: containers, volumes, and how they find names.
+
+// podAdditions is what spec.pod adds, decoded.
+type podAdditions struct {
+	volumes        []*corev1apply.VolumeApplyConfiguration
+	mounts         []*corev1apply.VolumeMountApplyConfiguration
+	initContainers []*corev1apply.ContainerApplyConfiguration
+	containers     []*corev1apply.ContainerApplyConfiguration
+}
+
+// volumeNames are the names of the volumes that pods may have of the operator's.
+var volumeNames = []string{configVolume, tmpVolume, usersVolume, certificateVolume, clientCAVolume, dataVolume}
+
+// decodeAdditions decodes what spec.pod adds. What does not decode, has no name, or has the name of what is the operator's, is
+// said with its path, all of it at once.
+func decodeAdditions(pod v1alpha1.PodSpec) (podAdditions, error) {
+	var a podAdditions
+	var failed [6]error
+	a.volumes, failed[0] = decodeObjects[corev1apply.VolumeApplyConfiguration]("spec.pod.volumes", pod.Volumes)
+	a.mounts, failed[1] = decodeObjects[corev1apply.VolumeMountApplyConfiguration]("spec.pod.volumeMounts", pod.VolumeMounts)
+	a.initContainers, failed[2] = decodeObjects[corev1apply.ContainerApplyConfiguration]("spec.pod.initContainers", pod.InitContainers)
+	a.containers, failed[3] = decodeObjects[corev1apply.ContainerApplyConfiguration]("spec.pod.containers", pod.Containers)
+	if err := errors.Join(failed[:]...); err != nil {
+		return a, err
+	}
+	names := map[string][]*string{}
+	for _, v := range a.volumes {
+		names["volumes"] = append(names["volumes"], v.Name)
+	}
+	for _, c := range a.initContainers {
+		names["initContainers"] = append(names["initContainers"], c.Name)
+	}
+	for _, c := range a.containers {
+		names["containers"] = append(names["containers"], c.Name)
+	}
+	failed[4] = checkNames("spec.pod.volumes", names["volumes"], volumeNames)
+	// All containers of a pod have names of their own.
+	failed[5] = errors.Join(checkNames("spec.pod.initContainers", names["initContainers"], []string{containerName}),
+		checkNames("spec.pod.containers", names["containers"], append(namesOf(names["initContainers"]), containerName)))
+	return a, errors.Join(failed[:]...)
+}
+
+func namesOf(list []*string) []string {
+	var names []string
+	for _, name := range list {
+		if name != nil {
+			names = append(names, *name)
+		}
+	}
+	return names
+}
+
+// checkNames says which elements of a list have no name, or one that is taken.
+func checkNames(path string, names []*string, taken []string) error {
+	var failed []error
+	taken = slices.Clone(taken)
+	for i, name := range names {
+		switch {
+		case name == nil || *name == "":
+			failed = append(failed, fmt.Errorf("%s[%d].name: give it a name", path, i))
+		case slices.Contains(taken, *name):
+			failed = append(failed, fmt.Errorf("%s[%d].name: %s is the operator's, or there twice; use another name", path, i, *name))
+		default:
+			taken = append(taken, *name)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// resolve says how the pods find names.
+func resolve(spec *corev1apply.PodSpecApplyConfiguration, pod v1alpha1.PodSpec) error {
+	for _, alias := range pod.HostAliases {
+		spec.WithHostAliases(corev1apply.HostAlias().WithIP(alias.IP).WithHostnames(alias.Hostnames...))
+	}
+	if pod.DNSPolicy != "" {
+		spec.WithDNSPolicy(pod.DNSPolicy)
+	}
+	if pod.DNSConfig == nil {
+		return nil
+	}
+	converted, err := convert[corev1apply.PodDNSConfigApplyConfiguration](pod.DNSConfig)
+	if err != nil {
+		return err
+	}
+	spec.WithDNSConfig(converted)
+	return nil
+}
+
+// probe asks the debug port, by timings of the spec where it has them.
+func probe(path string, period, failures int32, timing v1alpha1.ProbeTiming) *corev1apply.ProbeApplyConfiguration {
+	p := corev1apply.Probe().WithHTTPGet(corev1apply.HTTPGetAction().WithPath(path).WithPort(intstr.FromString(debugPortName))).
+		WithPeriodSeconds(period).WithFailureThreshold(failures)
+	if timing.PeriodSeconds != nil {
+		p.WithPeriodSeconds(*timing.PeriodSeconds)
+	}
+	if timing.FailureThreshold != nil {
+		p.WithFailureThreshold(*timing.FailureThreshold)
+	}
+	p.InitialDelaySeconds, p.TimeoutSeconds = timing.InitialDelaySeconds, timing.TimeoutSeconds
+	return p
+}
+
+// Grant is something that a spec asks for of its pods, and that who runs the cluster may not want to leave to everybody who may
+// write PackRegistries: it is more than the registry needs.
+type Grant struct {
+	// Path of the field that asks for it.
+	Path string
+	// Image is an image that would run, or "".
+	Image string
+	// Volume is the kind of a volume that would be mounted, such as hostPath, or "".
+	Volume string
+}
+
+// Grants lists what a spec asks for that limits may forbid: images, kinds of volumes, and every other field of spec.pod that gives
+// pods more rights than the operator gives them. An error says what cannot be decoded.
+func Grants(r *v1alpha1.PackRegistry) ([]Grant, error) {
+	pod := r.Spec.Pod
+	additions, err := decodeAdditions(pod)
+	if err != nil {
+		return nil, err
+	}
+	var grants []Grant
+	add := func(asks bool, g Grant) {
+		if asks {
+			grants = append(grants, g)
+		}
+	}
+	add(r.Spec.Image != "", Grant{Path: "spec.image", Image: r.Spec.Image})
+	for kind, list := range map[string][]*corev1apply.ContainerApplyConfiguration{"initContainers": additions.initContainers, "containers": additions.containers} {
+		for i, c := range list {
+			path := fmt.Sprintf("spec.pod.%s[%d]", kind, i)
+			add(true, Grant{Path: path})
+			if c.Image != nil {
+				add(true, Grant{Path: path + ".image", Image: *c.Image})
+			}
+		}
+	}
+	for i, object := range pod.Volumes {
+		for _, kind := range volumeKinds(object) {
+			add(true, Grant{Path: fmt.Sprintf("spec.pod.volumes[%d].%s", i, kind), Volume: kind})
+		}
+	}
+	for path, asks := range map[string]bool{
+		"spec.pod.serviceAccountName": pod.ServiceAccountName != "",
+		"spec.pod.priorityClassName":  pod.PriorityClassName != "",
+		"spec.pod.runtimeClassName":   pod.RuntimeClassName != "",
+		"spec.pod.schedulerName":      pod.SchedulerName != "",
+		"spec.pod.hostAliases":        len(pod.HostAliases) > 0,
+		"spec.pod.dnsConfig":          pod.DNSConfig != nil,
+		"spec.pod.tolerations":        len(pod.Tolerations) > 0,
+		"spec.pod.nodeSelector":       len(pod.NodeSelector) > 0,
+		"spec.pod.env":                len(pod.Env) > 0,
+	} {
+		add(asks, Grant{Path: path})
+	}
+	slices.SortFunc(grants, func(a, b Grant) int { return strings.Compare(a.Path, b.Path) })
+	return grants, nil
+}
+
+// volumeKinds are the kinds of a volume: the field beside its name.
+func volumeKinds(volume v1alpha1.Object) []string {
+	var fields map[string]any
+	if err := utiljson.Unmarshal(volume.Raw, &fields); err != nil {
+		return nil // decoded before
+	}
+	delete(fields, "name")
+	if len(fields) == 0 {
+		return []string{"emptyDir"} // which the API server takes it for
+	}
+	return slices.Sorted(maps.Keys(fields))
+}
+
+// NamedByPods are the Secrets and ConfigMaps that volumes of spec.pod name, as kind/name. What cannot be decoded names none.
+func NamedByPods(pod v1alpha1.PodSpec) []string {
+	additions, err := decodeAdditions(pod)
+	if err != nil {
+		return nil
+	}
+	var ids []string
+	add := func(kind string, name *string) {
+		if name != nil {
+			ids = append(ids, kind+"/"+*name)
+		}
+	}
+	for _, v := range additions.volumes {
+		if v.Secret != nil {
+			add("Secret", v.Secret.SecretName)
+		}
+		if v.ConfigMap != nil {
+			add("ConfigMap", v.ConfigMap.Name)
+		}
+		if v.Projected == nil {
+			continue
+		}
+		for _, source := range v.Projected.Sources {
+			if source.Secret != nil {
+				add("Secret", source.Secret.Name)
+			}
+			if source.ConfigMap != nil {
+				add("ConfigMap", source.ConfigMap.Name)
+			}
+		}
+	}
+	return ids
+}
