@@ -20,6 +20,7 @@ import (
 
 	"packregistry.dev/internal/testserver"
 	"packregistry.dev/server/internal/share"
+	"packregistry.dev/server/internal/transfer"
 	"packregistry.dev/server/store/driver"
 	"packregistry.dev/server/store/driver/inmemory"
 )
@@ -130,7 +131,7 @@ func TestAStorageThatBreaksOffIsNoClientThatHungUp(t *testing.T) {
 	for _, err := range []error{context.Canceled, fmt.Errorf("read: %w", &net.OpError{Op: "read", Err: errors.New("reset")})} {
 		w := httptest.NewRecorder()
 		r := &request{Request: httptest.NewRequest(http.MethodGet, "/", nil)}
-		f.render(&recorder{ResponseWriter: w}, r, &incoming{}, err)
+		f.render(&transfer.Writer{ResponseWriter: w}, r, &transfer.Body{}, err)
 		if w.Code != http.StatusInternalServerError {
 			t.Errorf("%v: %d", err, w.Code)
 		}

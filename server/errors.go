@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"packregistry.dev/pack"
+	"packregistry.dev/server/internal/transfer"
 	"packregistry.dev/server/store"
 )
 
@@ -51,12 +52,6 @@ var (
 
 // statusClientClosed is what logs and metrics say of requests whose client hung up, as nginx's do. Nobody reads such an answer.
 const statusClientClosed = 499
-
-// errStalled: nothing came for as long as http.limits.stalltimeout.
-var errStalled = errors.New("the request stopped in the middle")
-
-// errSlow: on average less came than http.limits.minrate bytes a second.
-var errSlow = errors.New("the request's content came too slowly (http.limits.minrate)")
 
 // apiError is an error for the client: what to answer, and what it is about.
 type apiError struct {
@@ -105,7 +100,7 @@ func classify(err error) *apiError {
 	switch {
 	case errors.As(err, &known):
 		return known
-	case errors.Is(err, errStalled), errors.Is(err, errSlow):
+	case errors.Is(err, transfer.ErrStalled), errors.Is(err, transfer.ErrSlow):
 		return &apiError{code: codeStalled, err: err}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &apiError{code: codeNoSpace}

@@ -14,6 +14,7 @@ import (
 
 	"packregistry.dev/server/internal/clientip"
 	"packregistry.dev/server/internal/telemetry"
+	"packregistry.dev/server/internal/transfer"
 	"packregistry.dev/server/store"
 )
 
@@ -26,14 +27,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	parts := &struct {
 		request  request
 		http     http.Request
-		recorder recorder
-		body     incoming
+		recorder transfer.Writer
+		body     transfer.Body
 	}{
-		request:  request{Request: hr, route: "none", client: clientip.Find(hr, s.proxies, s.config.HTTP.ClientIPHeader)},
-		recorder: recorder{ResponseWriter: w, progress: progress{timeout: timeout, w: w, set: setWriteDeadline}},
-		body:     incoming{ReadCloser: hr.Body, progress: progress{timeout: timeout, w: w, set: setReadDeadline}, rate: s.config.HTTP.Limits.MinRate},
+		request: request{Request: hr, route: "none", client: clientip.Find(hr, s.proxies, s.config.HTTP.ClientIPHeader)},
 	}
 	r, recorder, body := &parts.request, &parts.recorder, &parts.body
+	recorder.Init(w, timeout)
+	body.Init(w, hr.Body, timeout, s.config.HTTP.Limits.MinRate)
 	r.id = requestID(r)
 	var span *telemetry.Span
 	r.Request, span = s.tracing.Start(hr, r.client.Addr, r.id)
@@ -44,7 +45,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		r.Request = &parts.http
 	}
 	if hr.ContentLength != 0 {
-		body.progress.move() // a body that nobody reads is waited for too
+		body.Expect()
 	}
 	h := w.Header()
 	for name, values := range s.headers {
@@ -60,13 +61,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 				panic(p)
 			}
 			s.log.Error("a handler panicked", "request", r.id, "panic", p, "stack", string(debug.Stack()))
-			if !recorder.wrote() {
+			if !recorder.Wrote() {
 				writeError(recorder, fail(codeUnknown, ""))
 			}
 		}
-		recorder.progress.end()
-		s.finish(r, recorder, body.n, time.Since(started))
-		span.End(r.Method, r.route, recorder.code())
+		recorder.End(idleTimeout + headerTimeout)
+		s.finish(r, recorder, body.Received(), time.Since(started))
+		span.End(r.Method, r.route, recorder.Code())
 	}()
 	if err := s.route(recorder, r); err != nil {
 		s.render(recorder, r, body, err)
@@ -149,33 +150,33 @@ func (s *Server) permit(r *request, needs permission) error {
 }
 
 // render answers with an error, and logs what is the server's own fault.
-func (s *Server) render(w *recorder, r *request, body *incoming, err error) {
+func (s *Server) render(w *transfer.Writer, r *request, body *transfer.Body, err error) {
 	known := classify(err)
 	switch {
 	case known != nil:
-	case r.Context().Err() != nil, body.hungUp():
+	case r.Context().Err() != nil, body.HungUp():
 		// Nobody reads the answer, and it is nobody's fault here.
 		s.log.Debug("the client went away", "request", r.id, "error", err)
 		known = fail(codeClientClosed, "")
-	case body.err != nil:
-		known = fail(codeUploadInvalid, "the request's content cannot be read: %w", body.err)
+	case body.Err() != nil:
+		known = fail(codeUploadInvalid, "the request's content cannot be read: %w", body.Err())
 	default:
 		s.log.Error("a request failed", "request", r.id, "method", r.Method, "path", r.URL.Path, "error", err)
 		known = fail(codeUnknown, "")
 	}
-	if w.wrote() {
+	if w.Wrote() {
 		return
 	}
 	writeError(w, known)
 }
 
 // finish writes the log line and the metrics of a request.
-func (s *Server) finish(r *request, w *recorder, received int64, took time.Duration) {
-	s.metrics.Request(telemetry.Request{Route: r.route, Method: r.Method, Code: w.code(), Received: received, Sent: w.n, Took: took})
+func (s *Server) finish(r *request, w *transfer.Writer, received int64, took time.Duration) {
+	s.metrics.Request(telemetry.Request{Route: r.route, Method: r.Method, Code: w.Code(), Received: received, Sent: w.Sent(), Took: took})
 	probe := r.route == "/health" // which comes every few seconds
 	if s.combined != nil {
 		if !probe {
-			s.combined.Write(r.Request, r.client.Addr, r.user, w.code(), w.n)
+			s.combined.Write(r.Request, r.client.Addr, r.user, w.Code(), w.Sent())
 		}
 		return
 	}
@@ -186,7 +187,7 @@ func (s *Server) finish(r *request, w *recorder, received int64, took time.Durat
 	if !s.access.Enabled(r.Context(), level) {
 		return
 	}
-	s.access.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", w.code(), "bytes", w.n,
+	s.access.Log(r.Context(), level, "request", "method", r.Method, "path", r.URL.Path, "status", w.Code(), "bytes", w.Sent(),
 		"received", received, "seconds", took.Seconds(), "from", r.client.Addr, "user", r.user, "agent", telemetry.Clip(r.UserAgent()), "request", r.id)
 }
 

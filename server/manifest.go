@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"packregistry.dev/pack"
+	"packregistry.dev/server/internal/transfer"
 	"packregistry.dev/server/store"
 )
 
@@ -64,7 +65,7 @@ func (s *Server) getManifest(w http.ResponseWriter, r *request) error {
 		return nil
 	}
 	if len(m.Content) > smallManifest {
-		return copyPaced(w, bytes.NewReader(m.Content))
+		return transfer.CopyPaced(w, bytes.NewReader(m.Content))
 	}
 	_, err = w.Write(m.Content)
 	return err

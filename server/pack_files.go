@@ -13,6 +13,7 @@ import (
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/internal/telemetry"
+	"packregistry.dev/server/internal/transfer"
 	"packregistry.dev/server/store"
 )
 
@@ -108,7 +109,7 @@ func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted strin
 		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 		w.WriteHeader(http.StatusOK)
 		if size > maxHeldFile && r.Method != http.MethodHead {
-			if err := copyPaced(w, content); err != nil {
+			if err := transfer.CopyPaced(w, content); err != nil {
 				return err
 			}
 		}

@@ -12,7 +12,6 @@
 //	               who asks and what they may do, by password or by token
 //	location.go    URLs of this server, as clients see them
 //	cors.go        pages of other origins
-//	transfer.go    deadlines that move with the bytes
 //	budget.go      places of uploads and of unpacking, and the memory of manifests, shared by users and addresses
 //	space.go       pushes stop before the storage is full
 //	health.go      /health, and the second listener for probes, metrics and profiles

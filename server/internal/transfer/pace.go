@@ -1,4 +1,4 @@
-package server
+package transfer
 
 import (
 	"io"
@@ -13,9 +13,9 @@ const (
 	paceGrace = 15 * time.Second
 )
 
-// pacedWriter bounds how long a client may take for all that is written to it, where the recorder bounds each write.
+// pacedWriter bounds how long a client may take for all that is written to it, where Writer bounds each write.
 type pacedWriter struct {
-	to *recorder
+	to *Writer
 	// n is how much was written, and blocked how long that took.
 	n       int64
 	blocked time.Duration
@@ -30,15 +30,15 @@ func (p *pacedWriter) Write(b []byte) (int, error) {
 		left = min(left, progress.timeout)
 	}
 	progress.set(progress.w, began.Add(left)) //nolint:errcheck // a connection that has no deadlines works without
-	progress.last = began                     // so that the recorder does not move the deadline
+	progress.last = began                     // so that Writer does not move the deadline
 	n, err := p.to.Write(b)
 	p.blocked += time.Since(began)
 	return n, err
 }
 
-// copyPaced sends content to a client that must keep pace.
-func copyPaced(w http.ResponseWriter, content io.Reader) error {
-	to, ok := w.(*recorder)
+// CopyPaced sends content to a client that must keep pace.
+func CopyPaced(w http.ResponseWriter, content io.Reader) error {
+	to, ok := w.(*Writer)
 	if !ok {
 		_, err := io.Copy(w, content)
 		return err
