@@ -1,68 +1,33 @@
 package client_test
 
 import (
-	"encoding/pem"
 	"errors"
-	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"golang.org/x/crypto/bcrypt"
-
 	"packregistry.dev/client"
 	"packregistry.dev/internal/testpack"
+	"packregistry.dev/internal/testregistry"
 	"packregistry.dev/pack"
-	"packregistry.dev/server"
-	"packregistry.dev/server/auth"
-	"packregistry.dev/server/config"
-	"packregistry.dev/server/store"
-	"packregistry.dev/server/store/driver/inmemory"
 )
 
 // newRegistry serves a registry with the user ann, password secret, over TLS.
-func newRegistry(t *testing.T, edits ...func(*httptest.Server)) (h *httptest.Server, s client.Server) {
+func newRegistry(t *testing.T, edits ...func(*httptest.Server)) client.Server {
 	t.Helper()
-	return newRegistryFor(t, "{}", edits...)
+	return newRegistryWith(t, testregistry.Options{Edit: func(h *httptest.Server) {
+		for _, edit := range edits {
+			edit(h)
+		}
+	}})
 }
 
-// newRegistryFor is newRegistry with an access section.
-func newRegistryFor(t *testing.T, access string, edits ...func(*httptest.Server)) (h *httptest.Server, s client.Server) {
+func newRegistryWith(t *testing.T, o testregistry.Options) client.Server {
 	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	file := filepath.Join(t.TempDir(), "htpasswd")
-	if err := os.WriteFile(file, []byte("ann:"+string(hash)+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log := slog.New(slog.DiscardHandler)
-	users, err := auth.OpenHTPasswd(file, log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, _, err := config.Parse([]byte("version: 0.1\nstorage: inmemory\nauth: {htpasswd: {path: x}, access: "+access+"}\n"), config.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	content, err := store.Open(t.Context(), inmemory.New())
-	if err != nil {
-		t.Fatal(err)
-	}
-	h = httptest.NewUnstartedServer(server.New(c, content, users, log))
-	for _, edit := range edits {
-		edit(h)
-	}
-	h.StartTLS()
-	t.Cleanup(h.Close)
-	ca := filepath.Join(t.TempDir(), "ca.crt")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: h.Certificate().Raw}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return h, client.Server{Host: strings.TrimPrefix(h.URL, "https://"), Username: "ann", Password: "secret", CAFile: ca}
+	r := testregistry.New(t, o)
+	return client.Server{Host: r.Host, CAFile: r.CAFile, PlainHTTP: o.PlainHTTP, Username: testregistry.Username, Password: testregistry.Password}
 }
 
 func connect(t *testing.T, s client.Server) *client.Client {
@@ -72,6 +37,13 @@ func connect(t *testing.T, s client.Server) *client.Client {
 		t.Fatal(err)
 	}
 	return c
+}
+
+func login(t *testing.T, c *client.Config, s client.Server) {
+	t.Helper()
+	if _, err := c.Login(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func openPack(t *testing.T, changes map[string]string) (*pack.Directory, string) {
@@ -85,7 +57,7 @@ func openPack(t *testing.T, changes map[string]string) (*pack.Directory, string)
 }
 
 func TestPushListPull(t *testing.T) {
-	_, s := newRegistry(t)
+	s := newRegistry(t)
 	c := connect(t, s)
 	d, dir := openPack(t, map[string]string{"charts/a.tgz": strings.Repeat("x", 100_000)})
 	var told int64
@@ -130,7 +102,7 @@ func TestPushListPull(t *testing.T) {
 }
 
 func TestVersionsAreReplacedOnPurposeOnly(t *testing.T) {
-	_, s := newRegistry(t)
+	s := newRegistry(t)
 	c := connect(t, s)
 	first, _ := openPack(t, nil)
 	if _, err := c.Push(t.Context(), first, client.Push{}); err != nil {
@@ -154,7 +126,7 @@ func TestVersionsAreReplacedOnPurposeOnly(t *testing.T) {
 }
 
 func TestErrorsSayWhatToDo(t *testing.T) {
-	_, s := newRegistry(t)
+	s := newRegistry(t)
 	d, _ := openPack(t, nil)
 	wrong := s
 	wrong.Password = "wrong"
@@ -193,10 +165,10 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	if err := connect(t, insecure).Ping(t.Context()); err != nil {
 		t.Errorf("insecure: %v", err)
 	}
-	if _, err := connect(t, s).Pull(t.Context(), "demo", "9.9.9", t.TempDir()); err == nil || !strings.Contains(err.Error(), "there is no demo 9.9.9") {
+	if _, err := connect(t, s).Pull(t.Context(), "demo", "9.9.9", t.TempDir()); err == nil || !strings.Contains(err.Error(), "there is no pack demo") {
 		t.Errorf("missing version: %v", err)
 	}
-	if _, err := connect(t, s).List(t.Context(), "none"); err == nil || !strings.Contains(err.Error(), `there is no pack "none"`) {
+	if _, err := connect(t, s).List(t.Context(), "none"); err == nil || !strings.Contains(err.Error(), "there is no pack none") {
 		t.Errorf("missing pack: %v", err)
 	}
 }
@@ -210,7 +182,7 @@ func TestConfig(t *testing.T) {
 	if _, err := c.Server(""); err == nil || !strings.Contains(err.Error(), "packctl registry login") {
 		t.Errorf("no default: %v", err)
 	}
-	c.Login(client.Server{Host: "packs.example.com", Username: "ann", Password: "a:b", Insecure: true})
+	login(t, c, client.Server{Host: "packs.example.com", Username: "ann", Password: "a:b", Insecure: true})
 	path, err := c.Save(home)
 	if err != nil {
 		t.Fatal(err)
@@ -264,7 +236,7 @@ func TestConfigBehindALink(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.Login(client.Server{Host: "packs.example.com", Username: "ann", Password: "secret"})
+			login(t, c, client.Server{Host: "packs.example.com", Username: "ann", Password: "secret"})
 			if _, err := c.Save(home); err != nil {
 				t.Fatal(err)
 			}
@@ -307,13 +279,20 @@ func TestConfigBehindALink(t *testing.T) {
 }
 
 func TestParseServer(t *testing.T) {
-	for in, want := range map[string]string{
-		"packs.example.com": "packs.example.com", "packs.example.com:5000": "packs.example.com:5000", "https://packs.example.com/": "packs.example.com",
-		"http://10.0.0.1:80": "10.0.0.1:80", "": "", "ftp://x": "", "x/y": "", "http://u:p@x": "",
+	for in, want := range map[string]client.Server{
+		"packs.example.com":             {Host: "packs.example.com"},
+		"packs.example.com:5000":        {Host: "packs.example.com:5000"},
+		"https://packs.example.com/":    {Host: "packs.example.com", HTTPS: true},
+		"https://packs.example.com/v1/": {Host: "packs.example.com", HTTPS: true},
+		"http://10.0.0.1:80":            {Host: "10.0.0.1:80", PlainHTTP: true},
+		"oci://packs.example.com":       {Host: "packs.example.com"},
+		"oci://packs.example.com/a/b/":  {Host: "packs.example.com", BasePath: "a/b"},
+		"[::1]:5000":                    {Host: "[::1]:5000"},
+		"":                              {}, "ftp://x": {}, "x/y": {}, "http://u:p@x": {}, ":5000": {}, "x?y": {}, "https://x#y": {},
 	} {
-		got, plain, err := client.ParseServer(in)
-		if got != want || (err == nil) != (want != "") || plain != (strings.HasPrefix(in, "http://") && want != "") {
-			t.Errorf("%q: %q, %v, %v", in, got, plain, err)
+		got, err := client.ParseServer(in)
+		if (err == nil) != (want.Host != "") || err == nil && (got.Host != want.Host || got.BasePath != want.BasePath || got.PlainHTTP != want.PlainHTTP || got.HTTPS != want.HTTPS) {
+			t.Errorf("%q: %+v, %v", in, got, err)
 		}
 	}
 }

@@ -2,7 +2,6 @@ package client
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -10,17 +9,21 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // Config is the file that logins are kept in:
 //
 //	{"auths": {"packs.example.com": {"auth": "<base64 of user:password>", "insecure": true}}, "defaultRegistry": "…"}
 //
-// Other keys stay as they are: the file may be shared with programs that keep their logins in the same form.
+// Servers may be named with a scheme too. Where credsStore or credHelpers name one of Docker's credential helpers, it keeps
+// the password instead. Other keys stay as they are: the file may be shared with programs that keep their logins in the
+// same form.
 type Config struct {
 	Auths           map[string]Auth
 	DefaultRegistry string
+	// CredsStore is the helper for all servers, and CredHelpers has those for some.
+	CredsStore  string
+	CredHelpers map[string]string
 	// others are the keys of other programs.
 	others map[string]json.RawMessage
 }
@@ -31,16 +34,18 @@ type Auth struct {
 	Insecure bool
 	// PlainHTTP says that the server speaks no TLS.
 	PlainHTTP bool
-	others    map[string]json.RawMessage
+	// CAFile holds certificates of CAs to trust, as --ca-file named it at the login.
+	CAFile string
+	others map[string]json.RawMessage
 }
 
 // keys maps the keys of the file to the fields that they are read into.
 func (c *Config) keys() map[string]any {
-	return map[string]any{"auths": &c.Auths, "defaultRegistry": &c.DefaultRegistry}
+	return map[string]any{"auths": &c.Auths, "defaultRegistry": &c.DefaultRegistry, "credsStore": &c.CredsStore, "credHelpers": &c.CredHelpers}
 }
 
 func (a *Auth) keys() map[string]any {
-	return map[string]any{"auth": &a.Auth, "insecure": &a.Insecure, "plainHTTP": &a.PlainHTTP}
+	return map[string]any{"auth": &a.Auth, "insecure": &a.Insecure, "plainHTTP": &a.PlainHTTP, "caFile": &a.CAFile}
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -51,7 +56,11 @@ func (c *Config) UnmarshalJSON(text []byte) (err error) {
 
 // MarshalJSON implements json.Marshaler.
 func (c *Config) MarshalJSON() ([]byte, error) {
-	return writeKeys(c.others, map[string]any{"auths": c.Auths}, map[string]any{"defaultRegistry": c.DefaultRegistry})
+	always := map[string]any{"auths": c.Auths}
+	if len(c.CredHelpers) > 0 {
+		always["credHelpers"] = c.CredHelpers
+	}
+	return writeKeys(c.others, always, map[string]any{"defaultRegistry": c.DefaultRegistry, "credsStore": c.CredsStore})
 }
 
 // UnmarshalJSON implements json.Unmarshaler.
@@ -62,7 +71,7 @@ func (a *Auth) UnmarshalJSON(text []byte) (err error) {
 
 // MarshalJSON implements json.Marshaler.
 func (a Auth) MarshalJSON() ([]byte, error) {
-	return writeKeys(a.others, nil, map[string]any{"auth": a.Auth, "insecure": a.Insecure, "plainHTTP": a.PlainHTTP})
+	return writeKeys(a.others, nil, map[string]any{"auth": a.Auth, "insecure": a.Insecure, "plainHTTP": a.PlainHTTP, "caFile": a.CAFile})
 }
 
 // readKeys reads an object's known keys into their fields, and returns the others.
@@ -134,53 +143,4 @@ func (c *Config) Save(home string) (string, error) {
 		return path, err
 	}
 	return path, writePrivate(path, append(text, '\n'))
-}
-
-// Login remembers credentials.
-func (c *Config) Login(s Server) {
-	c.Auths[s.Host] = Auth{
-		Auth:     base64.StdEncoding.EncodeToString([]byte(s.Username + ":" + s.Password)),
-		Insecure: s.Insecure, PlainHTTP: s.PlainHTTP,
-	}
-	if c.DefaultRegistry == "" {
-		c.DefaultRegistry = s.Host
-	}
-}
-
-// Logout forgets the credentials for a server, and says whether there were any.
-func (c *Config) Logout(host string) bool {
-	_, known := c.Auths[host]
-	delete(c.Auths, host)
-	if c.DefaultRegistry == host {
-		c.DefaultRegistry = ""
-	}
-	return known
-}
-
-// Server returns what is known of a server; with no name, of the default one.
-func (c *Config) Server(name string) (Server, error) {
-	if name == "" {
-		name = c.DefaultRegistry
-	}
-	if name == "" {
-		return Server{}, errors.New("no server named, and there is no default; log in with: packctl registry login SERVER, or name one with --registry-server")
-	}
-	host, plain, err := ParseServer(name)
-	if err != nil {
-		return Server{}, err
-	}
-	s := Server{Host: host, PlainHTTP: plain}
-	login, ok := c.Auths[host]
-	if !ok {
-		return s, nil
-	}
-	decoded, err := base64.StdEncoding.DecodeString(login.Auth)
-	user, password, ok := strings.Cut(string(decoded), ":")
-	if err != nil || !ok {
-		return s, fmt.Errorf("the login for %s is damaged; log in again with: packctl registry login %s", host, host)
-	}
-	s.Username, s.Password = user, password
-	s.Insecure = login.Insecure
-	s.PlainHTTP = s.PlainHTTP || login.PlainHTTP
-	return s, nil
 }

@@ -29,11 +29,32 @@ var backoff = retry.ExponentialBackoff(firstWait, 2, 0.1)
 // repeated: content is named by its digest, and a tag that has the content already stays as it is.
 type resender struct{ next http.RoundTripper }
 
-func newResender(next http.RoundTripper) *resender {
-	policy := &retry.GenericPolicy{
+func newResender(next http.RoundTripper, onRetry func(reason string, wait time.Duration)) *resender {
+	policy := &reportingPolicy{&retry.GenericPolicy{
 		Retryable: mayPass, Backoff: backoff, MinWait: firstWait / 2, MaxWait: longest, MaxRetry: tries,
-	}
+	}, onRetry}
 	return &resender{&retry.Transport{Base: next, Policy: func() retry.Policy { return policy }}}
+}
+
+// reportingPolicy reports what it decides to try again.
+type reportingPolicy struct {
+	retry.Policy
+	onRetry func(reason string, wait time.Duration)
+}
+
+// Retry implements retry.Policy.
+func (p *reportingPolicy) Retry(attempt int, response *http.Response, err error) (time.Duration, error) {
+	wait, decision := p.Policy.Retry(attempt, response, err)
+	if wait >= 0 && decision == nil && p.onRetry != nil {
+		reason := ""
+		if err != nil {
+			reason = err.Error()
+		} else {
+			reason = response.Request.URL.Host + " answered " + response.Status
+		}
+		p.onRetry(reason, wait)
+	}
+	return wait, decision
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -55,7 +76,7 @@ func mayPass(response *http.Response, err error) (bool, error) {
 	}
 	switch response.StatusCode {
 	case http.StatusTooManyRequests:
-		// Who is told to wait for longer is better told at once.
+		// A longer wait is not for a program to sit through.
 		seconds, _ := strconv.Atoi(response.Header.Get("Retry-After")) //nolint:errcheck // a date, or nothing: soon
 		return time.Duration(seconds)*time.Second <= longest, nil
 	case http.StatusRequestTimeout, http.StatusInternalServerError, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
@@ -78,16 +99,16 @@ func passing(err error) bool {
 // upload is the body of a push, which can be sent from its beginning again. The one before may still be read then.
 type upload struct {
 	*io.SectionReader
-	tell func(sent, total int64)
+	report func(sent, total int64)
 }
 
-func newUpload(f io.ReaderAt, d ocispec.Descriptor, tell func(sent, total int64)) *upload {
-	return &upload{io.NewSectionReader(f, 0, d.Size), tell}
+func newUpload(f io.ReaderAt, d ocispec.Descriptor, report func(sent, total int64)) *upload {
+	return &upload{io.NewSectionReader(f, 0, d.Size), report}
 }
 
 func (u *upload) again() *upload {
 	f, _, size := u.Outer()
-	return &upload{io.NewSectionReader(f, 0, size), u.tell}
+	return &upload{io.NewSectionReader(f, 0, size), u.report}
 }
 
 // Close implements io.Closer. The file stays open: it is its owner's.
@@ -96,10 +117,10 @@ func (u *upload) Close() error { return nil }
 // Read implements io.Reader.
 func (u *upload) Read(b []byte) (int, error) {
 	n, err := u.SectionReader.Read(b)
-	if u.tell != nil && n > 0 {
+	if u.report != nil && n > 0 {
 		sent, seekErr := u.Seek(0, io.SeekCurrent)
 		if seekErr == nil {
-			u.tell(sent, u.Size())
+			u.report(sent, u.Size())
 		}
 	}
 	return n, err

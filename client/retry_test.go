@@ -99,7 +99,7 @@ func TestARegistryThatIsAwayForAMomentIsAskedAgain(t *testing.T) {
 		for _, http2 := range []bool{false, true} {
 			t.Run(name+map[bool]string{true: " over HTTP/2"}[http2], func(t *testing.T) {
 				t.Parallel()
-				_, s := newRegistry(t, func(h *httptest.Server) { h.EnableHTTP2 = http2 })
+				s := newRegistry(t, func(h *httptest.Server) { h.EnableHTTP2 = http2 })
 				var pushes, pulls atomic.Int64
 				s.Dial = dialing(&pushes, tt.push...)
 				last := int64(0)
@@ -166,7 +166,7 @@ func TestAnswersThatMayPassAreAskedForAgain(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			_, s := newRegistry(t, edit)
+			s := newRegistry(t, edit)
 			d, _ := openPack(t, nil)
 			pushed, err := connect(t, s).Push(t.Context(), d, client.Push{})
 			if err != nil {
@@ -193,7 +193,7 @@ func TestWhatWillNotPassIsToldAtOnce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var asked atomic.Int64
-			_, s := newRegistry(t, answering(func(n int64, w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
+			s := newRegistry(t, answering(func(n int64, w http.ResponseWriter, _ *http.Request, _ http.Handler) bool {
 				asked.Store(n)
 				edit(w)
 				return true
@@ -207,7 +207,7 @@ func TestWhatWillNotPassIsToldAtOnce(t *testing.T) {
 
 func TestWaitingEndsWithTheContext(t *testing.T) {
 	t.Parallel()
-	_, s := newRegistry(t)
+	s := newRegistry(t)
 	ctx, stop := context.WithCancel(t.Context())
 	s.Dial = func(_ context.Context, network, _ string) (net.Conn, error) {
 		stop()

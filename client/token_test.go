@@ -5,11 +5,12 @@ import (
 	"testing"
 
 	"packregistry.dev/client"
+	"packregistry.dev/internal/testregistry"
 )
 
 // A registry that lets others in too gives tokens at /v2, and packs are pushed at /v1.
 func TestARegistryWithAnonymousPull(t *testing.T) {
-	_, s := newRegistryFor(t, "{anonymouspull: true}")
+	s := newRegistryWith(t, testregistry.Options{Access: "{anonymouspull: true}"})
 	c := connect(t, s)
 	if err := c.Ping(t.Context()); err != nil {
 		t.Fatal(err)

@@ -5,48 +5,23 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"packregistry.dev/internal/pemfile"
 	"packregistry.dev/pack"
 )
 
-// Server is where to connect to, and as whom.
-type Server struct {
-	// Host is host or host:port.
-	Host               string
-	Username, Password string
-	// Insecure accepts any certificate; PlainHTTP speaks no TLS at all.
-	Insecure  bool
-	PlainHTTP bool
-	// CAFile holds certificates of authorities to trust besides the system's.
-	CAFile string
-	// Dial connects, where it is not the network's usual way: through a tunnel, or another network.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
-}
-
 // certificateDirs are searched for <dir>/<host>/ca.crt.
 var certificateDirs = []string{"/etc/packctl/certs.d", "/etc/spectro/certs.d"}
-
-// ParseServer takes host, host:port, or a URL of these.
-func ParseServer(s string) (host string, plainHTTP bool, err error) {
-	if !strings.Contains(s, "://") {
-		s = "https://" + s
-	}
-	u, err := url.Parse(s)
-	if err != nil || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil || u.Scheme != "http" && u.Scheme != "https" {
-		return "", false, errors.New("name the server as host or host:port, such as packs.example.com:443")
-	}
-	return u.Host, u.Scheme == "http", nil
-}
 
 func tlsConfig(s Server) (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: s.Insecure} //nolint:gosec // on request only
@@ -80,11 +55,93 @@ func tlsConfig(s Server) (*tls.Config, error) {
 	return c, nil
 }
 
-// forceKey marks the context of a push that replaces.
-type forceKey struct{}
+// newTransport connects within the server's limits.
+func newTransport(s Server) (http.RoundTripper, error) {
+	c, err := tlsConfig(s)
+	if err != nil {
+		return nil, err
+	}
+	limit := orDefault(s.ConnectTimeout, connectTimeout)
+	dial := s.Dial
+	if dial == nil {
+		dial = (&net.Dialer{}).DialContext
+	}
+	return newWatchdog(orDefault(s.StallTimeout, stallTimeout), &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			timed, cancel := context.WithTimeout(ctx, limit)
+			defer cancel()
+			conn, err := dial(timed, network, address)
+			if err != nil && ctx.Err() == nil && timed.Err() != nil {
+				return nil, &timeoutError{fmt.Sprintf("%s does not answer: no connection within %s; check the name, the port, and what firewalls lie between", address, limit)}
+			}
+			return conn, err
+		},
+		TLSClientConfig:     c,
+		ForceAttemptHTTP2:   true,
+		TLSHandshakeTimeout: limit,
+		IdleConnTimeout:     time.Minute,
+		MaxIdleConnsPerHost: 16,
+	}), nil
+}
 
-// door sends the requests for packs through /v1 where the registry has that door.
-type door struct {
+func orDefault(d, otherwise time.Duration) time.Duration {
+	if d > 0 {
+		return d
+	}
+	return otherwise
+}
+
+// schemes lets a server that is named without a scheme be one that speaks HTTP, where that is allowed: HTTPS is tried
+// first, and whoever answers it in plain text is spoken to so from then on.
+type schemes struct {
+	next  http.RoundTripper
+	plain atomic.Bool
+}
+
+// RoundTrip implements http.RoundTripper.
+func (t *schemes) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Scheme != "https" {
+		return t.next.RoundTrip(r)
+	}
+	if !t.plain.Load() {
+		response, err := t.next.RoundTrip(r)
+		if err == nil || !answeredInPlain(err) || r.Body != nil && r.Body != http.NoBody && r.GetBody == nil {
+			return response, err
+		}
+		t.plain.Store(true)
+	}
+	asked := r
+	r = r.Clone(r.Context())
+	r.URL.Scheme = "http"
+	if r.GetBody != nil {
+		body, err := r.GetBody()
+		if err != nil {
+			return nil, err
+		}
+		r.Body = body
+	}
+	response, err := t.next.RoundTrip(r)
+	if response != nil {
+		response.Request = asked // else it would look like a redirect to another scheme, which is given no password
+	}
+	return response, err
+}
+
+// answeredInPlain: net/http's Client makes an http.ErrSchemeMismatch of this, above a RoundTripper.
+func answeredInPlain(err error) bool {
+	var header tls.RecordHeaderError
+	return errors.As(err, &header) && string(header.RecordHeader[:]) == "HTTP/"
+}
+
+// forceKey marks the context of a push that replaces, and packAPIKey that of a request that has an answer at /v1 only.
+type (
+	forceKey   struct{}
+	packAPIKey struct{}
+)
+
+// packAPI sends requests for packs to /v1 where the registry has that API.
+type packAPI struct {
 	next http.RoundTripper
 
 	mu sync.Mutex
@@ -92,52 +149,37 @@ type door struct {
 	packs, known bool
 }
 
-func newDoor(s Server) (*door, error) {
-	c, err := tlsConfig(s)
-	if err != nil {
-		return nil, err
-	}
-	return &door{next: &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           s.Dial,
-		TLSClientConfig:       c,
-		ForceAttemptHTTP2:     true,
-		TLSHandshakeTimeout:   15 * time.Second,
-		ResponseHeaderTimeout: 10 * time.Minute, // committing a large archive may take a while
-		IdleConnTimeout:       time.Minute,
-	}}, nil
-}
-
 const v2Packs = "/v2/" + pack.ArchivePrefix
 
-// RoundTrip implements http.RoundTripper. Only the push of a manifest depends on the door, so the others stay as they
-// are; by then the registry has answered often enough to be known.
-func (d *door) RoundTrip(r *http.Request) (*http.Response, error) {
+// RoundTrip implements http.RoundTripper. Only the push of a manifest depends on the API, so the others stay as they
+// are unless they say so; by then the registry has answered often enough to be known.
+func (p *packAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 	rest, isPack := strings.CutPrefix(r.URL.Path, v2Packs)
-	if isPack && r.Method == http.MethodPut && strings.Contains(rest, "/manifests/") && d.isPackRegistry() {
+	push := r.Method == http.MethodPut && strings.Contains(rest, "/manifests/")
+	if isPack && (push || r.Context().Value(packAPIKey{}) != nil) && p.isPackRegistry() {
 		r = r.Clone(r.Context())
 		r.URL.Path = "/v1/" + rest
 		if r.Context().Value(forceKey{}) != nil {
 			r.Header.Set("Packregistry-Force", "true")
 		}
 	}
-	response, err := d.next.RoundTrip(r)
+	response, err := p.next.RoundTrip(r)
 	if err == nil {
-		d.learn(response)
+		p.learn(response)
 	}
 	return response, err
 }
 
-func (d *door) learn(response *http.Response) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if !d.known {
-		d.packs, d.known = response.Header.Get("Packregistry-Version") != "", true
+func (p *packAPI) learn(response *http.Response) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.known {
+		p.packs, p.known = response.Header.Get("Packregistry-Version") != "", true
 	}
 }
 
-func (d *door) isPackRegistry() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.packs
+func (p *packAPI) isPackRegistry() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.packs
 }

@@ -12,7 +12,7 @@ var (
 	parentTag = regexp.MustCompile(`^(.*__)?[0-9]+(\.[0-9]+)?\.x$`)
 	// versionTag is a version of two or more numbers, with whatever is left of them or right of them in the usual ways:
 	// lts__14.4.3, v1.2, 22.04, 1.0.0-rc.1, 1.0.0_build. A single number is a name like any other.
-	versionTag   = regexp.MustCompile(`^(.*__)?[vV]?[0-9]+(\.[0-9]+)+([-_+].*)?$`)
+	versionTag   = regexp.MustCompile(`^(.*__)?[vV]?([0-9]+(?:\.[0-9]+)+)([-_+].*)?$`)
 	signatureTag = regexp.MustCompile(`^sha256-[0-9a-f]{64}([._-].*)?$`)
 )
 

@@ -66,10 +66,12 @@ func TestParentTags(t *testing.T) {
 	f := start(t, inmemory.New(), "}\npacks: {validation: 'off'}", nil)
 	const name = "spectro-packs/archive/dns"
 	signature := "sha256-" + digest.FromString("").Encoded() + ".sig"
-	stored := []string{"1.2.0", "1.2.3", "1.10.0", "1.9.0-rc1", "2.0.0", "lts__14.4.3", "lts__14.4.10", "stable", signature, "weird.x1", "10"}
+	stored := []string{"1.2.0", "1.2.3", "1.10.0", "1.9.0-rc1", "2.0.0", "lts__14.4.3", "lts__14.4.10", "stable", signature, "weird.x1", "10",
+		"LTS__22.04", "LTS__20.00", "v3.1.4", "4.5", "5.6.7.8"}
 	f.tagged(name, stored...)
 	want := []string{"1.10.0", "1.10.x", "1.2.0", "1.2.3", "1.2.x", "1.9.0-rc1", "1.9.x", "1.x", "10", "2.0.0", "2.0.x", "2.x",
-		"lts__14.4.10", "lts__14.4.3", "lts__14.4.x", "lts__14.x", "stable", "weird.x1"}
+		"3.1.x", "3.x", "4.5", "4.5.x", "4.x", "5.6.7.8", "5.6.x", "5.x", "LTS__20.0.x", "LTS__20.00", "LTS__20.x", "LTS__22.04", "LTS__22.4.x", "LTS__22.x",
+		"lts__14.4.10", "lts__14.4.3", "lts__14.4.x", "lts__14.x", "stable", "v3.1.4", "weird.x1"}
 	all, _ := f.tags("/v1/dns/tags/list")
 	if !slices.Equal(all, want) {
 		t.Fatalf("tags\n%v, want\n%v", all, want)
@@ -96,11 +98,12 @@ func TestParentTags(t *testing.T) {
 			t.Errorf("after %s: %v, want %v", last, got, rest)
 		}
 	}
-	for parent, version := range map[string]string{"1.x": "1.10.0", "1.2.x": "1.2.3", "1.9.x": "1.9.0-rc1", "lts__14.x": "lts__14.4.10", "lts__14.4.x": "lts__14.4.10"} {
+	for parent, version := range map[string]string{"1.x": "1.10.0", "1.2.x": "1.2.3", "1.9.x": "1.9.0-rc1", "lts__14.x": "lts__14.4.10", "lts__14.4.x": "lts__14.4.10",
+		"LTS__22.4.x": "LTS__22.04", "LTS__20.x": "LTS__20.00", "3.1.x": "v3.1.4", "4.5.x": "4.5", "5.x": "5.6.7.8"} {
 		f.want(f.do("GET", "/v1/dns/manifests/"+parent, nil), 200, fmt.Sprintf(`"tag":%q`, version))
 		f.want(f.do("GET", "/v2/"+name+"/manifests/"+parent, nil), 404)
 	}
-	f.want(f.do("GET", "/v1/dns/manifests/3.x", nil), 404)
+	f.want(f.do("GET", "/v1/dns/manifests/7.x", nil), 404)
 	f.want(f.do("GET", "/v1/none/manifests/3.x", nil), 404)
 	// They move when a version goes, and vanish with the last.
 	f.want(f.do("DELETE", "/v1/dns/manifests/1.10.0", nil), 202)

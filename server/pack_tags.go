@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -22,10 +23,53 @@ const tagPage = 1000
 func hidden(tag string) bool { return pack.IsSignatureTag(tag) || pack.IsParentTag(tag) }
 
 // list returns up to limit tags that come after the given one, and the name to go on after as TagPage does.
-//
-// A parent comes after all of its children: a digit sorts before the x. So it is known by the time that it is its turn,
-// but for those whose children came before the page.
 func (p packTags) list(ctx context.Context, after string, limit int) (found []string, more string, err error) {
+	all, known, err := p.whole(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	if !known {
+		return p.page(ctx, after, limit)
+	}
+	begin, _ := slices.BinarySearch(all, after+"\x00") // the next name that there can be
+	found = all[begin:]
+	if len(found) > limit {
+		found = found[:limit]
+		more = after
+		if limit > 0 {
+			more = found[limit-1]
+		}
+	}
+	return found, more, nil
+}
+
+// whole returns all tags of a pack and their parents, sorted, unless the pack has too many to read for one page. Which
+// parents belong to a page can be seen from all of them only: v1.2.3 and 20.00 lie below 1.x and 20.0.x, which come before
+// them, and 22.04 below 22.4.x, with others between them.
+func (p packTags) whole(ctx context.Context) (all []string, known bool, err error) {
+	stored, more, err := p.r.TagPage(ctx, "", tagPage)
+	if err != nil || more != "" {
+		return nil, false, err
+	}
+	parents := map[string]bool{}
+	for _, tag := range stored {
+		if hidden(tag) {
+			continue
+		}
+		all = append(all, tag)
+		for _, parent := range pack.Parents(tag) {
+			parents[parent] = true
+		}
+	}
+	return slices.Sorted(slices.Values(append(all, slices.Collect(maps.Keys(parents))...))), true, nil
+}
+
+// page is list for a pack of very many tags, which reads no more than the page. Where a parent does not come after its
+// version it is not listed; it resolves all the same.
+//
+// Other parents come after all of their children: a digit sorts before the x. So they are known by the time that it is their
+// turn, but for those whose children came before the page.
+func (p packTags) page(ctx context.Context, after string, limit int) (found []string, more string, err error) {
 	pending, err := p.open(ctx, after)
 	if err != nil {
 		return nil, "", err
@@ -47,7 +91,7 @@ func (p packTags) list(ctx context.Context, after string, limit int) (found []st
 				continue
 			}
 			found = append(found, tag)
-			pending = merge(pending, pack.Parents(tag), after)
+			pending = merge(pending, pack.Parents(tag), tag)
 		}
 		if more == "" {
 			found = append(found, pending...)
@@ -86,7 +130,7 @@ func (p packTags) open(ctx context.Context, after string) ([]string, error) {
 			continue
 		}
 		has := false
-		err := p.below(ctx, parent, func(tag string) bool {
+		err := p.below(ctx, childPrefix(parent), parent, func(tag string) bool {
 			has = tag <= after
 			return false
 		})
@@ -100,9 +144,11 @@ func (p packTags) open(ctx context.Context, after string) ([]string, error) {
 	return pending, nil
 }
 
-// below calls visit for the versions below a parent tag, in byte order, until it returns false.
-func (p packTags) below(ctx context.Context, parent string, visit func(tag string) bool) error {
-	prefix := pack.ChildPrefix(parent)
+// childPrefix is what the tags below a parent tag begin with whose numbers are written as the parent's are.
+func childPrefix(parent string) string { return strings.TrimSuffix(parent, "x") }
+
+// below calls visit for the versions below a parent tag that begin so, in byte order, until it returns false.
+func (p packTags) below(ctx context.Context, prefix, parent string, visit func(tag string) bool) error {
 	for cursor := prefix; ; {
 		tags, more, err := p.r.TagPage(ctx, cursor, tagPage)
 		if err != nil {
@@ -126,7 +172,7 @@ func (p packTags) below(ctx context.Context, parent string, visit func(tag strin
 // newestBelow returns the newest version below a parent tag that is older than another ("" for any), or "".
 func newestBelow(r *request, parent, than string) (string, error) {
 	newest := ""
-	err := packTags{r.repository}.below(r.Context(), parent, func(tag string) bool {
+	err := packTags{r.repository}.below(r.Context(), pack.ParentGroup(parent), parent, func(tag string) bool {
 		if (than == "" || pack.Newer(than, tag)) && (newest == "" || pack.Newer(tag, newest)) {
 			newest = tag
 		}

@@ -1,14 +1,10 @@
 package main
 
 import (
-	"bufio"
-	"errors"
 	"fmt"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 )
 
 func deleteCommand(o *options) *cobra.Command {
@@ -18,46 +14,42 @@ func deleteCommand(o *options) *cobra.Command {
 		Long: `Delete a version, with every tag of it. To remove one tag alone: packctl pack tag delete NAME:TAG.
 
 Its content is freed by the registry's garbage collection.`,
+		Example: "  packctl pack delete nginx:1.2.3\n  packctl pack delete --force nginx:1.2.3",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, reference, err := splitReference(args[0])
+			name, reference, err := versionOf(args[0])
 			if err != nil {
 				return err
 			}
+			if !force && !canAsk() {
+				return usage("there is no terminal to ask at whether to delete %s; say so with --force", args[0])
+			}
+			c, err := o.connect(cmd)
+			if err != nil {
+				return err
+			}
+			plan, err := c.PlanDeletion(cmd.Context(), name, reference)
+			if err != nil {
+				return err
+			}
+			tags := "no tag"
+			if len(plan.Tags) > 0 {
+				tags = strings.Join(plan.Tags, ", ")
+			}
 			if !force {
-				if err := confirm(cmd, "Delete "+args[0]+" with every tag of it?"); err != nil {
+				if err := confirm(cmd, fmt.Sprintf("Delete %s@%s with every tag of it (%s)?", name, plan.Digest, tags)); err != nil {
 					return err
 				}
 			}
-			c, err := o.connect()
-			if err != nil {
+			// By its digest: a tag may have moved while the question was asked.
+			if _, err := c.Delete(cmd.Context(), name, plan.Digest.String()); err != nil {
 				return err
 			}
-			digest, err := c.Delete(cmd.Context(), name, reference)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "deleted %s\ndigest %s\n", args[0], digest)
+			fmt.Fprintf(cmd.OutOrStdout(), "deleted %s (%s)\ndigest %s\n", args[0], tags, plan.Digest)
 			return nil
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
 	return cmd
-}
-
-// confirm asks a person, and refuses where there is none to ask.
-func confirm(cmd *cobra.Command, question string) error {
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return fmt.Errorf("there is no terminal to ask at: %s Say so with --force", question)
-	}
-	fmt.Fprint(cmd.ErrOrStderr(), question, " [y/N] ")
-	line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-	if err != nil {
-		return err
-	}
-	if answer := strings.ToLower(strings.TrimSpace(line)); answer != "y" && answer != "yes" {
-		return errors.New("nothing was deleted")
-	}
-	return nil
 }
 
 func tagCommand(o *options) *cobra.Command {
@@ -68,26 +60,35 @@ func tagCommand(o *options) *cobra.Command {
 
 func tagAddCommand(o *options) *cobra.Command {
 	var force bool
+	var group string
 	cmd := &cobra.Command{
-		Use: "add NAME:TAG|NAME@DIGEST NEW-TAG", Short: "Give a version another tag", Args: cobra.ExactArgs(2),
-		Example: "  packctl pack tag add nginx:1.2.3 stable\n  packctl pack tag add --force nginx:1.2.4 stable",
+		Use: "add NAME:TAG|NAME@DIGEST LABEL", Short: "Give a version another tag", Args: cobra.ExactArgs(2),
+		Long: `Give a version another tag: LABEL, or GROUP__LABEL with --group.`,
+		Example: `  packctl pack tag add nginx:1.2.3 stable
+  packctl pack tag add --force nginx:1.x stable
+  packctl pack tag add ubuntu:lts__14.4.3 beta --group lts --registry-server packs.example.com`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, reference, err := splitReference(args[0])
+			name, reference, err := versionOf(args[0])
 			if err != nil {
 				return err
 			}
-			c, err := o.connect()
+			c, err := o.connect(cmd)
 			if err != nil {
 				return err
 			}
-			digest, err := c.Tag(cmd.Context(), name, reference, args[1], force)
+			tag := args[1]
+			if group != "" {
+				tag = group + "__" + tag
+			}
+			digest, err := c.Tag(cmd.Context(), name, reference, tag, force)
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s:%s is %s\ndigest %s\n", name, args[1], args[0], digest)
+			fmt.Fprintf(cmd.OutOrStdout(), "%s:%s is %s\ndigest %s\n", name, tag, args[0], digest)
 			return nil
 		},
 	}
+	cmd.Flags().StringVarP(&group, "group", "g", "", "the group that the label belongs to")
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "move the tag if it names another version")
 	return cmd
 }
@@ -95,15 +96,16 @@ func tagAddCommand(o *options) *cobra.Command {
 func tagDeleteCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "delete NAME:TAG", Short: "Remove a tag; the version stays, by its digest and its other tags", Args: cobra.ExactArgs(1),
+		Example: "  packctl pack tag delete nginx:stable",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, tag, err := splitReference(args[0])
+			name, tag, err := versionOf(args[0])
 			if err != nil {
 				return err
 			}
 			if strings.Contains(tag, ":") {
-				return fmt.Errorf("%q: name a tag as NAME:TAG; `packctl pack delete` deletes by digest", args[0])
+				return usage("%q: name a tag as NAME:TAG; `packctl pack delete` deletes by digest", args[0])
 			}
-			c, err := o.connect()
+			c, err := o.connect(cmd)
 			if err != nil {
 				return err
 			}

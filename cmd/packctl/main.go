@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -26,12 +27,9 @@ type options struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
-	err := newCommand().ExecuteContext(ctx)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "packctl:", err)
-		os.Exit(1)
-	}
+	context.AfterFunc(ctx, stop) // a second signal ends the program as it is
+	cmd, err := newCommand().ExecuteContextC(ctx)
+	os.Exit(finish(ctx, cmd, err))
 }
 
 func newCommand() *cobra.Command {
@@ -49,15 +47,16 @@ func newCommand() *cobra.Command {
 	}
 	flags := root.PersistentFlags()
 	flags.StringVarP(&o.home, "home", "s", filepath.Join(home, ".packctl"), "the folder that logins are kept in")
-	flags.BoolVarP(&o.insecure, "insecure", "i", false, "accept any certificate; with http://SERVER, speak no TLS")
-	flags.StringVar(&o.caFile, "ca-file", "", "trust the authorities in this file too (besides /etc/packctl/certs.d/SERVER/ca.crt)")
+	flags.BoolVarP(&o.insecure, "insecure", "i", false, "accept any certificate, and plain HTTP from a server that speaks no TLS")
+	flags.StringVar(&o.caFile, "ca-file", "", "trust the CAs in this file too (besides /etc/packctl/certs.d/SERVER/ca.crt)")
 
 	registry := &cobra.Command{Use: "registry", Short: "Log in to registries, and out"}
-	registry.AddCommand(loginCommand(o), logoutCommand(o))
+	registry.AddCommand(loginCommand(o), logoutCommand(o), serversCommand(o))
 	packs := &cobra.Command{Use: "pack", Short: "Work with packs"}
 	packs.PersistentFlags().StringVarP(&o.server, "registry-server", "r", "", "the server (the default is the one logged in to with --default, or first)")
 	packs.AddCommand(validateCommand(), pushCommand(o), listCommand(o), pullCommand(o), deleteCommand(o), tagCommand(o))
 	root.AddCommand(registry, packs, versionCommand())
+	markUsageErrors(root)
 	return root
 }
 
@@ -71,7 +70,7 @@ func versionCommand() *cobra.Command {
 }
 
 // connect connects to the server that flags and logins name.
-func (o *options) connect() (*client.Client, error) {
+func (o *options) connect(cmd *cobra.Command) (*client.Client, error) {
 	c, err := client.LoadConfig(o.home)
 	if err != nil {
 		return nil, err
@@ -81,6 +80,19 @@ func (o *options) connect() (*client.Client, error) {
 		return nil, err
 	}
 	s.Insecure = s.Insecure || o.insecure
-	s.CAFile = o.caFile
+	if o.caFile != "" {
+		s.CAFile = o.caFile
+	}
+	s.OnRetry = reportRetries(cmd)
 	return client.Connect(s)
+}
+
+// reportRetries tells a person why it takes longer; nil where nobody is looking.
+func reportRetries(cmd *cobra.Command) func(string, time.Duration) {
+	if !isTerminal(cmd.ErrOrStderr()) {
+		return nil
+	}
+	return func(reason string, wait time.Duration) {
+		fmt.Fprintf(cmd.ErrOrStderr(), "%s; trying again in %s\n", reason, wait.Round(100*time.Millisecond))
+	}
 }

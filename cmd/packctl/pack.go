@@ -1,17 +1,11 @@
 package main
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
-	"sigs.k8s.io/yaml"
 
 	"packregistry.dev/client"
 	"packregistry.dev/pack"
@@ -41,13 +35,13 @@ A version that exists is left alone: pushing the same content again changes noth
 unless --force says to replace it and --message says why.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if p.Force && p.Message == "" {
-				return errors.New("--force needs --message: say why the version is replaced")
+				return usage("--force needs --message: say why the version is replaced")
 			}
 			d, err := pack.OpenDirectory(args[0])
 			if err != nil {
 				return fmt.Errorf("%s: %w", args[0], err)
 			}
-			c, err := o.connect()
+			c, err := o.connect(cmd)
 			if err != nil {
 				return err
 			}
@@ -74,8 +68,7 @@ unless --force says to replace it and --message says why.`,
 
 // progress draws how far an upload has come, where a person is looking.
 func progress(w io.Writer) func(sent, total int64) {
-	f, ok := w.(*os.File)
-	if !ok || !term.IsTerminal(int(f.Fd())) {
+	if !isTerminal(w) {
 		return nil
 	}
 	const width = 30
@@ -97,9 +90,17 @@ func progress(w io.Writer) func(sent, total int64) {
 func listCommand(o *options) *cobra.Command {
 	var name, output string
 	cmd := &cobra.Command{
-		Use: "ls", Short: "List packs with their tags", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := o.connect()
+		Use: "ls [NAME]", Short: "List packs with their tags, the newest version first", Args: cobra.MaximumNArgs(1),
+		Long: `List packs with their tags, the newest version first.
+
+An argument that is a server that you are logged in to, that holds a colon, or that comes with --name,
+is taken for the server.`,
+		Example: "  packctl pack ls\n  packctl pack ls nginx\n  packctl pack ls --name nginx packs.example.com",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.nameOrServer(args, &name); err != nil {
+				return err
+			}
+			c, err := o.connect(cmd)
 			if err != nil {
 				return err
 			}
@@ -107,70 +108,92 @@ func listCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return printList(cmd.OutOrStdout(), list, output)
+			return write(cmd.OutOrStdout(), output, list, func() table { return listTable(list) })
 		},
 	}
 	cmd.Flags().StringVarP(&name, "name", "n", "", "only this pack")
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
+	outputFlag(cmd, &output)
 	return cmd
 }
 
-func printList(w io.Writer, list []client.Listed, format string) error {
-	switch format {
-	case "json":
-		text, err := json.MarshalIndent(list, "", "  ")
-		if err == nil {
-			_, err = fmt.Fprintln(w, string(text))
-		}
-		return err
-	case "yaml":
-		text, err := yaml.Marshal(list)
-		if err == nil {
-			_, err = w.Write(text)
-		}
-		return err
-	case "table":
-		table := tabwriter.NewWriter(w, 0, 4, 3, ' ', 0)
-		fmt.Fprintln(table, "PACK\tTAG")
-		for _, p := range list {
-			for _, tag := range p.Tags {
-				fmt.Fprintf(table, "%s\t%s\n", p.Name, tag)
-			}
-		}
-		return table.Flush()
+// nameOrServer takes an argument for the name of a pack, or for a server where it can only be one.
+func (o *options) nameOrServer(args []string, name *string) error {
+	if len(args) == 0 {
+		return nil
 	}
-	return fmt.Errorf("--output %q: use table, json or yaml", format)
+	config, err := client.LoadConfig(o.home)
+	if err != nil {
+		return err
+	}
+	isServer := strings.Contains(args[0], ":") || *name != ""
+	for _, known := range config.Servers() {
+		isServer = isServer || known.Name == args[0]
+	}
+	switch {
+	case isServer && o.server == "":
+		o.server = args[0]
+	case isServer:
+		return usage("two servers: %s and %s", o.server, args[0])
+	default:
+		*name = args[0]
+	}
+	return nil
+}
+
+func listTable(list []client.Listed) table {
+	t := table{columns: []string{"PACK", "TAG"}}
+	for _, p := range list {
+		for _, tag := range p.Tags {
+			t.add(p.Name, tag)
+		}
+	}
+	return t
 }
 
 func pullCommand(o *options) *cobra.Command {
 	return &cobra.Command{
-		Use: "pull NAME:TAG|NAME@DIGEST DIR", Short: "Pull a version and unpack it into DIR/NAME-VERSION", Args: cobra.ExactArgs(2),
+		Use: "pull NAME[:TAG|@DIGEST] [DIR]", Short: "Pull a version and unpack it into DIR/NAME-VERSION", Args: cobra.RangeArgs(1, 2),
+		Long: `Pull a version and unpack it into DIR/NAME-VERSION; DIR is the current folder unless named.
+
+With no tag the newest version is pulled, and with a parent tag (1.x, 1.2.x) the newest below it.`,
+		Example: `  packctl pack pull nginx
+  packctl pack pull nginx:1.x packs
+  packctl pack pull nginx@sha256:5269f073ac8e3c2536270b496ca1cc537e32e44186a5a014b8c48cddca3c6e87 packs`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			name, reference, err := splitReference(args[0])
+			name, reference, err := client.SplitReference(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			c, err := o.connect(cmd)
 			if err != nil {
 				return err
 			}
-			c, err := o.connect()
+			target := "."
+			if len(args) > 1 {
+				target = args[1]
+			}
+			pulled, err := c.Pull(cmd.Context(), name, reference, target)
 			if err != nil {
 				return err
 			}
-			pulled, err := c.Pull(cmd.Context(), name, reference, args[1])
-			if err != nil {
-				return err
+			what := args[0]
+			if pulled.Tag != "" {
+				what = name + ":" + pulled.Tag
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "pulled %s to %s\ndigest %s\n", args[0], pulled.Directory, pulled.Digest)
+			fmt.Fprintf(cmd.OutOrStdout(), "pulled %s to %s\ndigest %s\n", what, pulled.Directory, pulled.Digest)
 			return nil
 		},
 	}
 }
 
-func splitReference(s string) (name, reference string, err error) {
-	if name, reference, ok := strings.Cut(s, "@"); ok && name != "" {
-		return name, reference, nil
+// versionOf splits a reference to a version that must be named.
+func versionOf(s string) (name, reference string, err error) {
+	name, reference, err = client.SplitReference(s)
+	if err == nil && reference == "" {
+		err = fmt.Errorf("%q: name a version as NAME:TAG or NAME@DIGEST; `packctl pack ls %s` lists the tags", s, name)
 	}
-	name, reference, ok := strings.Cut(s, ":")
-	if !ok || name == "" || reference == "" {
-		return "", "", fmt.Errorf("%q: name a version as NAME:TAG or NAME@DIGEST; `packctl pack ls --name %s` lists the tags", s, name)
+	if err != nil {
+		return "", "", usageError{err}
 	}
 	return name, reference, nil
 }

@@ -42,7 +42,7 @@ func TestErrorsOfTheCommandLine(t *testing.T) {
 		"pack push %s":                      "packctl registry login",
 		"pack push --force %s":              "--force needs --message",
 		"pack ls":                           "there is no default",
-		"pack pull demo x":                  "NAME:TAG or NAME@DIGEST",
+		"pack pull demo: x":                 "NAME:TAG or NAME@DIGEST",
 		"pack delete demo":                  "NAME:TAG or NAME@DIGEST",
 		"pack delete demo:1":                "--force",
 		"pack delete -f demo:1":             "there is no default",
@@ -97,8 +97,11 @@ func TestLogout(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.Login(client.Server{Host: "packs.example.com", Username: "ann", Password: "secret"})
-	c.Login(client.Server{Host: "other.example.com", Username: "ann", Password: "secret"})
+	for _, host := range []string{"packs.example.com", "other.example.com"} {
+		if _, err := c.Login(t.Context(), client.Server{Host: host, Username: "ann", Password: "secret"}); err != nil {
+			t.Fatal(err)
+		}
+	}
 	path, err := c.Save(home)
 	if err != nil {
 		t.Fatal(err)
@@ -113,18 +116,7 @@ func TestLogout(t *testing.T) {
 	}
 }
 
-func TestSplitReference(t *testing.T) {
-	for in, want := range map[string][2]string{
-		"a:1": {"a", "1"}, "a@sha256:b": {"a", "sha256:b"}, "a/b:1": {"a/b", "1"}, "a": {}, ":1": {}, "a:": {},
-	} {
-		name, reference, err := splitReference(in)
-		if name != want[0] || reference != want[1] || (err == nil) != (want[0] != "") {
-			t.Errorf("%s: %s %s %v", in, name, reference, err)
-		}
-	}
-}
-
-func TestPrintList(t *testing.T) {
+func TestOutputs(t *testing.T) {
 	list := []client.Listed{{Name: "a", Tags: []string{"1", "2"}}}
 	for format, want := range map[string]string{
 		"table": "PACK   TAG\na      1\na      2\n",
@@ -132,11 +124,11 @@ func TestPrintList(t *testing.T) {
 		"yaml":  "- name: a\n  tags:\n  - \"1\"\n  - \"2\"\n",
 	} {
 		var out bytes.Buffer
-		if err := printList(&out, list, format); err != nil || out.String() != want {
+		if err := write(&out, format, list, func() table { return listTable(list) }); err != nil || out.String() != want {
 			t.Errorf("%s: %q, %v", format, out.String(), err)
 		}
 	}
-	if err := printList(&bytes.Buffer{}, list, "xml"); err == nil {
+	if err := write(&bytes.Buffer{}, "xml", list, nil); err == nil {
 		t.Error("xml is accepted")
 	}
 }

@@ -1,137 +1,168 @@
 package main
 
 import (
-	"bufio"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"strings"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
 
 	"packregistry.dev/client"
 	"packregistry.dev/internal/htpasswd"
 )
 
 func loginCommand(o *options) *cobra.Command {
-	var username string
+	var username, password string
 	var fromStdin, makeDefault bool
 	cmd := &cobra.Command{
-		Use:   "login SERVER",
+		Use:   "login [SERVER]",
 		Short: "Check credentials and remember them",
 		Long: `Check credentials and remember them in ~/.packctl/config.json, readable to you alone, not encrypted.
 
-SERVER is host or host:port. With --insecure any certificate is accepted, and http://SERVER speaks no TLS.
-The password is asked for, or read from standard input with --password-stdin; it is never an argument, where others
-could see it.`,
-		Example: "  packctl registry login packs.example.com\n  echo \"$PASSWORD\" | packctl registry login packs.example.com --username admin --password-stdin",
-		Args:    cobra.ExactArgs(1),
+SERVER is host, host:port, a URL, or oci://host/base/path for an OCI registry that keeps packs below a base path; with
+none, the default server. With --insecure any certificate is accepted, and plain HTTP where the server speaks no TLS.
+What --insecure and --ca-file say is remembered with the login. Where credsStore or credHelpers in the file name one
+of Docker's credential helpers, it keeps the password.`,
+		Example: `  packctl registry login packs.example.com
+  echo "$PASSWORD" | packctl registry login packs.example.com --username admin --password-stdin
+  packctl registry login 10.10.10.1:5000 --insecure --default`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			host, plain, err := client.ParseServer(args[0])
+			s, err := o.serverToLogInTo(args)
 			if err != nil {
 				return err
 			}
-			if plain && !o.insecure {
-				return errors.New("http:// would send the password for everybody to read; add --insecure if that is what you want")
+			if fromStdin && password != "" {
+				return usage("--password and --password-stdin contradict each other")
 			}
-			s := client.Server{Host: host, PlainHTTP: plain, Insecure: o.insecure, CAFile: o.caFile, Username: username}
+			s.Username, s.Password = username, password
 			if err := askCredentials(cmd, &s, fromStdin); err != nil {
 				return err
 			}
-			return login(cmd.Context(), cmd.OutOrStdout(), o, s, makeDefault)
+			s.OnRetry = reportRetries(cmd)
+			return login(cmd, o, s, makeDefault)
 		},
 	}
-	cmd.Flags().StringVarP(&username, "username", "u", "", "the user")
-	cmd.Flags().BoolVar(&fromStdin, "password-stdin", false, "read the password from standard input")
-	cmd.Flags().BoolVarP(&makeDefault, "default", "d", false, "make this the default server")
+	flags := cmd.Flags()
+	flags.StringVarP(&username, "username", "u", "", "the user")
+	flags.StringVar(&password, "password", "", "the password, for everybody to see; better use --password-stdin")
+	flags.BoolVar(&fromStdin, "password-stdin", false, "read the password from standard input")
+	flags.BoolVarP(&makeDefault, "default", "d", false, "make this the default server")
 	return cmd
 }
 
-func login(ctx context.Context, out io.Writer, o *options, s client.Server, makeDefault bool) error {
-	c, err := client.Connect(s)
-	if err != nil {
-		return err
+func (o *options) serverToLogInTo(args []string) (client.Server, error) {
+	name := ""
+	if len(args) > 0 {
+		name = args[0]
+	} else {
+		config, err := client.LoadConfig(o.home)
+		if err != nil {
+			return client.Server{}, err
+		}
+		if name = config.DefaultRegistry; name == "" {
+			return client.Server{}, usage("name a server; there is no default yet")
+		}
 	}
-	err = c.Ping(ctx)
+	s, err := client.ParseServer(name)
+	if err != nil {
+		return s, usageError{err}
+	}
+	if s.PlainHTTP && !o.insecure {
+		return s, usage("http:// would send the password for everybody to read; add --insecure if that is what you want")
+	}
+	s.Insecure, s.CAFile = o.insecure, o.caFile
+	return s, nil
+}
+
+func login(cmd *cobra.Command, o *options, s client.Server, makeDefault bool) error {
+	s, err := client.Verify(cmd.Context(), s)
 	if errors.Is(err, client.ErrDenied) {
-		err = errors.New("unknown user or wrong password")
 		if reason := htpasswd.CheckPassword([]byte(s.Password)); reason != nil { // a token of another registry may be long
 			err = fmt.Errorf("%w: %w", err, reason)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("login to %s: %w", s.Host, err)
+		return fmt.Errorf("login: %w", err)
 	}
 	config, err := client.LoadConfig(o.home)
 	if err != nil {
 		return err
 	}
-	config.Login(s)
+	helper, err := config.Login(cmd.Context(), s)
+	if err != nil {
+		return err
+	}
 	if makeDefault {
-		config.DefaultRegistry = s.Host
+		config.DefaultRegistry = s.Name()
 	}
 	path, err := config.Save(o.home)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "The password is kept, not encrypted, in %s.\nLogin Succeeded\n", path)
+	if helper != "" {
+		fmt.Fprintf(cmd.OutOrStdout(), "The password is kept by docker-credential-%s.\nLogin Succeeded\n", helper)
+		return nil
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "The password is kept, not encrypted, in %s.\nLogin Succeeded\n", path)
 	return nil
 }
 
 func logoutCommand(o *options) *cobra.Command {
 	return &cobra.Command{
 		Use: "logout SERVER", Short: "Forget the credentials for a server", Args: cobra.ExactArgs(1),
+		Example: "  packctl registry logout packs.example.com",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			host, _, err := client.ParseServer(args[0])
+			s, err := client.ParseServer(args[0])
 			if err != nil {
-				return err
+				return usageError{err}
 			}
 			config, err := client.LoadConfig(o.home)
 			if err != nil {
 				return err
 			}
-			if !config.Logout(host) {
-				return fmt.Errorf("nobody is logged in to %s", host)
+			known, err := config.Logout(cmd.Context(), s.Host)
+			if err != nil {
+				return err
+			}
+			if !known {
+				return fmt.Errorf("nobody is logged in to %s; `packctl registry ls` lists the servers", s.Host)
 			}
 			if _, err := config.Save(o.home); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Removed the credentials for %s\n", host)
+			fmt.Fprintf(cmd.OutOrStdout(), "Removed the credentials for %s\n", s.Host)
 			return nil
 		},
 	}
 }
 
-func askCredentials(cmd *cobra.Command, s *client.Server, fromStdin bool) error {
-	if fromStdin {
-		if s.Username == "" {
-			return errors.New("--password-stdin needs --username")
-		}
-		const most = 64 << 10
-		text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), most+1))
-		if len(text) > most {
-			return fmt.Errorf("standard input holds more than the %d bytes that a password may have", most)
-		}
-		s.Password = strings.TrimRight(string(text), "\r\n")
-		return err
+func serversCommand(o *options) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use: "ls", Short: "List the servers that you are logged in to", Args: cobra.NoArgs,
+		Example: "  packctl registry ls",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			config, err := client.LoadConfig(o.home)
+			if err != nil {
+				return err
+			}
+			servers := config.Servers()
+			return write(cmd.OutOrStdout(), output, servers, func() table {
+				t := table{columns: []string{"SERVER", "USER", "DEFAULT", "INSECURE", "CA FILE"}}
+				for _, s := range servers {
+					t.add(s.Name, s.Username, yes(s.Default), yes(s.Insecure), s.CAFile)
+				}
+				return t
+			})
+		},
 	}
-	if !term.IsTerminal(int(os.Stdin.Fd())) {
-		return errors.New("there is no terminal to ask for the password at; use --username and --password-stdin")
+	outputFlag(cmd, &output)
+	return cmd
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
 	}
-	if s.Username == "" {
-		fmt.Fprint(cmd.ErrOrStderr(), "Username: ")
-		line, err := bufio.NewReader(os.Stdin).ReadString('\n')
-		if err != nil {
-			return err
-		}
-		s.Username = strings.TrimSpace(line)
-	}
-	fmt.Fprint(cmd.ErrOrStderr(), "Password: ")
-	text, err := term.ReadPassword(int(os.Stdin.Fd()))
-	fmt.Fprintln(cmd.ErrOrStderr())
-	s.Password = string(text)
-	return err
+	return ""
 }

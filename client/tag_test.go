@@ -1,6 +1,7 @@
 package client_test
 
 import (
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -12,7 +13,7 @@ import (
 
 func TestTagsAndDeletion(t *testing.T) {
 	t.Parallel()
-	_, s := newRegistry(t)
+	s := newRegistry(t)
 	c := connect(t, s)
 	d, _ := openPack(t, nil)
 	first, err := c.Push(t.Context(), d, client.Push{})
@@ -51,7 +52,7 @@ func TestTagsAndDeletion(t *testing.T) {
 	if err := c.Untag(t.Context(), "demo", "stable"); err != nil {
 		t.Error(err)
 	}
-	if err := c.Untag(t.Context(), "demo", "stable"); err == nil || !strings.Contains(err.Error(), "there is no demo stable") {
+	if err := c.Untag(t.Context(), "demo", "stable"); err == nil || !strings.Contains(err.Error(), "there is no demo:stable") {
 		t.Errorf("%v", err)
 	}
 	if got := tags(); !slices.Equal(got, []string{"1.0.0"}) {
@@ -64,7 +65,7 @@ func TestTagsAndDeletion(t *testing.T) {
 		t.Errorf("%s, %v", got, err)
 	}
 	for _, reference := range []string{"1.0.0", "newest", second.Digest.String()} {
-		if _, err := c.Delete(t.Context(), "demo", reference); err == nil || !strings.Contains(err.Error(), "there is no demo "+reference) {
+		if _, err := c.Delete(t.Context(), "demo", reference); !errors.Is(err, client.ErrNotFound) {
 			t.Errorf("%s: %v", reference, err)
 		}
 	}
@@ -75,7 +76,7 @@ func TestTagsAndDeletion(t *testing.T) {
 
 func TestUntagSaysWhyNot(t *testing.T) {
 	t.Parallel()
-	_, s := newRegistry(t, func(h *httptest.Server) {
+	s := newRegistry(t, func(h *httptest.Server) {
 		h.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusMethodNotAllowed)
 			w.Write([]byte(`{"errors":[{"code":"UNSUPPORTED","message":"deleting is turned off"}]}`)) //nolint:errcheck // a test

@@ -9,8 +9,63 @@ import (
 	"path"
 	"path/filepath"
 
+	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"oras.land/oras-go/v2/registry/remote"
+
 	"packregistry.dev/pack"
 )
+
+// Pulled is what was pulled.
+type Pulled struct {
+	Name string
+	// Tag is the version's, where it was found by a tag: a parent tag's version, or the newest.
+	Tag    string
+	Digest digest.Digest
+	// Directory is where the pack lies now.
+	Directory string
+}
+
+// Pull fetches a version by tag, parent tag or digest (the newest where there is none) and unpacks it below target, into a folder <name>-<version>. What comes is
+// checked against its digest before it is unpacked, and the folder appears only when it is complete.
+func (c *Client) Pull(ctx context.Context, name, reference, target string) (*Pulled, error) {
+	repo, v, err := c.find(ctx, name, reference)
+	if err != nil {
+		return nil, err
+	}
+	archive, err := c.fetch(ctx, repo, v.layer)
+	if err != nil {
+		return nil, err
+	}
+	defer archive.Close()
+	directory, err := unpack(ctx, archive, target)
+	if err != nil {
+		return nil, err
+	}
+	return &Pulled{Name: name, Tag: v.tag, Digest: v.manifest.Digest, Directory: directory}, nil
+}
+
+// fetch downloads a blob to a temporary file and verifies it.
+func (c *Client) fetch(ctx context.Context, repo *remote.Repository, d ocispec.Descriptor) (*os.File, error) {
+	r, err := repo.Blobs().Fetch(ctx, d)
+	if err != nil {
+		return nil, c.explain(err)
+	}
+	defer r.Close()
+	f, err := os.CreateTemp("", "pack-")
+	if err != nil {
+		return nil, err
+	}
+	os.Remove(f.Name())
+	if err = download(ctx, f, d, r); err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("download %s: %w", d.Digest, err)
+	}
+	return f, nil
+}
 
 // unpack checks an archive and unpacks it below target. The files go into a folder of another name first, which is
 // renamed when it is complete.
