@@ -73,20 +73,7 @@ const configMapPoll = time.Minute
 const classPoll = 30 * time.Second
 
 func decide(o *observed) decision {
-	r := o.registry
-	d := decision{}
-	d.bucket = judgeBucket(r.Spec.Storage.S3, o.sources)
-	if slices.ContainsFunc(caRefs(r), func(ref *v1alpha1.CARef) bool { return ref.Kind == v1alpha1.CARefConfigMap }) {
-		d.lookIn(configMapPoll)
-	}
-	d.decideCertificate(o)
-	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users, o.made)
-	d.wake = podsToWake(o)
-	d.conflict = rivalry(r, o.rivals)
-	if wrong := r.DecodeError; wrong != "" {
-		d.invalid = "the spec cannot be read as it is stored: " + clip(wrong)
-	}
-	d.planFirst(o)
+	d := decideProtected(o)
 	if d.conflict != "" {
 		d.lookIn(conflictPoll)
 		return d
@@ -103,11 +90,32 @@ func decide(o *observed) decision {
 	if o.autoscaler != "" {
 		d.lookIn(scalePoll)
 	}
-	if o.classMissing {
+	if o.classMissing || o.ingressClassMissing {
 		d.lookIn(classPoll) // classes are not watched
 	}
 	d.plan(o)
 	d.planPruning(o)
+	return d
+}
+
+// decideProtected decides on users, certificates and deletion policies, as far as they could be read.
+func decideProtected(o *observed) decision {
+	r := o.registry
+	d := decision{}
+	d.bucket = judgeBucket(r.Spec.Storage.S3, o.sources)
+	if slices.ContainsFunc(caRefs(r), func(ref *v1alpha1.CARef) bool { return ref.Kind == v1alpha1.CARefConfigMap }) {
+		d.lookIn(configMapPoll)
+	}
+	d.decideCertificate(o)
+	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users, o.made)
+	if !o.unread.pods {
+		d.wake = podsToWake(o)
+	}
+	d.conflict = rivalry(r, o.rivals)
+	if wrong := r.DecodeError; wrong != "" {
+		d.invalid = "the spec cannot be read as it is stored: " + clip(wrong)
+	}
+	d.planFirst(o)
 	return d
 }
 

@@ -13,12 +13,21 @@ import (
 )
 
 // tellTransitions makes an event of each condition that became another. What is only under way, and what was well from
-// the beginning, is no event.
-func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1alpha1.PackRegistryStatus) {
+// the beginning, is no event. One more child that is refused makes no other condition of Stalled, and an event all the same.
+func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1alpha1.PackRegistryStatus, refused []refusal) {
 	known := outlineOf(registry.Status.Conditions)
-	last, found := r.told.Swap(client.ObjectKeyFromObject(registry), toldConditions{registry.UID, outlineOf(status.Conditions)})
+	now := toldConditions{registry.UID, outlineOf(status.Conditions), refusedForGood(refused)}
+	last, found := r.told.Swap(client.ObjectKeyFromObject(registry), now)
 	if t, ok := last.(toldConditions); found && ok && t.uid == registry.UID {
 		known = t.conditions
+		stalled := func(o outline) bool { return o.kind == v1alpha1.ConditionStalled }
+		if slices.ContainsFunc(known, stalled) { // else the condition's own event names them all
+			for _, f := range ordered(refused) {
+				if f.permanent && !slices.Contains(t.refused, f.id()) {
+					r.Recorder.Eventf(registry, nil, corev1.EventTypeWarning, f.reason, v1alpha1.ConditionStalled, "%s", f.message)
+				}
+			}
+		}
 	}
 	for _, now := range status.Conditions {
 		var before *outline
@@ -48,6 +57,17 @@ func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1a
 type toldConditions struct {
 	uid        types.UID
 	conditions []outline
+	// refused are the children that were refused for good.
+	refused []string
+}
+
+func refusedForGood(refused []refusal) (ids []string) {
+	for _, f := range refused {
+		if f.permanent {
+			ids = append(ids, f.id())
+		}
+	}
+	return ids
 }
 
 // outline is what makes a condition another one: thousands of them are kept, without their messages.

@@ -124,6 +124,7 @@ func TestAPIIngressAndNetworkPolicy(t *testing.T) {
 	needAPI(t)
 	namespace := newNamespace(t)
 	o := startOperator(t, namespace)
+	must(t, api.Create(t.Context(), &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "traefik"}, Spec: networkingv1.IngressClassSpec{Controller: "example.com/traefik"}}))
 	r := started(t, namespace, `{"ingress":{"className":"traefik"},"networkPolicy":{"enabled":true}}`)
 	bind(t, namespace, "packs-data")
 	ingress := get(t, namespace, "packs", &networkingv1.Ingress{})

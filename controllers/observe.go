@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"slices"
 	"time"
 
@@ -31,6 +32,8 @@ type observed struct {
 
 	// sources are the Secrets that the spec names, by name, and ConfigMaps of certificates to trust, by sourceOf.
 	sources map[string]*corev1.Secret
+	// unread says what could not be read: nothing is decided of it.
+	unread struct{ users, tls, claim, rivals, pods bool }
 	// users is the operator's own Secret of merged users.
 	users *corev1.Secret
 	// made are lines that were made from basic-auth Secrets.
@@ -68,80 +71,82 @@ type observed struct {
 	class   *storagev1.StorageClass
 	// classMissing says that the claim waits for a volume of a class that does not exist.
 	classMissing bool
-	budget       *policyv1.PodDisruptionBudget
-	pods         []corev1.Pod
+	// ingressClassMissing says that the Ingress waits for a controller of a class that does not exist.
+	ingressClassMissing bool
+	budget              *policyv1.PodDisruptionBudget
+	pods                []corev1.Pod
 	// space is how full the claim's volume is, or nil where nobody says.
 	space *Space
 	// rivals want a host or a claim of this registry.
 	rivals []v1alpha1.PackRegistry
 }
 
+// observe reads everything. What an error leaves unread is not known, and the rest is.
 func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistry) (*observed, error) {
 	o := &observed{registry: registry, operator: r.Installation.reference(), image: r.Image, release: r.release(), now: r.Now(), made: r.linesMade(registry), sources: map[string]*corev1.Secret{}}
-	for _, name := range secretNames(registry) {
-		secret, err := lookup(ctx, r.Client, registry, name, &corev1.Secret{})
-		if err != nil {
-			return nil, err
+	mine := []client.ListOption{client.InNamespace(registry.Namespace), client.MatchingLabels{children.LabelRegistry: registry.Name}}
+	failed := r.observeProtected(ctx, o, mine)
+	failed = append(failed, r.observePods(ctx, o, mine)...)
+	failed = append(failed,
+		read(ctx, r.Client, o, children.ServiceName(registry), &o.service, &corev1.Service{}),
+		read(ctx, r.Client, o, children.DisruptionBudgetName(registry), &o.budget, &policyv1.PodDisruptionBudget{}),
+		read(ctx, r.Client, o, children.MetricsServiceName(registry), &o.metrics, &corev1.Service{}),
+		read(ctx, r.Client, o, children.IngressName(registry), &o.ingress, &networkingv1.Ingress{}),
+		read(ctx, r.Client, o, children.NetworkPolicyName(registry), &o.policy, &networkingv1.NetworkPolicy{}))
+	var err error
+	o.ingressClassMissing, err = r.lacksIngressClass(ctx, o)
+	failed = append(failed, err)
+	r.observeOptional(ctx, o)
+	r.observeServed(o)
+	r.observeSpace(o)
+	return o, errors.Join(failed...)
+}
+
+// observeProtected reads what users, certificates and deletion policies are decided by, and marks those of them that cannot be.
+func (r *Reconciler) observeProtected(ctx context.Context, o *observed, mine []client.ListOption) (failed []error) {
+	mark := func(err error, unread ...*bool) {
+		for _, part := range unread {
+			*part = *part || err != nil
 		}
+		failed = append(failed, err)
+	}
+	for _, name := range secretNames(o.registry) {
+		secret, err := lookup(ctx, r.Client, o.registry, name, &corev1.Secret{})
+		mark(err, &o.unread.pods)
+		ofUsers := func(ref v1alpha1.AuthSecretRef) bool { return ref.Name == name }
+		o.unread.users = o.unread.users || err != nil && slices.ContainsFunc(o.registry.Spec.Auth.SecretRefs, ofUsers)
 		if secret != nil {
 			o.sources[name] = secret
 		}
 	}
-	if err := r.observeConfigMaps(ctx, o); err != nil {
-		return nil, err
-	}
+	mark(r.observeConfigMaps(ctx, o), &o.unread.pods)
+	mark(read(ctx, r.Client, o, children.UsersName(o.registry), &o.users, &corev1.Secret{}), &o.unread.users, &o.unread.pods)
+	mark(r.observeOwned(ctx, o, mine), &o.unread.tls)
+	mark(r.observeAuthority(ctx, o), &o.unread.tls, &o.unread.pods)
+	mark(r.observeClaim(ctx, o), &o.unread.claim)
 	var err error
-	if o.users, err = lookup(ctx, r.Client, registry, children.UsersName(registry), &corev1.Secret{}); err != nil {
-		return nil, err
+	o.rivals, err = r.rivals(ctx, o.registry)
+	mark(err, &o.unread.rivals)
+	return failed
+}
+
+// observePods reads the Deployment, its pods, and what they run with.
+func (r *Reconciler) observePods(ctx context.Context, o *observed, mine []client.ListOption) (failed []error) {
+	failed = append(failed, read(ctx, r.Client, o, children.DeploymentName(o.registry), &o.deployment, &appsv1.Deployment{}))
+	if s3 := o.registry.Spec.Storage.S3; s3 != nil && s3.SecretRef != nil && configHash(o.deployment) != "" {
+		failed = append(failed, read(ctx, r.Client, o, children.ConfigName(o.registry, configHash(o.deployment)), &o.config, &corev1.Secret{}))
 	}
-	if o.deployment, err = lookup(ctx, r.Client, registry, children.DeploymentName(registry), &appsv1.Deployment{}); err != nil {
-		return nil, err
-	}
-	if s3 := registry.Spec.Storage.S3; s3 != nil && s3.SecretRef != nil && configHash(o.deployment) != "" {
-		if o.config, err = lookup(ctx, r.Client, registry, children.ConfigName(registry, configHash(o.deployment)), &corev1.Secret{}); err != nil {
-			return nil, err
-		}
-	}
-	if err := r.observeAutoscaler(ctx, o); err != nil {
-		return nil, err
-	}
-	if o.service, err = lookup(ctx, r.Client, registry, children.ServiceName(registry), &corev1.Service{}); err != nil {
-		return nil, err
-	}
-	if o.budget, err = lookup(ctx, r.Client, registry, children.DisruptionBudgetName(registry), &policyv1.PodDisruptionBudget{}); err != nil {
-		return nil, err
-	}
-	if o.metrics, err = lookup(ctx, r.Client, registry, children.MetricsServiceName(registry), &corev1.Service{}); err != nil {
-		return nil, err
-	}
-	if o.ingress, err = lookup(ctx, r.Client, registry, children.IngressName(registry), &networkingv1.Ingress{}); err != nil {
-		return nil, err
-	}
-	if o.policy, err = lookup(ctx, r.Client, registry, children.NetworkPolicyName(registry), &networkingv1.NetworkPolicy{}); err != nil {
-		return nil, err
-	}
-	r.observeOptional(ctx, o)
-	if err := r.observeClaim(ctx, o); err != nil {
-		return nil, err
-	}
-	if o.rivals, err = r.rivals(ctx, registry); err != nil {
-		return nil, err
-	}
-	mine := []client.ListOption{client.InNamespace(registry.Namespace), client.MatchingLabels{children.LabelRegistry: registry.Name}}
+	failed = append(failed, r.observeAutoscaler(ctx, o))
 	pods := &corev1.PodList{}
-	if err := r.List(ctx, pods, mine...); err != nil {
-		return nil, err
-	}
+	err := r.List(ctx, pods, mine...)
 	o.pods = pods.Items
-	if err := r.observeOwned(ctx, o, mine); err != nil {
-		return nil, err
-	}
-	if err := r.observeAuthority(ctx, o); err != nil {
-		return nil, err
-	}
-	r.observeServed(o)
-	r.observeSpace(o)
-	return o, nil
+	return append(failed, err)
+}
+
+// read reads one object of the registry's into its field.
+func read[T client.Object](ctx context.Context, reader client.Reader, o *observed, name string, field *T, into T) (err error) {
+	*field, err = lookup(ctx, reader, o.registry, name, into)
+	return err
 }
 
 // observeConfigMaps reads certificates to trust from the API server: the cache holds only the operator's own ConfigMaps.
@@ -207,6 +212,20 @@ func (r *Reconciler) observeClaim(ctx context.Context, o *observed) error {
 		}
 	}
 	return err
+}
+
+// lacksIngressClass says whether the class that the spec names does not exist. It is asked for only while no controller has
+// answered: one may also be there without it.
+func (r *Reconciler) lacksIngressClass(ctx context.Context, o *observed) (bool, error) {
+	spec := o.registry.Spec.Ingress
+	if spec == nil || spec.ClassName == nil || o.ingress == nil || len(o.ingress.Status.LoadBalancer.Ingress) > 0 {
+		return false, nil
+	}
+	err := r.APIReader.Get(ctx, client.ObjectKey{Name: *spec.ClassName}, &networkingv1.IngressClass{})
+	if apierrors.IsForbidden(err) { // with rights in namespaces only, nobody knows
+		err = nil
+	}
+	return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
 }
 
 // wantsToGrow says whether the spec asks for more than the claim's volume has.

@@ -21,6 +21,7 @@ package controllers
 import (
 	"context"
 	"crypto/x509"
+	"errors"
 	"sync"
 	"time"
 
@@ -95,6 +96,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=monitoring.coreos.com,resources=servicemonitors,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=ingressclasses,verbs=get
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=list
@@ -129,12 +131,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	measureDecoding(registry)
 	observed, err := r.observe(ctx, registry)
 	if err != nil {
-		return ctrl.Result{}, err
+		return ctrl.Result{}, errors.Join(err, r.protect(ctx, observed))
 	}
 	decision := decide(observed)
 	applyErr := r.carryOut(ctx, observed, &decision)
 	status := report(observed, decision, applyErr)
-	if err := r.writeStatus(ctx, observed, status); err != nil {
+	if err := r.writeStatus(ctx, observed, status, decision.refused); err != nil {
 		return ctrl.Result{}, err
 	}
 	measureReady(request.NamespacedName, status)

@@ -345,6 +345,8 @@ func reachable(o *observed, url string) finding {
 		return isTrue(v1alpha1.ReasonAddressAssigned, "clients reach the registry at %s", url)
 	case o.service == nil:
 		return isUnknown(v1alpha1.ReasonProgressing, "the Service is being made")
+	case o.ingressClassMissing:
+		return isFalse(v1alpha1.ReasonIngressClassMissing, "IngressClass %s, which spec.ingress.className names, does not exist: create it with its controller, or name one that there is", *o.registry.Spec.Ingress.ClassName)
 	case o.registry.Spec.Ingress != nil:
 		return isFalse(v1alpha1.ReasonAddressPending, "Ingress %s waits for the address of a controller%s", children.IngressName(o.registry), ofClass(o.registry.Spec.Ingress.ClassName))
 	case o.service.Spec.Type == corev1.ServiceTypeNodePort:

@@ -81,17 +81,24 @@ func (r *Reconciler) retain(ctx context.Context, registry *v1alpha1.PackRegistry
 	if other, err := r.leftTo(ctx, registry); err != nil || other != nil {
 		return err
 	}
-	o, err := r.observe(ctx, registry)
-	if err != nil {
-		return err
-	}
-	d := decide(o)
+	o, readErr := r.observe(ctx, registry)
+	d := decideProtected(o)
 	p := &pass{Reconciler: r, o: o, d: &d, me: client.ObjectKeyFromObject(registry)}
 	for _, c := range d.first {
 		if c.object() != nil && (c.kind() == claimKind || c.kind() == "Secret" && c.name() == children.AuthorityName(registry)) {
 			p.apply(ctx, c)
 		}
 	}
+	return errors.Join(append(p.failed, readErr)...)
+}
+
+// protect carries out what protects packs and lets people in, as far as it could be read. Nothing is reported: conditions speak of
+// the whole.
+func (r *Reconciler) protect(ctx context.Context, o *observed) error {
+	d := decideProtected(o)
+	p := &pass{Reconciler: r, o: o, d: &d, me: client.ObjectKeyFromObject(o.registry)}
+	p.applyFirst(ctx, true)
+	p.keep(r.wakePods(ctx, &d))
 	return errors.Join(p.failed...)
 }
 

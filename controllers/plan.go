@@ -17,16 +17,16 @@ import (
 // needs the rest of the spec to be carried out.
 func (d *decision) planFirst(o *observed) {
 	r := o.registry
-	if claim := children.Claim(r, o.claim); claim != nil {
+	if claim := children.Claim(r, o.claim); claim != nil && !o.unread.claim {
 		// Who else wants the claim must not find it deleted with this PackRegistry, nor who has kept it.
-		if d.conflict == "" && unlikeKept(r, o.claim) == "" || r.Spec.Storage.PersistentVolumeClaim.DeletionPolicy != v1alpha1.DeletionDelete {
+		if d.conflict == "" && !o.unread.rivals && unlikeKept(r, o.claim) == "" || r.Spec.Storage.PersistentVolumeClaim.DeletionPolicy != v1alpha1.DeletionDelete {
 			d.first = append(d.first, claimChild(o.claim, claim))
 		}
 	}
-	if d.users.htpasswd != nil && len(r.Spec.Auth.SecretRefs) > 0 && !unread(r, "spec.auth") {
+	if d.users.htpasswd != nil && !o.unread.users && len(r.Spec.Auth.SecretRefs) > 0 && !unread(r, "spec.auth") {
 		d.first = append(d.first, secretChild(o.users, children.UsersSecret(r, d.users.htpasswd, d.users.salt, d.users.versions)))
 	}
-	if unread(r, "spec.hosts") || unread(r, "spec.tls") {
+	if o.unread.tls || unread(r, "spec.hosts") || unread(r, "spec.tls") {
 		return
 	}
 	d.planGivenUpCA(o)

@@ -43,6 +43,8 @@ type refusal struct {
 	poll time.Duration
 }
 
+func (f refusal) id() string { return f.kind + "/" + f.name }
+
 // conflictError is a child that somebody else owns.
 type conflictError struct {
 	kind, name, because string

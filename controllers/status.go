@@ -217,7 +217,7 @@ func stalledBy(o *observed, d decision) *finding {
 }
 
 // writeStatus applies the status if it differs, and tells of transitions by events.
-func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alpha1.PackRegistryStatus) error {
+func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alpha1.PackRegistryStatus, refused []refusal) error {
 	if equality.Semantic.DeepEqual(o.registry.Status, status) {
 		return nil
 	}
@@ -233,10 +233,10 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 		client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
 		if o.registry.DecodeError != "" && apierrors.IsInvalid(err) {
 			// An API server that checks all of an object at each change takes no status of this one: an event is what is left.
-			r.tellTransitions(o.registry, status)
+			r.tellTransitions(o.registry, status, refused)
 		}
 		return client.IgnoreNotFound(err)
 	}
-	r.tellTransitions(o.registry, status)
+	r.tellTransitions(o.registry, status, refused)
 	return nil
 }

@@ -59,7 +59,9 @@ const (
 	ReasonReplicaFailure   = "ReplicaFailure"
 	ReasonAddressAssigned  = "AddressAssigned"
 	ReasonAddressPending   = "AddressPending"
-	ReasonReconcileFailed  = "ReconcileFailed"
+	// ReasonIngressClassMissing: nobody will serve the Ingress.
+	ReasonIngressClassMissing = "IngressClassMissing"
+	ReasonReconcileFailed     = "ReconcileFailed"
 	// ReasonOtherOperator is that of an event: another operator looks after the object.
 	ReasonOtherOperator = "OtherOperator"
 	// ReasonRefused: the API server, or a policy, refuses a child.

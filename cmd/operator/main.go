@@ -3,6 +3,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"flag"
 	"fmt"
@@ -24,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"packregistry.dev/api/v1alpha1"
@@ -166,5 +168,38 @@ func run() error {
 		return err
 	}
 	ctrl.Log.Info("starting", "version", version, "registryImage", s.image, "namespace", me.Namespace, "name", me.Name, "lease", me.LeaderLease())
-	return mgr.Start(ctrl.SetupSignalHandler())
+	return start(ctrl.SetupSignalHandler(), mgr)
 }
+
+// start runs a manager until the context ends. One whose caches never came in sync does not notice that (its group of caches
+// waits for them in any case); it has begun nothing, and holds no Lease, so that the process can end without it.
+func start(ctx context.Context, mgr manager.Manager) error {
+	synced := make(chan struct{})
+	if err := mgr.Add(afterCaches(func() { close(synced) })); err != nil {
+		return err
+	}
+	done := make(chan error, 1)
+	go func() { done <- mgr.Start(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case <-synced:
+		return <-done
+	default:
+		ctrl.Log.Info("ending before caches are in sync")
+		return nil
+	}
+}
+
+// afterCaches is called when caches are in sync, in leaders and in those that stand by.
+type afterCaches func()
+
+func (f afterCaches) Start(context.Context) error {
+	f()
+	return nil
+}
+
+func (afterCaches) NeedLeaderElection() bool { return false }

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -64,10 +65,12 @@ func discovery(path string) any {
 	return list
 }
 
-// The reader of the log goes away, as when journald restarts: the operator goes on.
-func TestTheLogsReaderGoesAway(t *testing.T) {
+// startWithoutCaches runs the operator with an API server that lists nothing. asked gets each attempt to list PackRegistries, and
+// done how the process ended.
+func startWithoutCaches(t *testing.T, output *os.File) (process *os.Process, asked chan struct{}, done chan error) {
+	t.Helper()
 	// An API server that has kinds and refuses everything else makes the operator log each failed list.
-	asked := make(chan struct{}, 1000)
+	asked = make(chan struct{}, 1000)
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.Contains(r.URL.Path, "/packregistries") {
 			asked <- struct{}{}
@@ -79,25 +82,55 @@ func TestTheLogsReaderGoesAway(t *testing.T) {
 		}
 		http.Error(w, "not now", http.StatusInternalServerError)
 	}))
-	defer api.Close()
+	t.Cleanup(api.Close)
 	kubeconfig := filepath.Join(t.TempDir(), "kubeconfig")
 	text := "apiVersion: v1\nkind: Config\ncurrent-context: c\ncontexts: [{name: c, context: {cluster: c, user: u}}]\nusers: [{name: u, user: {}}]\n" +
 		"clusters: [{name: c, cluster: {server: '" + api.URL + "'}}]\n"
 	if err := os.WriteFile(kubeconfig, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "--metrics-bind-address=0", "--health-probe-bind-address=0", "--leader-elect-namespace=default")
+	cmd.Env = append(os.Environ(), "TEST_OPERATOR_RUN=1", "KUBECONFIG="+kubeconfig)
+	cmd.Stdout, cmd.Stderr = output, output
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	done = make(chan error, 1)
+	go func() { done <- cmd.Wait() }()
+	return cmd.Process, asked, done
+}
+
+// An operator that is told to end does so, also where it never had what it needs to begin.
+func TestItEndsWithoutCaches(t *testing.T) {
+	process, asked, done := startWithoutCaches(t, nil)
+	select {
+	case <-asked:
+	case err := <-done:
+		t.Fatalf("it ended: %v", err)
+	case <-time.After(time.Minute):
+		t.Fatal("it asks for nothing")
+	}
+	if err := process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-done:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(time.Minute):
+		process.Kill() //nolint:errcheck // it is a failure anyway
+		t.Fatal("it goes on")
+	}
+}
+
+// The reader of the log goes away, as when journald restarts: the operator goes on.
+func TestTheLogsReaderGoesAway(t *testing.T) {
 	reader, writer, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), os.Args[0], "--metrics-bind-address=0", "--health-probe-bind-address=0", "--leader-elect-namespace=default")
-	cmd.Env = append(os.Environ(), "TEST_OPERATOR_RUN=1", "KUBECONFIG="+kubeconfig)
-	cmd.Stdout, cmd.Stderr = writer, writer
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- cmd.Wait() }()
+	process, asked, done := startWithoutCaches(t, writer)
 	writer.Close()
 	if _, err := reader.Read(make([]byte, 1)); err != nil {
 		t.Fatalf("nothing was logged: %v", err)
@@ -113,7 +146,7 @@ func TestTheLogsReaderGoesAway(t *testing.T) {
 			t.Fatalf("no more than %d attempts", attempts)
 		}
 	}
-	if err := cmd.Process.Kill(); err != nil {
+	if err := process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	<-done
