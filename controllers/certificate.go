@@ -119,7 +119,7 @@ func judgeLeaf(leaf *x509.Certificate, hosts []string, now time.Time) certificat
 	for _, host := range hosts {
 		if leaf.VerifyHostname(host) != nil {
 			state.reason = v1alpha1.ReasonWrongHost
-			state.message = fmt.Sprintf("the certificate is not for %s, but for %s", host, names(leaf))
+			state.message = fmt.Sprintf("the certificate is not for %s, but for %s", host, clip(names(leaf)))
 			return state
 		}
 	}

@@ -183,7 +183,7 @@ func podTrouble(o *observed, message string) string {
 	for _, pod := range o.pods {
 		for _, c := range pod.Status.Conditions {
 			if c.Type == corev1.PodScheduled && c.Status == corev1.ConditionFalse && c.Message != "" {
-				return fmt.Sprintf("%s; pod %s cannot be scheduled: %s", message, pod.Name, c.Message)
+				return fmt.Sprintf("%s; pod %s cannot be scheduled: %s", message, pod.Name, clip(c.Message))
 			}
 		}
 		for _, c := range pod.Status.ContainerStatuses {
@@ -193,7 +193,7 @@ func podTrouble(o *observed, message string) string {
 				if last := c.LastTerminationState.Terminated; last != nil && last.Message != "" {
 					text = last.Message
 				}
-				return fmt.Sprintf("%s; pod %s: %s: %s", message, pod.Name, c.State.Waiting.Reason, clip(text))
+				return fmt.Sprintf("%s; pod %s: %s: %s", message, pod.Name, clip(c.State.Waiting.Reason), clip(text))
 			case c.State.Terminated != nil && c.State.Terminated.ExitCode != 0:
 				return fmt.Sprintf("%s; pod %s ended: %s", message, pod.Name, clip(c.State.Terminated.Message))
 			case !c.Ready && c.LastTerminationState.Terminated != nil && c.LastTerminationState.Terminated.Message != "":

@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -32,7 +33,16 @@ const (
 	spacePoll = time.Minute
 )
 
-// AskSpace asks a registry's pod, by the address of its debug port, how full its volume is.
+// Bounds of an answer. An honest one is a few hundred bytes.
+const (
+	answerBytes = 64 << 10
+	headerBytes = 16 << 10
+	// largestVolume is more than any volume has, and little enough to compute with.
+	largestVolume = 1 << 60
+)
+
+// AskSpace asks a registry's pod, by the address of its debug port, how full its volume is. Whoever may make pods may answer in
+// its place, so that the answer is a claim: it is followed nowhere, bounded, and means nothing but what is said of a volume.
 func AskSpace(ctx context.Context, addr string) (Space, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
@@ -41,20 +51,28 @@ func AskSpace(ctx context.Context, addr string) (Space, error) {
 		return Space{}, err
 	}
 	// Asked once a minute: a connection for each question costs less than as many that are kept.
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: headerBytes},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	response, err := client.Do(request)
 	if err != nil {
 		return Space{}, err
 	}
 	defer response.Body.Close()
 	if response.StatusCode != http.StatusOK {
-		return Space{}, fmt.Errorf("answered %s", response.Status)
+		return Space{}, fmt.Errorf("answered with status %d", response.StatusCode)
 	}
 	var status struct {
 		Storage Space `json:"storage"`
 	}
-	err = json.NewDecoder(io.LimitReader(response.Body, 64<<10)).Decode(&status)
-	return status.Storage, err
+	if err = json.NewDecoder(io.LimitReader(response.Body, answerBytes)).Decode(&status); err != nil {
+		return Space{}, errors.New("answered with what is no status")
+	}
+	if s := status.Storage; s.Size > largestVolume || s.Free > s.Size {
+		return Space{}, errors.New("says of its volume what cannot be")
+	}
+	return status.Storage, nil
 }
 
 // servingPod is a pod that can be asked, or nil.

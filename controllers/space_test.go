@@ -55,7 +55,7 @@ func TestNearlyFull(t *testing.T) {
 func TestAskSpace(t *testing.T) {
 	for body, want := range map[string]Space{
 		`{"storage":{"free":5,"size":10},"more":1}`: {5, 10},
-		`{}`: {},
+		`{}`: {}, // nothing is known of a volume
 	} {
 		s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.URL.Path != "/status" {

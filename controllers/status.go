@@ -65,7 +65,7 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 	status.ObservedGeneration = r.Generation
 	set := func(kind string, f finding) {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: f.status, Reason: f.reason, Message: f.message, ObservedGeneration: r.Generation,
+			Type: kind, Status: f.status, Reason: f.reason, Message: bounded(f.message), ObservedGeneration: r.Generation,
 		})
 	}
 	found := map[string]finding{
@@ -119,6 +119,21 @@ func degradedBy(found map[string]finding) *finding {
 	return &finding{status: metav1.ConditionTrue, reason: reason, message: strings.Join(messages, "; ")}
 }
 
+// Bounds of what a status holds, whatever it is about: a certificate may be for thousands of names, and the API server takes no
+// message of more than 32 KiB.
+const (
+	messageBytes = 2000
+	shownNames   = 100
+)
+
+// bounded is a message of bounded length, in whole characters.
+func bounded(message string) string {
+	if len(message) <= messageBytes {
+		return message
+	}
+	return strings.ToValidUTF8(message[:messageBytes], "") + "…"
+}
+
 // describe fills in what is no condition.
 func describe(status *v1alpha1.PackRegistryStatus, o *observed, d decision) {
 	r := o.registry
@@ -147,8 +162,8 @@ func describe(status *v1alpha1.PackRegistryStatus, o *observed, d decision) {
 	status.Certificate = nil
 	if leaf := d.certificate.leaf; leaf != nil {
 		notAfter := metav1.NewTime(leaf.NotAfter)
-		status.Certificate = &v1alpha1.CertificateStatus{NotAfter: &notAfter, DNSNames: leaf.DNSNames, Issuer: leaf.Issuer.String()}
-		for _, ip := range leaf.IPAddresses {
+		status.Certificate = &v1alpha1.CertificateStatus{NotAfter: &notAfter, DNSNames: leaf.DNSNames[:min(len(leaf.DNSNames), shownNames)], Issuer: clip(leaf.Issuer.String())}
+		for _, ip := range leaf.IPAddresses[:min(len(leaf.IPAddresses), shownNames)] {
 			status.Certificate.IPAddresses = append(status.Certificate.IPAddresses, ip.String())
 		}
 	}
