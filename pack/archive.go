@@ -31,6 +31,14 @@ type Archive struct {
 	Metadata
 	// Browsable holds the contents of the files that IsBrowsable names.
 	Browsable map[string][]byte
+	// Files are all of them, in the archive's order.
+	Files []File
+}
+
+// File is a file of a pack: its path below the top folder, and its size in bytes.
+type File struct {
+	Name string `json:"name"`
+	Size int64  `json:"size"`
 }
 
 // ReadArchive reads a pack's archive, compressed or not, without keeping more of it than its browsable files. What is
@@ -221,6 +229,7 @@ func (a *archiveReader) file(name string, size int64, content io.Reader) error {
 		}
 		return nil
 	}
+	a.found.Files = append(a.found.Files, File{name, size})
 	if !IsBrowsable(name) {
 		_, err := io.Copy(io.Discard, content)
 		return err

@@ -149,14 +149,18 @@ func TestFewUnpackAtOnce(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	w := httptest.NewRecorder()
-	f.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/demo/files/1.0.0/", nil))
+	f.ServeHTTP(w, httptest.NewRequestWithContext(ctx, http.MethodGet, "/v1/demo/files/1.0.0/pack.json", nil))
 	if w.Code != statusClientClosed {
 		t.Errorf("a client that went: %d", w.Code)
 	}
+	w = httptest.NewRecorder()
+	f.ServeHTTP(w, putRequest(ctx, "/v1/other/manifests/1.0.0", imageManifest, f.packManifest("other", "1.0.0", nil)))
+	if w.Code != statusClientClosed {
+		t.Errorf("a client that went while its pack was to be checked: %d", w.Code)
+	}
 	f.unpacks.Release("another", 1)
 	for range 3 { // each gives its place back
-		f.want(f.do("GET", "/v1/demo/files/1.0.0/", nil), 200, "pack.json")
-		f.want(f.do("GET", "/v1/demo/files/1.0.0/none", nil), 404)
+		f.want(f.do("GET", "/v1/demo/files/1.0.0/pack.json", nil), 200, `"name"`)
 	}
 	if f.unpacks.Taken() != all-1 {
 		t.Errorf("%d of %d places are taken", f.unpacks.Taken(), all)

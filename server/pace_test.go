@@ -76,7 +76,7 @@ func TestSlowReadersOfFilesKeepNoPlace(t *testing.T) {
 				}()
 				time.Sleep(test.free)
 				w := httptest.NewRecorder()
-				f.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/demo/files/1.0.0/", nil))
+				f.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/v1/demo/files/1.0.0/values.yaml", nil))
 				if w.Code != http.StatusOK {
 					t.Errorf("another request after %s: %d %s", test.free, w.Code, w.Body)
 				}

@@ -2,8 +2,8 @@ package server
 
 import (
 	"bytes"
-	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"path"
@@ -12,7 +12,6 @@ import (
 	"sync"
 
 	"packregistry.dev/pack"
-	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/transfer"
 	"packregistry.dev/server/store"
 )
@@ -25,13 +24,8 @@ var fileTypes = map[string]string{
 	".txt": "text/plain", ".md": "text/plain", ".tpl": "text/plain", ".sh": "text/plain",
 }
 
-// listedFile is an entry of a pack's list of files.
-type listedFile struct {
-	Name string `json:"name"`
-	Size int64  `json:"size"`
-}
-
-// getFiles lists the files of a pack's archive, or serves one of them, streamed from the archive.
+// getFiles lists the files of a pack, or serves one of them, streamed from the archive. What is there is known from the pack's
+// list of files: the archive is unpacked only to send something of it.
 func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 	reference, name, _ := strings.Cut(r.param, "/")
 	r.param = reference
@@ -55,6 +49,24 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
+	list, err := s.fileList(w, r, m, layer.Digest)
+	if err != nil {
+		return err
+	}
+	defer list.Close() //nolint:errcheck // it was only read
+	if name == "" {
+		return sendList(w, r, list)
+	}
+	size, err := findFile(list, name)
+	if err != nil {
+		return err
+	}
+	showAs(w.Header(), fileTypes[strings.ToLower(path.Ext(name))])
+	w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
+	if r.Method == http.MethodHead {
+		w.WriteHeader(http.StatusOK)
+		return nil
+	}
 	done, err := place(w, r, s.unpacks, "http.limits.unpacks")
 	if err != nil {
 		return err
@@ -66,25 +78,7 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		return as(codeBlobUnknown, err)
 	}
 	defer archive.Close()
-	if name == "" {
-		files, err := listFiles(r.Context(), archive)
-		if err != nil {
-			return err
-		}
-		done()
-		writeJSON(w, http.StatusOK, map[string][]listedFile{"files": files})
-		return nil
-	}
 	return sendFile(w, r, archive, name, done)
-}
-
-func listFiles(ctx context.Context, archive io.Reader) ([]listedFile, error) {
-	files := []listedFile{}
-	err := pack.Walk(ctx, archive, func(name string, size int64, _ io.Reader) error {
-		files = append(files, listedFile{name, size})
-		return nil
-	})
-	return files, err
 }
 
 // maxHeldFile is up to which size, in bytes, a file is unpacked as a whole before it is sent.
@@ -99,16 +93,14 @@ func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted strin
 		if name != wanted {
 			return nil
 		}
-		if size <= maxHeldFile && r.Method != http.MethodHead {
+		if size <= maxHeldFile {
 			if small, err = io.ReadAll(content); err != nil {
 				return err
 			}
 		}
 		found = true
-		showAs(w.Header(), fileTypes[strings.ToLower(path.Ext(name))])
-		w.Header().Set("Content-Length", strconv.FormatInt(size, 10))
 		w.WriteHeader(http.StatusOK)
-		if size > maxHeldFile && r.Method != http.MethodHead {
+		if size > maxHeldFile {
 			if err := transfer.CopyPaced(w, content); err != nil {
 				return err
 			}
@@ -122,7 +114,7 @@ func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted strin
 	case err != nil:
 		return err
 	case !found:
-		return fail(codeNotFound, "the pack has no file %q", telemetry.Clip(wanted))
+		return fmt.Errorf("the list of files has %q, which the archive lacks", wanted)
 	}
 	unpacked()
 	_, err = io.Copy(w, struct{ io.Reader }{bytes.NewReader(small)}) // in pieces, each with its own deadline

@@ -2,11 +2,13 @@ package server
 
 import (
 	"errors"
+	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+	"golang.org/x/sync/errgroup"
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/store"
@@ -25,7 +27,7 @@ type checkedPack struct {
 // checkPack reads the archive of a manifest that is pushed where packs lie, refuses what is no pack and tags that are not
 // the pack's, and stores the files that consoles show as blobs of their own. What is pushed as a signature or the like
 // passes, but then it is given no other tag.
-func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c *store.Content) (checkedPack, error) {
+func (s *Server) checkPack(w http.ResponseWriter, r *request, tags []string, d digest.Digest, c *store.Content) (checkedPack, error) {
 	name, isPack := strings.CutPrefix(r.repository.Name(), pack.ArchivePrefix)
 	mode := s.config.Packs.Validation
 	if !isPack || mode == "off" {
@@ -35,7 +37,7 @@ func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c *store.
 	if len(named) == 0 && (c.Subject != nil || len(tags) > 0) {
 		return checkedPack{}, nil
 	}
-	found, err := s.validatePack(r, name, named, d, c)
+	found, err := s.validatePack(w, r, name, named, d, c)
 	var invalid *pack.Error
 	if errors.As(err, &invalid) && mode == "warn" {
 		s.log.Warn("pushed a pack that is not valid", "pack", name, "tags", tags, "violations", invalid.Error())
@@ -45,7 +47,7 @@ func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c *store.
 }
 
 // validatePack validates a manifest as a version of a pack, unless it was before, and compares its tags with it.
-func (s *Server) validatePack(r *request, name string, tags []string, d digest.Digest, c *store.Content) (checkedPack, error) {
+func (s *Server) validatePack(w http.ResponseWriter, r *request, name string, tags []string, d digest.Digest, c *store.Content) (checkedPack, error) {
 	known, err := r.repository.Manifest(r.Context(), d)
 	switch {
 	case err == nil && known.Pack != "":
@@ -59,7 +61,7 @@ func (s *Server) validatePack(r *request, name string, tags []string, d digest.D
 		return checkedPack{}, pack.AsError([]pack.Violation{{Message: "it has a subject, so it is something about another manifest and no version of a pack; " +
 			"push it by its digest, or under a tag sha256-<digest of the subject>"}})
 	}
-	found, err := s.readPack(r, name, c)
+	found, err := s.readPack(w, r, name, c)
 	if err != nil {
 		return checkedPack{}, err
 	}
@@ -76,26 +78,41 @@ func (s *Server) validatePack(r *request, name string, tags []string, d digest.D
 	return checkedPack{version: version, files: files, unrecorded: stored}, err
 }
 
-// browsable stores the files of a pack that consoles show.
+// maxPuts is how many files of one pack are stored at once.
+const maxPuts = 4
+
+// browsable stores the files of a pack that consoles show, and the list of all files.
 func (s *Server) browsable(r *request, found *pack.Archive) ([]store.File, error) {
-	files := make([]store.File, 0, len(found.Browsable))
-	for _, name := range sortedKeys(found.Browsable) {
-		data := found.Browsable[name]
-		d, err := r.repository.PutBlob(r.Context(), data)
-		if err != nil {
-			return nil, err
-		}
-		files = append(files, store.File{Name: name, Digest: d, Size: int64(len(data))})
+	names := sortedKeys(found.Browsable)
+	files := make([]store.File, len(names)+1)
+	group, ctx := errgroup.WithContext(r.Context())
+	group.SetLimit(maxPuts)
+	for i, name := range names {
+		group.Go(func() error {
+			data := found.Browsable[name]
+			d, err := r.repository.PutBlob(ctx, data)
+			files[i] = store.File{Name: name, Digest: d, Size: int64(len(data))}
+			return err
+		})
 	}
-	return files, nil
+	group.Go(func() (err error) {
+		files[len(names)], err = putFileList(ctx, r.repository, found.Files)
+		return err
+	})
+	return files, group.Wait()
 }
 
 // readPack reads the archive of a pack, which must be valid and of that name.
-func (s *Server) readPack(r *request, name string, c *store.Content) (*pack.Archive, error) {
+func (s *Server) readPack(w http.ResponseWriter, r *request, name string, c *store.Content) (*pack.Archive, error) {
 	layer, err := archiveLayer(c)
 	if err != nil {
 		return nil, err
 	}
+	done, err := place(w, r, s.unpacks, "http.limits.unpacks")
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	blob, err := r.repository.Blob(r.Context(), layer.Digest)
 	if err != nil {
 		return nil, as(codeManifestMissing, err)

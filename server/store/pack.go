@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/opencontainers/go-digest"
 )
@@ -27,16 +28,46 @@ func (r *Repository) RecordPack(ctx context.Context, d digest.Digest, pack strin
 				return err
 			}
 		}
-		// Now that the manifest names them a collector finds them; one that had looked before is overruled here.
-		var gone error
-		for _, file := range files {
-			switch _, err := r.promise(ctx, file.Digest); {
-			case errors.Is(err, ErrNotFound):
-				gone = err
-			case err != nil:
-				return err // and not together with "not found", which would hide it
+		return r.keepFiles(ctx, files)
+	}
+}
+
+// keepFiles makes files stay, now that the record of their manifest names them: a collector finds them, and one that had looked
+// before is overruled here.
+func (r *Repository) keepFiles(ctx context.Context, files []File) error {
+	var gone error
+	for _, file := range files {
+		switch _, err := r.promise(ctx, file.Digest); {
+		case errors.Is(err, ErrNotFound):
+			gone = err
+		case err != nil:
+			return err // and not together with "not found", which would hide it
+		}
+	}
+	return gone
+}
+
+// RecordFile adds a blob of the repository to the files of a manifest, in place of one of that name. It returns ErrNotFound
+// where either went meanwhile.
+func (r *Repository) RecordFile(ctx context.Context, d digest.Digest, file File) error {
+	for try := (attempts{}); ; {
+		m, err := r.Manifest(ctx, d)
+		if err != nil {
+			return err
+		}
+		if !slices.Contains(m.Files, file) {
+			h := m.header
+			h.Nonce = nonce()
+			h.Files = append(slices.DeleteFunc(slices.Clone(h.Files), func(f File) bool { return f.Name == file.Name }), file)
+			if err := r.replaceHeader(ctx, m, h); isLostRace(err) {
+				if err := try.again(ctx, r.s, err); err != nil {
+					return err
+				}
+				continue
+			} else if err != nil {
+				return err
 			}
 		}
-		return gone
+		return r.keepFiles(ctx, []File{file})
 	}
 }
