@@ -69,7 +69,9 @@ chart: ## Package the Helm chart into bin/
 .PHONY: generate
 generate: ## Generate deep copies, the CRD, the roles, and the schema of the registry's configuration
 	@gen=$$($(TOOL) controller-gen)/controller-gen; \
+	rm -rf api/v1alpha1/applyconfiguration; \
 	$$gen object paths=./api/...; \
+	$$gen applyconfiguration paths=./api/...; \
 	$$gen crd paths=./api/... output:crd:dir=config/crd; \
 	go run ./hack/narrowcrd config/crd/packregistry.dev_packregistries.yaml; \
 	$$gen rbac:roleName=packregistry-operator paths=./controllers/... output:rbac:dir=config/rbac

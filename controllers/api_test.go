@@ -16,6 +16,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -24,6 +25,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"packregistry.dev/api/v1alpha1"
+	v1alpha1apply "packregistry.dev/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"packregistry.dev/controllers/children"
 )
 
@@ -404,6 +406,43 @@ func TestAPIWhatDoesNotDecodeIsToldByItsPath(t *testing.T) {
 		patchSpec(t, r, tt.mend)
 		wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 	}
+}
+
+// Other programs apply PackRegistries by generated configurations: what they say is what they own.
+func TestAPIApplyConfiguration(t *testing.T) {
+	needAPI(t)
+	namespace := newNamespace(t)
+	wanted := func() *v1alpha1apply.PackRegistryApplyConfiguration { // the client writes the answer into what it is given
+		return v1alpha1apply.PackRegistry("packs", namespace).WithLabels(map[string]string{"a": "b"}).WithSpec(v1alpha1apply.PackRegistrySpec().
+			WithHosts("packs.example.com").
+			WithStorage(v1alpha1apply.StorageSpec().WithPersistentVolumeClaim(v1alpha1apply.PersistentVolumeClaimSpec().WithSize(resource.MustParse("1Gi")))).
+			WithAuth(v1alpha1apply.AuthSpec().WithSecretRefs(v1alpha1apply.AuthSecretRef().WithName("users"))).
+			WithTLS(v1alpha1apply.TLSSpec().WithSelfSigned(v1alpha1.SelfSignedSpec{})).
+			WithPod(v1alpha1apply.PodSpec().WithVolumes(&v1alpha1apply.ObjectApplyConfiguration{RawExtension: runtime.RawExtension{Raw: []byte(`{"emptyDir":{},"name":"v"}`)}})))
+	}
+	must(t, api.Apply(t.Context(), wanted(), client.FieldOwner("test")))
+	live := get(t, namespace, "packs", &v1alpha1.PackRegistry{})
+	if len(live.Spec.Pod.Volumes) != 1 || live.Spec.TLS.SelfSigned == nil || live.Spec.Storage.PersistentVolumeClaim.Size.String() != "1Gi" {
+		t.Errorf("%+v", live.Spec)
+	}
+	owned, err := v1alpha1apply.ExtractPackRegistry(live, "test")
+	must(t, err)
+	if got, want := asJSON(t, owned), asJSON(t, wanted()); got != want {
+		t.Errorf("owns\n%s\nand applied\n%s", got, want)
+	}
+	must(t, api.Apply(t.Context(), wanted(), client.FieldOwner("test"))) // which stores the status's default
+	version := get(t, namespace, "packs", &v1alpha1.PackRegistry{}).ResourceVersion
+	must(t, api.Apply(t.Context(), wanted(), client.FieldOwner("test")))
+	if again := get(t, namespace, "packs", &v1alpha1.PackRegistry{}); again.ResourceVersion != version {
+		t.Error("the same again is another object")
+	}
+}
+
+func asJSON(t *testing.T, v any) string {
+	t.Helper()
+	data, err := json.Marshal(v)
+	must(t, err)
+	return string(data)
 }
 
 func TestAPIStatusIsUnknownBeforeTheFirstLook(t *testing.T) {

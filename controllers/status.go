@@ -3,6 +3,7 @@ package controllers
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 
@@ -12,12 +13,11 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"packregistry.dev/api/v1alpha1"
+	v1alpha1apply "packregistry.dev/api/v1alpha1/applyconfiguration/api/v1alpha1"
 	"packregistry.dev/controllers/children"
 )
 
@@ -236,15 +236,11 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 	if equality.Semantic.DeepEqual(o.registry.Status, status) {
 		return nil
 	}
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&status)
+	intent, err := applyStatus(status)
 	if err != nil {
 		return err
 	}
-	intent := &unstructured.Unstructured{Object: map[string]any{"status": fields}}
-	intent.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PackRegistry"))
-	intent.SetName(o.registry.Name)
-	intent.SetNamespace(o.registry.Namespace)
-	if err := r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(intent),
+	if err := r.Status().Apply(ctx, v1alpha1apply.PackRegistry(o.registry.Name, o.registry.Namespace).WithStatus(intent),
 		client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
 		if o.registry.DecodeError != "" && apierrors.IsInvalid(err) {
 			// An API server that checks all of an object at each change takes no status of this one: an event is what is left.
@@ -254,4 +250,14 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 	}
 	r.tellTransitions(o.registry, status, refused)
 	return nil
+}
+
+// applyStatus is a status as it is applied: the same JSON. What is absent is nobody's, and goes.
+func applyStatus(status v1alpha1.PackRegistryStatus) (*v1alpha1apply.PackRegistryStatusApplyConfiguration, error) {
+	data, err := json.Marshal(status)
+	if err != nil {
+		return nil, err
+	}
+	intent := v1alpha1apply.PackRegistryStatus()
+	return intent, json.Unmarshal(data, intent)
 }

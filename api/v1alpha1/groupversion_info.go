@@ -5,6 +5,8 @@
 // and no webhook (and no certificate for one) is needed.
 //
 // +kubebuilder:object:generate=true
+// +kubebuilder:ac:generate=true
+// +kubebuilder:ac:output:package="applyconfiguration"
 // +groupName=packregistry.dev
 package v1alpha1
 
@@ -17,6 +19,9 @@ import (
 var (
 	// GroupVersion is the group and version of this package.
 	GroupVersion = schema.GroupVersion{Group: "packregistry.dev", Version: "v1alpha1"}
+
+	// SchemeGroupVersion is GroupVersion, by the name that generated code knows it by.
+	SchemeGroupVersion = GroupVersion
 
 	schemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 		s.AddKnownTypes(GroupVersion, &PackRegistry{}, &PackRegistryList{})
