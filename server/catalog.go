@@ -1,12 +1,14 @@
 package server
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/auth"
+	"packregistry.dev/server/internal/cursor"
 )
 
 // versionCheck answers the request that every client begins with.
@@ -45,7 +47,9 @@ func (s *Server) catalog(w http.ResponseWriter, r *request) error {
 		last = prefix + last
 	}
 	if next := r.URL.Query().Get("next"); next != "" {
-		if last, err = s.cursors.open(r.Context(), next); err != nil {
+		if last, err = s.cursors.Open(r.Context(), next); errors.Is(err, cursor.ErrInvalid) {
+			return fail(codePagination, "%w", err)
+		} else if err != nil {
 			return err
 		}
 	}
@@ -61,7 +65,7 @@ func (s *Server) catalog(w http.ResponseWriter, r *request) error {
 		names = names[:n]
 		s.link(w, r, "/_catalog", url.Values{"n": {strconv.Itoa(n)}, "last": {names[n-1][len(prefix):]}})
 	case read != "":
-		next, err := s.cursors.seal(r.Context(), read)
+		next, err := s.cursors.Seal(r.Context(), read)
 		if err != nil {
 			return err
 		}

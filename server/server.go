@@ -38,9 +38,11 @@ import (
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
 	"packregistry.dev/server/internal/certs"
+	"packregistry.dev/server/internal/cursor"
 	"packregistry.dev/server/internal/share"
 	"packregistry.dev/server/internal/storage"
 	"packregistry.dev/server/internal/telemetry"
+	"packregistry.dev/server/internal/tokens"
 	"packregistry.dev/server/internal/watch"
 	"packregistry.dev/server/store"
 	"packregistry.dev/server/store/driver/instrumented"
@@ -56,10 +58,12 @@ type Server struct {
 	users  *auth.HTPasswd
 	policy *auth.Policy
 	// tokens is nil where clients are given none.
-	tokens  *tokens
-	proxies []netip.Prefix
-	log     *slog.Logger
-	access  *slog.Logger
+	tokens *tokens.Tokens
+	// warnedOfBase is done once the log says that the URLs that clients use are not known.
+	warnedOfBase sync.Once
+	proxies      []netip.Prefix
+	log          *slog.Logger
+	access       *slog.Logger
 	// combined is where the access log goes in Apache's format, if it does.
 	combined *telemetry.CombinedLog
 	prefix   string
@@ -70,7 +74,7 @@ type Server struct {
 	metrics         *telemetry.Metrics
 	tracing         *telemetry.Tracing
 	space           *space
-	cursors         *cursors
+	cursors         *cursor.Cipher
 	// uploads has a place for each request that brings content, unpacks for each that unpacks an archive.
 	uploads, unpacks *share.Pool
 	// manifests is the memory that manifests may take.
@@ -119,7 +123,7 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	}
 	s := &Server{config: c, store: content, users: users, log: log, access: log, prefix: prefix, metrics: m,
 		space:     &space{store: content, log: log},
-		cursors:   &cursors{store: content, readOnly: c.Storage.Maintenance.ReadOnly.Enabled},
+		cursors:   &cursor.Cipher{Store: content, ReadOnly: c.Storage.Maintenance.ReadOnly.Enabled},
 		uploads:   share.New(int64(c.HTTP.Limits.Uploads), 1),
 		unpacks:   share.New(int64(c.HTTP.Limits.Unpacks), 1),
 		manifests: newManifestBudget(c.HTTP.Limits.ManifestBytes)}

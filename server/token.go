@@ -1,17 +1,15 @@
 package server
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
-	"sync"
 	"time"
 
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/internal/telemetry"
+	"packregistry.dev/server/internal/tokens"
 	"packregistry.dev/server/store"
 )
 
@@ -25,115 +23,19 @@ const (
 	tokenService = "packregistry"
 	// maxTokenRequest bounds the form of a token request.
 	maxTokenRequest = 64 << 10
-	// tokenKeys is where the store keeps the keys.
-	tokenKeys = "token-keys"
 )
 
-// tokens signs and verifies tokens with keys that are in the store, so that all replicas have them.
-type tokens struct {
-	store *store.Store
-	users *auth.HTPasswd
-	log   *slog.Logger
-	now   func() time.Time
-
-	mu   sync.Mutex
-	ring auth.Keyring
-	// read is when the ring was read, or when that was tried last.
-	read time.Time
-	// warned is set once the log says that URLs are not known.
-	warned sync.Once
-}
-
 // newTokens returns nil where clients must log in for everything, or cannot at all: a challenge for Basic says so.
-func newTokens(content *store.Store, users *auth.HTPasswd, policy *auth.Policy, log *slog.Logger) *tokens {
+func newTokens(content *store.Store, users *auth.HTPasswd, policy *auth.Policy, log *slog.Logger) *tokens.Tokens {
 	if users == nil || policy == nil || !policy.Anonymous() {
 		return nil
 	}
-	return &tokens{store: content, users: users, log: log, now: time.Now}
-}
-
-// keys returns the keyring, read again where it is older than maxAge.
-func (t *tokens) keys(ctx context.Context, maxAge time.Duration) (auth.Keyring, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	now := t.now()
-	if len(t.ring.Keys) > 0 && now.Sub(t.read) < maxAge {
-		return t.ring, nil
-	}
-	t.read = now
-	// Others wait for the answer, so it does not end with whoever asked first.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	ring, err := t.load(ctx, now)
-	switch {
-	case err == nil:
-		t.ring = ring
-	case len(t.ring.Keys) > 0:
-		t.log.Error("cannot read the keys of tokens again; those that were read last stay", "error", err)
-	default:
-		return auth.Keyring{}, err
-	}
-	return t.ring, nil
-}
-
-// load reads the keys from the store, and adds to them what is due.
-func (t *tokens) load(ctx context.Context, now time.Time) (ring auth.Keyring, err error) {
-	update := func(data []byte) ([]byte, error) {
-		var stored auth.Keyring
-		if err := json.Unmarshal(data, &stored); err != nil && data != nil {
-			t.log.Error("the keys of tokens are damaged; making new ones", "object", tokenKeys)
-		}
-		var changed bool
-		if ring, changed = stored.Next(now); !changed {
-			return data, nil
-		}
-		return json.Marshal(ring)
-	}
-	if !t.store.ReadOnly {
-		_, err := t.store.UpdatePrivate(ctx, tokenKeys, update)
-		return ring, err
-	}
-	data, err := t.store.ReadPrivate(ctx, tokenKeys)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		return ring, err
-	}
-	// What is made up here is this process's alone.
-	if errors.Is(err, store.ErrNotFound) && len(t.ring.Keys) > 0 {
-		return t.ring, nil
-	}
-	_, err = update(data)
-	return ring, err
-}
-
-func (t *tokens) sign(ctx context.Context, user string, scopes []auth.Scope) (string, error) {
-	ring, err := t.keys(ctx, auth.KeyringInterval)
-	if err != nil {
-		return "", err
-	}
-	return ring.Sign(t.users, user, scopes, t.now())
-}
-
-func (t *tokens) verify(ctx context.Context, token string) (*auth.Token, error) {
-	id := auth.KeyID(token)
-	if id == "" {
-		return nil, auth.ErrToken
-	}
-	// Another replica may have made a key since; who makes ids up costs one read a second.
-	for _, maxAge := range []time.Duration{auth.KeyringInterval, time.Second} {
-		ring, err := t.keys(ctx, maxAge)
-		if err != nil {
-			return nil, err
-		}
-		if key, ok := ring.Find(id); ok {
-			return key.Verify(t.users, token, t.now())
-		}
-	}
-	return nil, auth.ErrToken
+	return &tokens.Tokens{Store: content, Users: users, Log: log, Now: time.Now}
 }
 
 // authenticateToken finds out who brings a token.
 func (s *Server) authenticateToken(w http.ResponseWriter, r *request, token string) error {
-	t, err := s.tokens.verify(r.Context(), token)
+	t, err := s.tokens.Verify(r.Context(), token)
 	if errors.Is(err, auth.ErrToken) {
 		s.metrics.Auth("denied")
 		s.challenge(w, r, "", "invalid_token")
@@ -153,7 +55,7 @@ func (s *Server) tokenRealm(r *request) string {
 		return ""
 	}
 	if !s.knowsBase(r) {
-		s.tokens.warned.Do(func() {
+		s.warnedOfBase.Do(func() {
 			s.log.Warn("plain HTTP does not show which URL clients use, so they are not offered tokens, and docker, podman and skopeo do not log in where "+
 				"they need not: set http.host, or name the proxy that ends TLS in http.trustedproxies", "from", r.client.Addr)
 		})
@@ -193,8 +95,8 @@ func (s *Server) postToken(w http.ResponseWriter, r *request) error {
 
 func (s *Server) giveToken(w http.ResponseWriter, r *request, asked []string) error {
 	scopes := s.policy.Grant(r.user, auth.ParseScopes(asked))
-	now := s.tokens.now()
-	token, err := s.tokens.sign(r.Context(), r.user, scopes)
+	now := s.tokens.Now()
+	token, err := s.tokens.Sign(r.Context(), r.user, scopes)
 	if errors.Is(err, auth.ErrToken) {
 		s.challenge(w, r, "", "")
 		return fail(codeUnauthorized, "unknown user or wrong password")

@@ -133,7 +133,7 @@ func TestTokenFlow(t *testing.T) {
 		f.wantChallenge(f.do("GET", "/v2/", nil, bearer(bad)...), "Bearer", `error="invalid_token"`)
 		f.wantChallenge(f.do("GET", "/v2/public/x/blobs/"+public.String(), nil, bearer(bad)...), `error="invalid_token"`)
 	}
-	f.tokens.now = func() time.Time { return time.Now().Add(auth.TokenLife) }
+	f.tokens.Now = func() time.Time { return time.Now().Add(auth.TokenLife) }
 	f.wantChallenge(f.do("GET", "/v2/", nil, bearer(anns)...), `error="invalid_token"`)
 	for _, token := range []string{nobody, anns, both, bobs} {
 		if log.says(token) || log.says(token[len(token)-20:]) {
@@ -291,7 +291,7 @@ func TestReplicasShareTheKeysOfTokens(t *testing.T) {
 	var group sync.WaitGroup
 	for i, f := range replicas {
 		group.Go(func() {
-			token, err := f.tokens.sign(t.Context(), "ann", nil)
+			token, err := f.tokens.Sign(t.Context(), "ann", nil)
 			if err != nil {
 				t.Error(err)
 			}
@@ -317,7 +317,7 @@ func TestReplicasShareTheKeysOfTokens(t *testing.T) {
 	alone := replica(t, c, inmemory.New(), path)
 	alone.want(alone.do("GET", "/v2/", nil, bearer(alone.token("ann"))...), 200)
 	alone.want(alone.do("GET", "/v2/", nil, bearer(tokens[0])...), 401)
-	if _, err := alone.store.ReadPrivate(t.Context(), tokenKeys); err == nil {
+	if _, err := alone.store.ReadPrivate(t.Context(), "token-keys"); err == nil {
 		t.Error("wrote to a registry that is read-only")
 	}
 }
@@ -342,7 +342,7 @@ func replica(t *testing.T, c *config.Config, d *inmemory.Driver, users string) *
 // What is damaged is made anew: tokens end, and clients get others.
 func TestDamagedKeysOfTokens(t *testing.T) {
 	f, log := serve(t, fmt.Sprintf(tokenConfig, usersFile(t, "ann")))
-	if err := f.store.WritePrivate(t.Context(), tokenKeys, []byte("{")); err != nil {
+	if err := f.store.WritePrivate(t.Context(), "token-keys", []byte("{")); err != nil {
 		t.Fatal(err)
 	}
 	f.want(f.do("GET", "/v2/", nil, bearer(f.token("ann"))...), 200)

@@ -30,7 +30,7 @@ var allowed = []struct{ packages, imports string }{
 	{"server/config/internal/...", "server/config"},
 	{"server/auth", "server/config server/internal/... internal/..."},
 	{"server/store/...", "server/store/... server/internal/... internal/..."},
-	{"server/internal/...", "pack server/config server/store/... server/internal/... internal/..."},
+	{"server/internal/...", "pack server/auth server/config server/store/... server/internal/... internal/..."},
 	{"client", "pack internal/..."},
 	{"pack", "internal/..."},
 	{"internal/...", "internal/..."},

@@ -1,4 +1,4 @@
-package server
+package cursor
 
 import (
 	"context"
@@ -23,7 +23,7 @@ func (d *meetingDriver) Unwrap() driver.Driver { return d.Driver }
 
 func (d *meetingDriver) Read(ctx context.Context, key string) ([]byte, driver.Version, error) {
 	data, v, err := d.Driver.Read(ctx, key)
-	if strings.HasSuffix(key, cursorKeyName) {
+	if strings.HasSuffix(key, keyName) {
 		d.mu.Lock()
 		if d.expected--; d.expected == 0 {
 			close(d.met)
@@ -41,13 +41,13 @@ func TestReplicasShareTheKeyOfCursors(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	replicas := [2]cursors{{store: content}, {store: content}}
+	replicas := [2]Cipher{{Store: content}, {Store: content}}
 	var sealed [2]string
 	var group sync.WaitGroup
 	for i := range replicas {
 		group.Go(func() {
 			var err error
-			if sealed[i], err = replicas[i].seal(t.Context(), "team/x"); err != nil {
+			if sealed[i], err = replicas[i].Seal(t.Context(), "team/x"); err != nil {
 				t.Error(err)
 			}
 		})
@@ -55,7 +55,7 @@ func TestReplicasShareTheKeyOfCursors(t *testing.T) {
 	group.Wait()
 	for i := range replicas {
 		for j, cursor := range sealed {
-			if name, err := replicas[i].open(t.Context(), cursor); err != nil || name != "team/x" {
+			if name, err := replicas[i].Open(t.Context(), cursor); err != nil || name != "team/x" {
 				t.Errorf("replica %d reads the cursor of replica %d: %q, %v", i, j, name, err)
 			}
 		}
@@ -70,18 +70,18 @@ func TestADamagedKeyOfCursors(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := content.WritePrivate(t.Context(), cursorKeyName, []byte("short")); err != nil {
+			if err := content.WritePrivate(t.Context(), keyName, []byte("short")); err != nil {
 				t.Fatal(err)
 			}
-			c := cursors{store: content, readOnly: readOnly}
-			cursor, err := c.seal(t.Context(), "team/x")
+			c := Cipher{Store: content, ReadOnly: readOnly}
+			cursor, err := c.Seal(t.Context(), "team/x")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if name, err := c.open(t.Context(), cursor); err != nil || name != "team/x" {
+			if name, err := c.Open(t.Context(), cursor); err != nil || name != "team/x" {
 				t.Errorf("%q, %v", name, err)
 			}
-			key, err := content.ReadPrivate(t.Context(), cursorKeyName)
+			key, err := content.ReadPrivate(t.Context(), keyName)
 			if err != nil || (string(key) == "short") != readOnly {
 				t.Errorf("the stored key has %d bytes, %v", len(key), err)
 			}

@@ -1,4 +1,7 @@
-package server
+// Package cursor encrypts positions in lists. A page of the catalog may end at a repository that the caller must not know of, since
+// the names that are read for a page are bounded; where the next page begins is therefore told in a form that registries on the
+// same storage alone can read.
+package cursor
 
 import (
 	"context"
@@ -12,27 +15,27 @@ import (
 	"packregistry.dev/server/store"
 )
 
-// A page of the catalog may end at a repository that the caller must not know of, since the names that are read for a page
-// are bounded. Where the next page begins is therefore encrypted, for registries on this storage only.
-
 // Where the store keeps the key, for all replicas, and how many bytes it has.
 const (
-	cursorKeyName = "cursor-key"
-	cursorKeySize = 32
+	keyName = "cursor-key"
+	keySize = 32
 )
 
-// cursors encrypts positions in lists.
-type cursors struct {
-	store *store.Store
-	// readOnly says that a key cannot be kept: a process then reads its own cursors only.
-	readOnly bool
+// ErrInvalid says that something is no cursor of this storage's registries.
+var ErrInvalid = errors.New("next is no position of this registry's; begin anew without it")
+
+// Cipher encrypts and decrypts names. Its key is in the store.
+type Cipher struct {
+	Store *store.Store
+	// ReadOnly says that a key cannot be kept: a process then reads its own cursors only.
+	ReadOnly bool
 
 	mu   sync.Mutex
 	aead cipher.AEAD
 }
 
 // cipher returns the key's cipher, and makes the key where there is none.
-func (c *cursors) cipher(ctx context.Context) (cipher.AEAD, error) {
+func (c *Cipher) cipher(ctx context.Context) (cipher.AEAD, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.aead != nil {
@@ -52,27 +55,27 @@ func (c *cursors) cipher(ctx context.Context) (cipher.AEAD, error) {
 
 // key returns the stored key, or makes one where there is none that can be used. Of several replicas that make one at once
 // the first to write wins, and the others take its key.
-func (c *cursors) key(ctx context.Context) ([]byte, error) {
+func (c *Cipher) key(ctx context.Context) ([]byte, error) {
 	choose := func(stored []byte) ([]byte, error) {
-		if len(stored) == cursorKeySize {
+		if len(stored) == keySize {
 			return stored, nil
 		}
-		key := make([]byte, cursorKeySize)
+		key := make([]byte, keySize)
 		rand.Read(key) //nolint:errcheck // never fails
 		return key, nil
 	}
-	if !c.readOnly {
-		return c.store.UpdatePrivate(ctx, cursorKeyName, choose)
+	if !c.ReadOnly {
+		return c.Store.UpdatePrivate(ctx, keyName, choose)
 	}
-	stored, err := c.store.ReadPrivate(ctx, cursorKeyName)
+	stored, err := c.Store.ReadPrivate(ctx, keyName)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, err
 	}
 	return choose(stored)
 }
 
-// seal hides a name.
-func (c *cursors) seal(ctx context.Context, name string) (string, error) {
+// Seal hides a name.
+func (c *Cipher) Seal(ctx context.Context, name string) (string, error) {
 	aead, err := c.cipher(ctx)
 	if err != nil {
 		return "", err
@@ -82,21 +85,19 @@ func (c *cursors) seal(ctx context.Context, name string) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(aead.Seal(nonce, nonce, []byte(name), nil)), nil
 }
 
-// open returns the name that was hidden.
-func (c *cursors) open(ctx context.Context, cursor string) (string, error) {
+// Open returns the name that was hidden.
+func (c *Cipher) Open(ctx context.Context, cursor string) (string, error) {
 	aead, err := c.cipher(ctx)
 	if err != nil {
 		return "", err
 	}
 	text, err := base64.RawURLEncoding.DecodeString(cursor)
 	if err != nil || len(text) < aead.NonceSize() {
-		return "", errCursor
+		return "", ErrInvalid
 	}
 	name, err := aead.Open(nil, text[:aead.NonceSize()], text[aead.NonceSize():], nil)
 	if err != nil {
-		return "", errCursor
+		return "", ErrInvalid
 	}
 	return string(name), nil
 }
-
-var errCursor = fail(codePagination, "next is no position of this registry's; begin anew without it")
