@@ -176,7 +176,7 @@ func (f *fleet) push(random *rand.Rand, repository, tag string) (layers []digest
 	status, answer, ok := f.ask(random, http.MethodPut, "/v2/"+repository+"/manifests/"+tag, manifest)
 	switch {
 	case !ok:
-		return layers, false, false
+		return append(layers, digest.FromString(manifest)), false, false
 	case status == http.StatusCreated:
 		return append(layers, digest.FromString(manifest)), true, true
 	case status == http.StatusNotFound: // MANIFEST_BLOB_UNKNOWN: collected since it was looked for; nothing was promised
@@ -250,6 +250,9 @@ func TestHistoriesOfProcesses(t *testing.T) {
 	}
 }
 
+// crossers are how many clients change the same few tags.
+const crossers = 4
+
 func (f *fleet) history(seed uint64, pushers, rounds int) {
 	var acknowledged, disturbances atomic.Int64
 	var actors, chaos sync.WaitGroup
@@ -291,6 +294,15 @@ func (f *fleet) history(seed uint64, pushers, rounds int) {
 			}
 		})
 	}
+	cross := newCrossing(f, "cross")
+	for p := range crossers {
+		actors.Go(func() {
+			random := rand.New(rand.NewPCG(seed+uint64(p), 7)) //nolint:gosec // a test
+			for range 2 * rounds {
+				cross.act(random)
+			}
+		})
+	}
 	actors.Wait()
 	close(done)
 	chaos.Wait()
@@ -298,6 +310,7 @@ func (f *fleet) history(seed uint64, pushers, rounds int) {
 	if acknowledged.Load() < int64(pushers*rounds/10) || disturbances.Load() < 5 {
 		f.t.Error("that is not much of a history")
 	}
+	cross.end()
 	f.end(pushers)
 }
 
