@@ -1,6 +1,7 @@
 package controllers
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -107,6 +108,30 @@ func TestDegraded(t *testing.T) {
 			well.registry.Status = status
 			if c := meta.FindStatusCondition(report(well, decide(well), nil).Conditions, v1alpha1.ConditionDegraded); c != nil {
 				t.Errorf("Degraded stays: %v", c)
+			}
+		})
+	}
+}
+
+// An API server that fails for a moment takes no client away from a registry that was ready; a spec that could not be carried out
+// yet is not ready.
+func TestDegradedByCallsThatFail(t *testing.T) {
+	for _, tt := range []struct {
+		name     string
+		ready    int64
+		degraded bool
+	}{{"ready before", 2, true}, {"a new generation", 1, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := servedRegistry(t)
+			o.registry.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue, ObservedGeneration: tt.ready}}
+			status := report(o, decide(o), errors.New("service unavailable"))
+			ready := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady)
+			if (ready.Status == metav1.ConditionTrue) != tt.degraded {
+				t.Errorf("%+v", ready)
+			}
+			c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionDegraded)
+			if (c != nil) != tt.degraded || c != nil && (c.Reason != v1alpha1.ReasonReconcileFailed || !strings.Contains(c.Message, "service unavailable")) {
+				t.Errorf("%+v", c)
 			}
 		})
 	}

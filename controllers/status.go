@@ -96,7 +96,7 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionReconciling)
 	}
-	if degraded := degradedBy(found); degraded != nil && ready.status == metav1.ConditionTrue {
+	if degraded := degradedBy(found, applyErr); degraded != nil && ready.status == metav1.ConditionTrue {
 		set(v1alpha1.ConditionDegraded, *degraded)
 	} else {
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionDegraded)
@@ -105,7 +105,7 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 }
 
 // degradedBy joins what needs attention though clients are served, or returns nil.
-func degradedBy(found map[string]finding) *finding {
+func degradedBy(found map[string]finding, applyErr error) *finding {
 	var messages []string
 	reason := ""
 	for _, part := range parts {
@@ -113,11 +113,23 @@ func degradedBy(found map[string]finding) *finding {
 			reason, messages = cmp.Or(reason, f.reason), append(messages, f.message)
 		}
 	}
+	if applyErr != nil {
+		reason, messages = cmp.Or(reason, v1alpha1.ReasonReconcileFailed), append(messages, tryingAgain(applyErr))
+	}
 	if reason == "" {
 		return nil
 	}
 	return &finding{status: metav1.ConditionTrue, reason: reason, message: strings.Join(messages, "; ")}
 }
+
+// wasReady says whether this generation has been ready before.
+func wasReady(r *v1alpha1.PackRegistry) bool {
+	c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionReady)
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == r.Generation
+}
+
+// tryingAgain says what failed, in the same words each time.
+func tryingAgain(err error) string { return clip(withoutAddresses(err)) + "; trying again" }
 
 // Bounds of what a status holds, whatever it is about: a certificate may be for thousands of names, and the API server takes no
 // message of more than 32 KiB.
@@ -175,8 +187,9 @@ func summarize(o *observed, d decision, found map[string]finding, applyErr error
 	if s := stalledBy(o, d); s != nil {
 		return isFalse(s.reason, "%s", s.message)
 	}
-	if applyErr != nil {
-		return isFalse(v1alpha1.ReasonReconcileFailed, "%s; trying again", clip(applyErr.Error()))
+	settled := wasReady(o.registry)
+	if applyErr != nil && !settled {
+		return isFalse(v1alpha1.ReasonReconcileFailed, "%s", tryingAgain(applyErr))
 	}
 	if f := worst(d.refused, false); f != nil {
 		return isFalse(f.reason, "%s", f.message)
@@ -197,8 +210,6 @@ func summarize(o *observed, d decision, found map[string]finding, applyErr error
 		}
 		return isFalse(f.reason, "%s", f.message)
 	}
-	previous := meta.FindStatusCondition(o.registry.Status.Conditions, v1alpha1.ConditionReady)
-	settled := previous != nil && previous.Status == metav1.ConditionTrue && previous.ObservedGeneration == o.registry.Generation
 	if !settled && rollingOut(o) && !o.registry.Spec.Suspend {
 		return isUnknown(v1alpha1.ReasonRollingOut, "%s", rolloutMessage(o.deployment))
 	}
