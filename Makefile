@@ -95,14 +95,14 @@ unit: ## Unit tests, and those against real servers and clients (API server, S3,
 	@cd hack/image && $$($(CURDIR)/$(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile $(CURDIR)/bin/test/image.json -- -timeout 10m ./...
 
 .PHONY: soak
-soak: ## What make test does with seeds, for SOAK (30m) each: killed processes, interleavings, random walks, and a push of ten minutes
+soak: ## What make test does with seeds, for SOAK (30m) each: killed processes, interleavings, random walks, a flood, and a push of ten minutes
 	@[ "$$(uname -s)" != Linux ] || hack/prepare.sh tests
 	@for tool in cluster versitygw; do $(TOOL) $$tool >/dev/null; done
 	@export KUBEBUILDER_ASSETS=$$($(TOOL) cluster) PACKREGISTRY_SOAK=$${SOAK:-30m}; \
 	go test -count=1 -v -timeout 0 -run '^(TestKilledAtEveryCall|TestHistoriesOfProcesses)' ./cmd/registry; \
 	go test -count=1 -v -timeout 0 -run '^TestEverySchedule' ./server/store; \
 	go test -count=1 -v -timeout 0 -run Walk ./controllers; \
-	go test -count=1 -v -timeout 0 ./test/slow
+	go test -count=1 -v -timeout 0 ./test/flood ./test/slow
 
 .PHONY: conformance
 conformance: bin/registry ## The official OCI distribution conformance program against the registry

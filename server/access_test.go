@@ -171,6 +171,21 @@ func TestAFloodOfWrongPasswordsIsPutOff(t *testing.T) {
 
 // guess sends n wrong passwords of ann at once, until one is put off, and returns how many were answered how.
 func (f *fixture) guess(n int, headers func(i int) []string) map[int]int {
+	return f.guesses(n, func(ctx context.Context, i int) (*http.Request, error) {
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url+"/v2/", nil)
+		if err != nil {
+			return nil, err
+		}
+		r.SetBasicAuth("ann", fmt.Sprint("hunter2-", i))
+		for list := headers(i); len(list) > 1; list = list[2:] {
+			r.Header.Set(list[0], list[1])
+		}
+		return r, nil
+	})
+}
+
+// guesses is guess with requests of any kind.
+func (f *fixture) guesses(n int, request func(ctx context.Context, i int) (*http.Request, error)) map[int]int {
 	ctx, stop := context.WithCancel(f.t.Context())
 	defer stop()
 	var mu sync.Mutex
@@ -178,14 +193,10 @@ func (f *fixture) guess(n int, headers func(i int) []string) map[int]int {
 	var group sync.WaitGroup
 	for i := range n {
 		group.Go(func() {
-			r, err := http.NewRequestWithContext(ctx, http.MethodGet, f.url+"/v2/", nil)
+			r, err := request(ctx, i)
 			if err != nil {
 				f.t.Error(err)
 				return
-			}
-			r.SetBasicAuth("ann", fmt.Sprint("hunter2-", i))
-			for list := headers(i); len(list) > 1; list = list[2:] {
-				r.Header.Set(list[0], list[1])
 			}
 			response, err := http.DefaultClient.Do(r)
 			if err != nil {

@@ -26,7 +26,7 @@ const (
 	// smallManifest is up to which size, in bytes, a manifest that is fetched is not counted: so much any request costs.
 	smallManifest = 64 << 10
 	// placeWait is how long a request waits for others to be done with what only so many may do at once.
-	placeWait = 5 * time.Second
+	placeWait = 3 * time.Second
 )
 
 // manifestBudget is what is left of the memory for manifests.
@@ -38,7 +38,7 @@ type manifestBudget struct {
 
 func newManifestBudget(largest int) manifestBudget {
 	one := manifestWeight * (int64(largest) + 1)
-	return manifestBudget{memory: share.New(max(manifestShare, one), one), parsers: share.New(int64(runtime.GOMAXPROCS(0)), 1)}
+	return manifestBudget{memory: share.New(max(manifestShare, one), one), parsers: share.New(int64(max(1, runtime.GOMAXPROCS(0)/2)), 1)}
 }
 
 // holder is whose share a request takes from: the user's, from wherever that user comes, or else that of the address.
@@ -49,12 +49,15 @@ func (r *request) holder() string {
 	return clientip.Network(r.client.Addr).String()
 }
 
-// acquire takes so much of a request's share, or waits for a while. crowded is the answer where that does not help.
-func acquire(w http.ResponseWriter, r *request, from *share.Pool, n int64, crowded string) error {
+// acquire takes so much of a request's share, or waits for a while, once for all that it needs. crowded is the answer where that does not help.
+func acquire(r *request, from *share.Pool, n int64, crowded string) error {
 	if from.TryAcquire(r.holder(), n) {
 		return nil
 	}
-	waiting, cancel := context.WithTimeout(r.Context(), placeWait)
+	if r.waits.IsZero() {
+		r.waits = time.Now().Add(placeWait)
+	}
+	waiting, cancel := context.WithDeadline(r.Context(), r.waits)
 	defer cancel()
 	if from.Acquire(waiting, r.holder(), n) == nil {
 		return nil
@@ -62,16 +65,24 @@ func acquire(w http.ResponseWriter, r *request, from *share.Pool, n int64, crowd
 	if err := r.Context().Err(); err != nil {
 		return err
 	}
-	w.Header().Set("Retry-After", "1")
 	return fail(codeTooMany, "%s", crowded)
 }
 
 // memoryTaken is the answer where manifests have no room.
 const memoryTaken = "other manifests take all the memory that there is for them, or for yours; try again"
 
+// yielding is content that is read to be worked on for long. A processor that is asked for something short meanwhile does that first,
+// instead of after the ten milliseconds that Go lets work go on without a pause.
+type yielding struct{ io.Reader }
+
+func (y yielding) Read(p []byte) (int, error) {
+	runtime.Gosched()
+	return y.Reader.Read(p)
+}
+
 // place takes one of the places that a limit of the configuration has.
-func place(w http.ResponseWriter, r *request, from *share.Pool, limit string) (done func(), err error) {
-	if err := acquire(w, r, from, 1, "too many such requests are going on, or too many of yours ("+limit+"); try again"); err != nil {
+func place(r *request, from *share.Pool, limit string) (done func(), err error) {
+	if err := acquire(r, from, 1, "too many such requests are going on, or too many of yours ("+limit+"); try again"); err != nil {
 		return nil, err
 	}
 	return func() { from.Release(r.holder(), 1) }, nil
@@ -101,7 +112,7 @@ func (s *Server) readManifest(w http.ResponseWriter, r *request) (text []byte, d
 			if room <= held {
 				return nil, nil, fail(codeManifestInvalid, "more than the %d bytes that were announced", r.ContentLength)
 			}
-			if err := acquire(w, r, s.manifests.memory, (room-held)*manifestWeight, memoryTaken); err != nil {
+			if err := acquire(r, s.manifests.memory, (room-held)*manifestWeight, memoryTaken); err != nil {
 				return nil, nil, err
 			}
 			held = room
@@ -120,7 +131,7 @@ func (s *Server) readManifest(w http.ResponseWriter, r *request) (text []byte, d
 
 // parse is parseManifest when it is this request's turn.
 func (s *Server) parse(w http.ResponseWriter, r *request, text []byte) (mediaType string, c *store.Content, err error) {
-	if err := acquire(w, r, s.manifests.parsers, 1, memoryTaken); err != nil {
+	if err := acquire(r, s.manifests.parsers, 1, memoryTaken); err != nil {
 		return "", nil, err
 	}
 	defer s.manifests.parsers.Release(r.holder(), 1)
@@ -139,7 +150,7 @@ func (s *Server) findHeld(w http.ResponseWriter, r *request) (m *store.Manifest,
 		return m, done, nil
 	}
 	// Who waits holds nothing meanwhile: it is read again after that.
-	if err := acquire(w, r, s.manifests.memory, n, memoryTaken); err != nil {
+	if err := acquire(r, s.manifests.memory, n, memoryTaken); err != nil {
 		return nil, nil, err
 	}
 	if m, err = s.find(r); err == nil && int64(len(m.Content)) > n {

@@ -213,16 +213,15 @@ func from(t *testing.T, last byte) *request {
 func TestMemoryIsNotWaitedForWithoutEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		budget := newManifestBudget(1 << 20)
-		if err := acquire(httptest.NewRecorder(), from(t, 1), budget.memory, manifestShare, memoryTaken); err != nil {
+		if err := acquire(from(t, 1), budget.memory, manifestShare, memoryTaken); err != nil {
 			t.Fatal(err)
 		}
-		w := httptest.NewRecorder()
 		var refused *apiError
-		if err := acquire(w, from(t, 2), budget.memory, 1, memoryTaken); !errors.As(err, &refused) || refused.code != codeTooMany || w.Header().Get("Retry-After") == "" {
-			t.Errorf("%v, %v", err, w.Header())
+		if err := acquire(from(t, 2), budget.memory, 1, memoryTaken); !errors.As(err, &refused) || refused.code != codeTooMany {
+			t.Error(err)
 		}
 		time.AfterFunc(placeWait/2, func() { budget.memory.Release(from(t, 1).holder(), manifestShare) })
-		if err := acquire(w, from(t, 2), budget.memory, 1, memoryTaken); err != nil {
+		if err := acquire(from(t, 2), budget.memory, 1, memoryTaken); err != nil {
 			t.Errorf("there was room in time: %v", err)
 		}
 	})

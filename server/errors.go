@@ -129,6 +129,9 @@ func writeError(w http.ResponseWriter, e *apiError) {
 		Message string `json:"message"`
 		Detail  any    `json:"detail,omitempty"`
 	}
+	if h := w.Header(); e.code == codeTooMany && h.Get("Retry-After") == "" {
+		h.Set("Retry-After", "1")
+	}
 	message := e.Error()
 	if e.code == codeUnknown {
 		message = codeUnknown.message

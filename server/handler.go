@@ -121,7 +121,7 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	if row.content {
-		done, err := place(w, r, s.uploads, "http.limits.uploads")
+		done, err := place(r, s.uploads, "http.limits.uploads")
 		if err != nil {
 			return err
 		}

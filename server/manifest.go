@@ -177,7 +177,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	if len(named.missing) > 0 && s.config.Manifests.Missing != "accept" {
 		return fail(codeManifestMissing, "").with(named.missing)
 	}
-	checked, err := s.checkPack(w, r, tags, d, c)
+	checked, err := s.checkPack(r, tags, d, c)
 	if err != nil {
 		return err
 	}

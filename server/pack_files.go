@@ -49,7 +49,7 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	list, err := s.fileList(w, r, m, layer.Digest)
+	list, err := s.fileList(r, m, layer.Digest)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
-	done, err := place(w, r, s.unpacks, "http.limits.unpacks")
+	done, err := place(r, s.unpacks, "http.limits.unpacks")
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ const maxHeldFile = 256 << 10
 func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted string, unpacked func()) error {
 	found := false
 	var small []byte
-	err := pack.Walk(r.Context(), archive, func(name string, size int64, content io.Reader) (err error) {
+	err := pack.Walk(r.Context(), yielding{archive}, func(name string, size int64, content io.Reader) (err error) {
 		if name != wanted {
 			return nil
 		}

@@ -48,7 +48,7 @@ func putFileList(ctx context.Context, to *store.Repository, files []pack.File) (
 
 // fileList opens the list of files of a manifest. Where there is none (the pack was pushed to an earlier version, or was not
 // validated) it is made of the archive, once, and recorded.
-func (s *Server) fileList(w http.ResponseWriter, r *request, m *store.Manifest, archive digest.Digest) (fileList, error) {
+func (s *Server) fileList(r *request, m *store.Manifest, archive digest.Digest) (fileList, error) {
 	for _, file := range m.Files {
 		if file.Name != listName {
 			continue
@@ -61,7 +61,7 @@ func (s *Server) fileList(w http.ResponseWriter, r *request, m *store.Manifest, 
 			return fileList{}, err
 		}
 	}
-	done, err := place(w, r, s.unpacks, "http.limits.unpacks")
+	done, err := place(r, s.unpacks, "http.limits.unpacks")
 	if err != nil {
 		return fileList{}, err
 	}
@@ -95,7 +95,7 @@ func (s *Server) recordList(r *request, m *store.Manifest, files []pack.File) {
 
 func listFiles(ctx context.Context, archive io.Reader) ([]pack.File, error) {
 	var files []pack.File
-	err := pack.Walk(ctx, archive, func(name string, size int64, _ io.Reader) error {
+	err := pack.Walk(ctx, yielding{archive}, func(name string, size int64, _ io.Reader) error {
 		files = append(files, pack.File{Name: name, Size: size})
 		return nil
 	})

@@ -2,7 +2,6 @@ package server
 
 import (
 	"errors"
-	"net/http"
 	"slices"
 	"strings"
 
@@ -27,7 +26,7 @@ type checkedPack struct {
 // checkPack reads the archive of a manifest that is pushed where packs lie, refuses what is no pack and tags that are not
 // the pack's, and stores the files that consoles show as blobs of their own. What is pushed as a signature or the like
 // passes, but then it is given no other tag.
-func (s *Server) checkPack(w http.ResponseWriter, r *request, tags []string, d digest.Digest, c *store.Content) (checkedPack, error) {
+func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c *store.Content) (checkedPack, error) {
 	name, isPack := strings.CutPrefix(r.repository.Name(), pack.ArchivePrefix)
 	mode := s.config.Packs.Validation
 	if !isPack || mode == "off" {
@@ -37,7 +36,7 @@ func (s *Server) checkPack(w http.ResponseWriter, r *request, tags []string, d d
 	if len(named) == 0 && (c.Subject != nil || len(tags) > 0) {
 		return checkedPack{}, nil
 	}
-	found, err := s.validatePack(w, r, name, named, d, c)
+	found, err := s.validatePack(r, name, named, d, c)
 	var invalid *pack.Error
 	if errors.As(err, &invalid) && mode == "warn" {
 		s.log.Warn("pushed a pack that is not valid", "pack", name, "tags", tags, "violations", invalid.Error())
@@ -47,7 +46,7 @@ func (s *Server) checkPack(w http.ResponseWriter, r *request, tags []string, d d
 }
 
 // validatePack validates a manifest as a version of a pack, unless it was before, and compares its tags with it.
-func (s *Server) validatePack(w http.ResponseWriter, r *request, name string, tags []string, d digest.Digest, c *store.Content) (checkedPack, error) {
+func (s *Server) validatePack(r *request, name string, tags []string, d digest.Digest, c *store.Content) (checkedPack, error) {
 	known, err := r.repository.Manifest(r.Context(), d)
 	switch {
 	case err == nil && known.Pack != "":
@@ -61,7 +60,7 @@ func (s *Server) validatePack(w http.ResponseWriter, r *request, name string, ta
 		return checkedPack{}, pack.AsError([]pack.Violation{{Message: "it has a subject, so it is something about another manifest and no version of a pack; " +
 			"push it by its digest, or under a tag sha256-<digest of the subject>"}})
 	}
-	found, err := s.readPack(w, r, name, c)
+	found, err := s.readPack(r, name, c)
 	if err != nil {
 		return checkedPack{}, err
 	}
@@ -103,12 +102,12 @@ func (s *Server) browsable(r *request, found *pack.Archive) ([]store.File, error
 }
 
 // readPack reads the archive of a pack, which must be valid and of that name.
-func (s *Server) readPack(w http.ResponseWriter, r *request, name string, c *store.Content) (*pack.Archive, error) {
+func (s *Server) readPack(r *request, name string, c *store.Content) (*pack.Archive, error) {
 	layer, err := archiveLayer(c)
 	if err != nil {
 		return nil, err
 	}
-	done, err := place(w, r, s.unpacks, "http.limits.unpacks")
+	done, err := place(r, s.unpacks, "http.limits.unpacks")
 	if err != nil {
 		return nil, err
 	}
@@ -118,7 +117,7 @@ func (s *Server) readPack(w http.ResponseWriter, r *request, name string, c *sto
 		return nil, as(codeManifestMissing, err)
 	}
 	defer blob.Close()
-	found, err := pack.ReadArchive(r.Context(), blob)
+	found, err := pack.ReadArchive(r.Context(), yielding{blob})
 	if found == nil {
 		return nil, err
 	}

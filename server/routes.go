@@ -3,6 +3,7 @@ package server
 import (
 	"net/http"
 	"strings"
+	"time"
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/auth"
@@ -79,6 +80,8 @@ type request struct {
 	token *auth.Token
 	// client is who sent the request.
 	client clientip.Client
+	// waits is until when the request waits for its share, once it does.
+	waits time.Time
 	// id names the request in the log.
 	id string
 	// route is the row's pattern, for the log and the metrics.

@@ -24,9 +24,15 @@ import (
 // as many collections are worth a tenth of a small request.
 const gcPercent = 200
 
+// softMemory is how many bytes the program takes before Go collects more often than that: many requests at once may make much garbage.
+const softMemory = 192 << 20
+
 func main() {
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(softMemory)
 	}
 	// Documented container arguments name the program a second time: "/registry serve FILE".
 	if len(os.Args) > 1 && os.Args[1] == "/registry" {

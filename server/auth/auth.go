@@ -2,7 +2,7 @@
 //
 // bcrypt is slow on purpose, some 50 ms at the usual cost, and basic authentication sends the password with every
 // request. So a pair of user and password that was right once is remembered, as a keyed hash, until the user's line changes;
-// requests that bring the same pair at once share one computation; only as many computations run as there are
+// requests that bring the same pair at once share one computation; computations take half of the
 // processors; and after some wrong passwords few others of their source are looked at (throttle.go).
 // A pair that was wrong is remembered too: a client that sends an old password again and again costs nothing, and does
 // not count as one that guesses. So wrong passwords cost whoever sends them, not the server. A pair that is remembered as
@@ -30,8 +30,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"golang.org/x/sync/singleflight"
-
 	"packregistry.dev/internal/htpasswd"
 	"packregistry.dev/server/internal/clientip"
 	"packregistry.dev/server/internal/watch"
@@ -51,7 +49,7 @@ type HTPasswd struct {
 	state  atomic.Pointer[state]
 	status atomic.Pointer[error]
 
-	checks   singleflight.Group
+	checks   shared
 	slots    chan struct{}
 	throttle *throttle
 	// Observe is told, if it is set, how each reading of a changed file went.
@@ -86,7 +84,7 @@ func (s *state) takeOver(last *state) {
 
 // OpenHTPasswd reads the file. A file that is missing or broken is an error: nobody is made up in its place.
 func OpenHTPasswd(path string, log *slog.Logger) (*HTPasswd, error) {
-	h := &HTPasswd{path: path, files: watch.New(path), log: log, slots: make(chan struct{}, runtime.GOMAXPROCS(0)), throttle: newThrottle()}
+	h := &HTPasswd{path: path, files: watch.New(path), log: log, slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), throttle: newThrottle()}
 	if err := h.load(); err != nil {
 		return nil, fmt.Errorf("auth.htpasswd.path: %w", err)
 	}
@@ -163,18 +161,13 @@ func (h *HTPasswd) Check(ctx context.Context, from netip.Addr, user, password st
 	case wrong:
 		return denial(password)
 	}
-	// The computation outlives a request that gives up: others of the same source may share it.
-	result := h.checks.DoChan(string(id[:])+clientip.Network(from).String(), func() (any, error) { return nil, h.compute(s, id, from, user, password) })
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case r := <-result:
-		return r.Err
-	}
+	return h.checks.do(ctx, string(id[:])+clientip.Network(from).String(), func(ctx context.Context) error {
+		return h.compute(ctx, s, id, from, user, password)
+	})
 }
 
-func (h *HTPasswd) compute(s *state, id [32]byte, from netip.Addr, user, password string) error {
-	done, err := h.throttle.enter(from, user)
+func (h *HTPasswd) compute(ctx context.Context, s *state, id [32]byte, from netip.Addr, user, password string) error {
+	done, err := h.throttle.enter(ctx, from, user)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
@@ -110,17 +111,35 @@ func (t *throttle) setCost(cost int) {
 }
 
 // enter asks for a computation, and waits for it where the user's or the source's limit is reached. done must be called with
-// its result.
-func (t *throttle) enter(addr netip.Addr, user string) (done func(denied bool), err error) {
+// its result. Who gives up gives the place in the queue back.
+func (t *throttle) enter(ctx context.Context, addr netip.Addr, user string) (done func(denied bool), err error) {
 	from := clientip.Network(addr)
 	w, err := t.enqueue(from, userKey{from, maphash.String(t.seed, user)})
 	if err != nil {
 		return nil, err
 	}
-	if err := <-w.answer; err != nil {
+	select {
+	case err = <-w.answer:
+	case <-ctx.Done():
+		err = t.giveUp(ctx, w)
+	}
+	if err != nil {
 		return nil, err
 	}
 	return func(denied bool) { t.leave(w, denied) }, nil
+}
+
+// giveUp takes a request out of the queue, unless it was answered in this very moment.
+func (t *throttle) giveUp(ctx context.Context, w *waiter) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	select {
+	case err := <-w.answer:
+		return err
+	default:
+	}
+	t.dequeue(w)
+	return ctx.Err()
 }
 
 // enqueue takes a place in the queue of a source, from where who need not wait is let in at once.

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -175,7 +176,7 @@ func (s stage) run(t *testing.T) {
 	var mu sync.Mutex
 	var group sync.WaitGroup
 	try := func(user string, denied bool) error {
-		done, err := th.enter(home, user)
+		done, err := th.enter(t.Context(), home, user)
 		if err != nil {
 			return err
 		}
@@ -252,7 +253,7 @@ func TestFewWaitInOrder(t *testing.T) {
 		order := make(chan int, inOrder)
 		for i := range inOrder {
 			go func() {
-				done, err := th.enter(home, fmt.Sprint("waits", i))
+				done, err := th.enter(t.Context(), home, fmt.Sprint("waits", i))
 				if err != nil {
 					t.Error(err)
 					return
@@ -278,7 +279,7 @@ func TestManyRightPasswordsAtOnceDoNotWait(t *testing.T) {
 		var group sync.WaitGroup
 		for i := range maxQueued {
 			group.Go(func() {
-				done, err := th.enter(home, fmt.Sprint("user", i))
+				done, err := th.enter(t.Context(), home, fmt.Sprint("user", i))
 				if err != nil {
 					t.Error(err)
 					return
@@ -290,6 +291,41 @@ func TestManyRightPasswordsAtOnceDoNotWait(t *testing.T) {
 		group.Wait()
 		if took := time.Since(begun); took > time.Second {
 			t.Errorf("took %s", took)
+		}
+	})
+}
+
+// Who hangs up gives the place in the queue back, unless others wait for the same answer.
+func TestWhoHangsUpHoldsNoPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, _, _ := open(t, line(t, "ann", "secret", 4))
+		spend(t, h.throttle)
+		ctx, hangUp := context.WithCancel(t.Context())
+		var group sync.WaitGroup
+		for i := range maxQueued {
+			group.Go(func() {
+				if err := h.Check(ctx, home, fmt.Sprint("user", i), "wrong"); !errors.Is(err, context.Canceled) {
+					t.Errorf("user %d: %v", i, err)
+				}
+			})
+		}
+		shares := make(chan error, 1)
+		go func() { shares <- h.Check(t.Context(), home, "user0", "wrong") }()
+		synctest.Wait()
+		if h.throttle.queued != maxQueued {
+			t.Fatalf("%d wait", h.throttle.queued)
+		}
+		hangUp()
+		group.Wait()
+		synctest.Wait()
+		if h.throttle.queued != 1 {
+			t.Errorf("%d still wait", h.throttle.queued)
+		}
+		if err := <-shares; !errors.Is(err, ErrDenied) {
+			t.Errorf("who still waits: %v", err)
+		}
+		if len(h.checks.calls) != 0 {
+			t.Errorf("%d computations are remembered", len(h.checks.calls))
 		}
 	})
 }
@@ -307,10 +343,10 @@ func TestComputationsAreBoundedByTheirCost(t *testing.T) {
 		th := newThrottle()
 		th.setCost(htpasswd.MaxCost)
 		for i := range 20 {
-			go th.enter(home, fmt.Sprint("user", i)) //nolint:errcheck // refused in the end
+			go th.enter(t.Context(), home, fmt.Sprint("user", i)) //nolint:errcheck // refused in the end
 		}
 		synctest.Wait()
-		if _, err := th.enter(netip.MustParseAddr("198.51.100.7"), "ann"); err != nil {
+		if _, err := th.enter(t.Context(), netip.MustParseAddr("198.51.100.7"), "ann"); err != nil {
 			t.Errorf("from elsewhere: %v", err)
 		}
 		time.Sleep(longestWait)
@@ -321,7 +357,7 @@ func TestComputationsAreBoundedByTheirCost(t *testing.T) {
 func spend(t *testing.T, th *throttle) {
 	t.Helper()
 	for i := range perSource.burst {
-		done, err := th.enter(home, fmt.Sprint("spends", i))
+		done, err := th.enter(t.Context(), home, fmt.Sprint("spends", i))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -338,7 +374,7 @@ func TestRefusedUsersLeaveNoRecord(t *testing.T) {
 		defer group.Wait()
 		for i := range maxQueued {
 			group.Go(func() {
-				if done, err := th.enter(home, fmt.Sprint("waits", i)); err == nil {
+				if done, err := th.enter(t.Context(), home, fmt.Sprint("waits", i)); err == nil {
 					done(true)
 				}
 			})
@@ -346,7 +382,7 @@ func TestRefusedUsersLeaveNoRecord(t *testing.T) {
 		synctest.Wait()
 		before := len(th.users)
 		for i := range 100 {
-			if _, err := th.enter(home, fmt.Sprint("made up", i)); err == nil {
+			if _, err := th.enter(t.Context(), home, fmt.Sprint("made up", i)); err == nil {
 				t.Fatal("not refused")
 			}
 		}
@@ -414,7 +450,7 @@ func aFloodIsBounded(t *testing.T) {
 func TestSourcesAreBounded(t *testing.T) {
 	th := newThrottle()
 	for i := range maxRecords + 500 {
-		done, err := th.enter(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), "ann")
+		done, err := th.enter(t.Context(), netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), "ann")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,6 +11,7 @@ import (
 	"hash"
 	"io"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/opencontainers/go-digest"
@@ -42,8 +43,18 @@ type step struct {
 	Stream []byte `json:"stream,omitempty"`
 }
 
-// copyBuffer is how much is read from a client at once: large enough to hash and write at full speed.
-const copyBuffer = 1 << 20
+// copyBuffer is how much is read at once: large enough to hash and write at full speed. Hundreds of clients may send at once, and
+// slowly: smallBuffer is what each has at first, and as long as largeBuffers others have a large one.
+const (
+	copyBuffer   = 1 << 20
+	smallBuffer  = 32 << 10
+	largeBuffers = 64
+)
+
+var (
+	smallCopies = sync.Pool{New: func() any { return new([smallBuffer]byte) }}
+	largeCopies = make(chan struct{}, largeBuffers)
+)
 
 func newHash(a digest.Algorithm) (hash.Hash, error) {
 	switch a {
@@ -195,7 +206,22 @@ func (u *Upload) open(ctx context.Context) (*writer, error) {
 
 // copy appends what from yields. Bytes that arrived before an error are counted.
 func (w *writer) copy(from io.Reader) (int64, error) {
-	return io.CopyBuffer(io.MultiWriter(w.hash, onlyWriter{w.Stream}), onlyReader{from}, make([]byte, copyBuffer))
+	to := io.MultiWriter(w.hash, onlyWriter{w.Stream})
+	small := smallCopies.Get().(*[smallBuffer]byte) //nolint:forcetypeassert // nothing else is put there
+	defer smallCopies.Put(small)
+	n, err := io.CopyBuffer(to, io.LimitReader(from, copyBuffer), small[:])
+	if err != nil || n < copyBuffer {
+		return n, err
+	}
+	buffer := small[:]
+	select {
+	case largeCopies <- struct{}{}:
+		defer func() { <-largeCopies }()
+		buffer = make([]byte, copyBuffer)
+	default:
+	}
+	more, err := io.CopyBuffer(to, onlyReader{from}, buffer)
+	return n + more, err
 }
 
 // onlyWriter and onlyReader hide methods that would make io.CopyBuffer pass its buffer by.

@@ -16,6 +16,7 @@
 package filesystem
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -179,13 +180,37 @@ func (d *Driver) Read(_ context.Context, key string) ([]byte, driver.Version, er
 	return d.readFile(path, key)
 }
 
+// largeReads has a place for each object that is more than largeRead bytes and is read as a whole, so that however many ask for such at
+// once take little memory.
+const largeRead = 64 << 10
+
+var largeReads = make(chan struct{}, 4)
+
+// readAll reads a file, into memory that is as large as it is.
+func readAll(f *os.File) ([]byte, error) {
+	first, err := io.ReadAll(io.LimitReader(f, largeRead))
+	if err != nil || len(first) < largeRead {
+		return first, err
+	}
+	largeReads <- struct{}{}
+	defer func() { <-largeReads }()
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	data := bytes.NewBuffer(make([]byte, 0, max(info.Size(), largeRead)+bytes.MinRead))
+	data.Write(first)
+	_, err = data.ReadFrom(f)
+	return data.Bytes(), err
+}
+
 // readFile reads an object and remembers it.
 func (d *Driver) readFile(path, key string) ([]byte, driver.Version, error) {
 	f, err := d.openFile(path, os.O_RDONLY)
 	if err != nil {
 		return nil, "", translate(key, err)
 	}
-	data, err := io.ReadAll(f)
+	data, err := readAll(f)
 	data = slices.Clip(data) // who appends to it gets a slice of its own
 	if err != nil {
 		f.Close()

@@ -1,0 +1,356 @@
+//go:build linux
+
+// Package flood lets one user with rights to one repository, and nobody, do everything at once that could take a registry away from
+// others, and measures what another user sees of it. A soak asks for more, and for longer, than `make test`.
+package flood
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"golang.org/x/crypto/bcrypt"
+
+	"packregistry.dev/internal/testserver"
+)
+
+// What must hold.
+const (
+	mostMemory  = 256 // MiB
+	mostSlower  = 10  // times
+	idleWithin  = 5 * time.Second
+	idleCPU     = 0.05 // of a processor
+	clockTicks  = 100  // a second, in /proc, on every architecture that Go knows
+	targetEnv   = "PACKREGISTRY_FLOOD"
+	indexType   = "application/vnd.oci.image.index.v1+json"
+	victimEvery = 20 * time.Millisecond
+	// mostPatience is how long a flood goes on at most where the machine has other things to do.
+	mostPatience = 3 * time.Minute
+)
+
+func TestMain(m *testing.M) {
+	if target := os.Getenv(targetEnv); target != "" {
+		attack(target)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// registry is a registry as a process, with default settings.
+type registry struct {
+	pid          int
+	url, debug   string
+	output       *testserver.Output
+	client       *http.Client
+	config, data string
+}
+
+func start(t *testing.T) *registry {
+	t.Helper()
+	dir := t.TempDir()
+	program := filepath.Join(dir, "registry")
+	build := exec.Command("go", "build", "-o", program, "packregistry.dev/cmd/registry")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	var users strings.Builder
+	for _, user := range []string{"ann", "mal"} {
+		hash, err := bcrypt.GenerateFromPassword([]byte(user), bcrypt.DefaultCost)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(&users, "%s:%s\n", user, hash)
+	}
+	r := &registry{output: &testserver.Output{}, debug: "http://" + testserver.FreeAddr(t), client: &http.Client{Timeout: time.Minute}}
+	config := fmt.Sprintf(`version: 0.1
+storage: {filesystem: {rootdirectory: %s/packs}}
+http: {addr: '127.0.0.1:0', debug: {addr: '%s', pprof: {enabled: true}}}
+auth:
+  htpasswd: {path: %s/users}
+  access:
+    rules:
+    - {users: [ann], repositories: ['ann/**'], actions: [pull, push]}
+    - {users: [mal], repositories: ['mal/**', 'spectro-packs/archive/mal-*'], actions: [pull, push]}
+    - {anonymous: true, repositories: ['mal/**', 'spectro-packs/archive/mal-*'], actions: [pull]}
+`, dir, strings.TrimPrefix(r.debug, "http://"), dir)
+	for name, text := range map[string]string{"users": users.String(), "config.yml": config} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command(program, "serve", filepath.Join(dir, "config.yml"))
+	cmd.Stdout, cmd.Stderr = io.Discard, r.output
+	cmd.Env = []string{"HOME=" + dir, "TMPDIR=" + dir}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		cmd.Process.Kill() //nolint:errcheck // it may be gone
+		cmd.Wait()         //nolint:errcheck // it was killed
+	})
+	r.pid = cmd.Process.Pid
+	serving := regexp.MustCompile(`msg=serving .*\baddr=(\S+)`)
+	testserver.Eventually(t, "the registry serves", time.Minute, func() bool {
+		m := serving.FindStringSubmatch(r.output.String())
+		if m != nil {
+			r.url = "http://" + m[1]
+		}
+		return m != nil
+	})
+	return r
+}
+
+// do is a request of the user who is not attacked.
+func (r *registry) do(method, path, body, contentType string) (int, error) {
+	request, err := http.NewRequest(method, r.url+path, strings.NewReader(body)) //nolint:noctx // the client has a timeout
+	if err != nil {
+		return 0, err
+	}
+	request.SetBasicAuth("ann", "ann")
+	request.Header.Set("Content-Type", contentType)
+	response, err := r.client.Do(request)
+	if err != nil {
+		return 0, err
+	}
+	defer response.Body.Close()
+	_, err = io.Copy(io.Discard, response.Body)
+	return response.StatusCode, err
+}
+
+// latencies gets a manifest by tag at a steady pace for a while, and returns how long the answers took, sorted.
+func (r *registry) latencies(t *testing.T, goesOn func() bool) []time.Duration {
+	t.Helper()
+	var took []time.Duration
+	tick := time.NewTicker(victimEvery)
+	defer tick.Stop()
+	for goesOn() {
+		<-tick.C
+		asked := time.Now()
+		if status, err := r.do("GET", "/v2/ann/x/manifests/v1", "", ""); err != nil || status != http.StatusOK {
+			t.Errorf("GET by tag: %d, %v", status, err)
+			if t.Failed() && len(took) == 0 {
+				t.FailNow()
+			}
+		}
+		took = append(took, time.Since(asked))
+	}
+	slices.Sort(took)
+	return took
+}
+
+func percentile(sorted []time.Duration, p float64) time.Duration {
+	return sorted[min(int(float64(len(sorted))*p), len(sorted)-1)]
+}
+
+// status reads a number of kB from /proc, in MiB.
+func (r *registry) status(t *testing.T, field string) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", r.pid))
+	if err != nil {
+		t.Fatalf("%v; the registry said: %s", err, r.output)
+	}
+	m := regexp.MustCompile(field + `:\s+(\d+) kB`).FindSubmatch(text)
+	n, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n >> 10
+}
+
+// ticks is the processors' time that the registry has used.
+func (r *registry) ticks(t *testing.T) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", r.pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	sum := 0
+	for _, field := range fields[11:13] { // utime and stime
+		n, err := strconv.Atoi(field)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum += n
+	}
+	return sum
+}
+
+var goroutineCount = regexp.MustCompile(`goroutine profile: total (\d+)`)
+
+func (r *registry) goroutines(t *testing.T) int {
+	t.Helper()
+	response, err := r.client.Get(r.debug + "/debug/pprof/goroutine?debug=1") //nolint:noctx // the client has a timeout
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	m := goroutineCount.FindSubmatch(text)
+	if err != nil || m == nil {
+		t.Fatalf("%.200s, %v", text, err)
+	}
+	n, err := strconv.Atoi(string(m[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// idle says whether the registry uses no processor to speak of for a while, and has no more goroutines than it had.
+func (r *registry) idle(t *testing.T, before int) bool {
+	t.Helper()
+	const while = 500 * time.Millisecond
+	began := r.ticks(t)
+	time.Sleep(while)
+	used := float64(r.ticks(t)-began) / clockTicks / while.Seconds()
+	return used <= idleCPU && r.goroutines(t) <= before+5
+}
+
+// Everything at once, by one user and by nobody: another user is served, memory is bounded, and it is over when it is over.
+func TestAFloodByOneUser(t *testing.T) {
+	flood, quiet := 20*time.Second, 2*time.Second
+	soak := os.Getenv("PACKREGISTRY_SOAK") != ""
+	if soak {
+		var err error
+		if flood, err = time.ParseDuration(os.Getenv("PACKREGISTRY_SOAK")); err != nil {
+			t.Fatal(err)
+		}
+		flood, quiet = max(flood/10, time.Minute), 20*time.Second
+	}
+	r := start(t)
+	r.prepare(t)
+	began := time.Now()
+	idle := r.latencies(t, func() bool { return time.Since(began) < quiet })
+	before := r.goroutines(t)
+
+	// The attackers share the processors with the registry, so they have a low priority.
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("nice", "-n", "10", program)
+	cmd.Env = append(os.Environ(), targetEnv+"="+r.url)
+	stdin, err := cmd.StdinPipe() // its end is the attackers' end
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := &testserver.Output{}
+	cmd.Stdout, cmd.Stderr = report, os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	began = time.Now()
+	var ended sync.WaitGroup
+	ended.Go(func() { cmd.Wait() }) //nolint:errcheck // the report tells
+	defer ended.Wait()
+	defer stdin.Close()
+
+	// It goes on until every attack has taken place, however slow the machine is.
+	busy := r.latencies(t, func() bool {
+		return time.Since(began) < flood || len(missing(answers(report))) > 0 && time.Since(began) < mostPatience
+	})
+	if status, err := r.do("POST", "/v2/ann/x/blobs/uploads/?digest="+digest.FromString("pushed").String(), "pushed", ""); err != nil || status != http.StatusCreated {
+		t.Errorf("a push while others flood: %d, %v", status, err)
+	}
+	stdin.Close()
+	ended.Wait()
+	over := time.Now()
+	within := idleWithin
+	if !soak {
+		within = time.Minute // the machine is not ours alone
+	}
+	testserver.Eventually(t, "the registry is idle again", within, func() bool { return r.idle(t, before) })
+	t.Logf("idle again after %s", time.Since(over))
+
+	p99 := [2]time.Duration{percentile(idle, 0.99), percentile(busy, 0.99)}
+	t.Logf("GET by tag, p50 and p99: idle %s and %s (%d); in the flood %s and %s (%d), at most %s", percentile(idle, 0.5), p99[0], len(idle),
+		percentile(busy, 0.5), p99[1], len(busy), busy[len(busy)-1])
+	if soak && p99[1] > mostSlower*p99[0] {
+		t.Errorf("p99 is %.1f times what it is when idle, want at most %d", float64(p99[1])/float64(p99[0]), mostSlower)
+	}
+	if most := r.status(t, "VmHWM"); most > mostMemory {
+		t.Errorf("the registry took %d MiB, want at most %d", most, mostMemory)
+	} else {
+		t.Logf("the registry took %d MiB at most", most)
+	}
+	checkReport(t, answers(report))
+	if strings.Contains(r.output.String(), "panicked") {
+		t.Error("a handler panicked")
+	}
+}
+
+// prepare pushes what the other user gets.
+func (r *registry) prepare(t *testing.T) {
+	t.Helper()
+	config := digest.FromString("{}")
+	manifest := fmt.Sprintf(`{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":{"mediaType":"a/b","digest":%q,"size":2},"layers":[]}`, config)
+	for _, push := range [][4]string{
+		{"POST", "/v2/ann/x/blobs/uploads/?digest=" + config.String(), "{}", ""},
+		{"PUT", "/v2/ann/x/manifests/v1", manifest, "application/vnd.oci.image.manifest.v1+json"},
+	} {
+		if status, err := r.do(push[0], push[1], push[2], push[3]); err != nil || status != http.StatusCreated {
+			t.Fatalf("%s %s: %d, %v", push[0], push[1], status, err)
+		}
+	}
+}
+
+// answers are how each attack was answered, as it was reported last.
+func answers(report *testserver.Output) map[string]map[string]int {
+	lines := strings.Split(strings.TrimSpace(report.String()), "\n")
+	for _, line := range slices.Backward(lines) {
+		var counts map[string]map[string]int
+		if json.Unmarshal([]byte(line), &counts) == nil {
+			return counts
+		}
+	}
+	return nil
+}
+
+// missing lists attacks that were not answered as they should be: one that stopped at its first step would prove nothing.
+func missing(counts map[string]map[string]int) (list []string) {
+	for _, a := range attacks {
+		for _, want := range a.want {
+			if counts[a.name][want] == 0 {
+				list = append(list, a.name+": "+want)
+			}
+		}
+	}
+	return list
+}
+
+func checkReport(t *testing.T, counts map[string]map[string]int) {
+	t.Helper()
+	for _, a := range attacks {
+		t.Logf("%-22s %v", a.name, counts[a.name])
+		for _, never := range []string{"500", "503"} {
+			if counts[a.name][never] > 0 {
+				t.Errorf("%s: %d answers of %s", a.name, counts[a.name][never], never)
+			}
+		}
+	}
+	if list := missing(counts); len(list) > 0 {
+		t.Errorf("did not take place: %s", strings.Join(list, ", "))
+	}
+}
+
+// addressed is a client that comes from one of the loopback's addresses.
+func addressed(last byte) *http.Client {
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, last)}}
+	return &http.Client{Transport: &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 100}, Timeout: 30 * time.Second}
+}
