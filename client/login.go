@@ -27,7 +27,7 @@ func Verify(ctx context.Context, s Server) (Server, error) {
 	}
 	s.PlainHTTP = s.PlainHTTP || c.schemes != nil && c.schemes.plain.Load()
 	if !everybody {
-		return s, c.Ping(ctx)
+		return s, c.checkPassword(ctx)
 	}
 	if s.Username == "" {
 		return s, nil
@@ -36,7 +36,15 @@ func Verify(ctx context.Context, s Server) (Server, error) {
 	if _, err := c.probe(ctx, s.Username, s.Password); err != nil {
 		return s, err
 	}
-	return s, c.Ping(ctx)
+	return s, c.checkPassword(ctx)
+}
+
+func (c *Client) checkPassword(ctx context.Context) error {
+	err := c.Ping(ctx)
+	if errors.Is(err, ErrDenied) && c.server.Username != "" {
+		return denied("%s: unknown user or wrong password", c.server.Host)
+	}
+	return err
 }
 
 // probe asks for /v2/, which says whether a registry is there at all. Whether it lets that user in is the answer; being

@@ -33,6 +33,8 @@ type Archive struct {
 	Browsable map[string][]byte
 	// Files are all of them, in the archive's order.
 	Files []File
+	// Warnings are what could be better about the pack.
+	Warnings []Violation
 }
 
 // File is a file of a pack: its path below the top folder, and its size in bytes.
@@ -44,11 +46,14 @@ type File struct {
 // ReadArchive reads a pack's archive, compressed or not, without keeping more of it than its browsable files. What is
 // wrong with the pack comes as an *Error; any other error is one of reading.
 func ReadArchive(ctx context.Context, r io.Reader) (*Archive, error) {
-	reader := &archiveReader{ctx: ctx, names: newNameSet(), found: &Archive{Browsable: map[string][]byte{}}}
+	reader := &archiveReader{ctx: ctx, names: newNameSet(), found: &Archive{Browsable: map[string][]byte{}}, contents: newContents(ctx)}
 	if err := reader.read(r); err != nil {
 		return nil, err
 	}
-	return reader.found, reader.finish()
+	if err := reader.finish(); err != nil {
+		return nil, err
+	}
+	return reader.found, AsError(reader.violations)
 }
 
 // ErrStop ends Walk early, without an error.
@@ -77,7 +82,9 @@ type archiveReader struct {
 	ctx   context.Context //nolint:containedctx // it lives as long as one call of ReadArchive or Walk
 	found *Archive
 	names *nameSet
-	top   string
+	// contents looks into the files; nil for Walk.
+	contents *contents
+	top      string
 	// entries counts headers, and announced the bytes that they say will follow.
 	entries    int
 	announced  int64
@@ -86,7 +93,7 @@ type archiveReader struct {
 }
 
 func (a *archiveReader) violate(path, format string, args ...any) {
-	a.violations = append(a.violations, Violation{clip(path, maxQuoted), fmt.Sprintf(format, args...)})
+	a.violations = append(a.violations, Violation{Path: clip(path, maxQuoted), Message: fmt.Sprintf(format, args...)})
 }
 
 // errStop ends the reading of an archive that cannot become a pack any more.
@@ -99,7 +106,7 @@ func (a *archiveReader) read(r io.Reader) error {
 	if magic, err := buffered.Peek(2); err == nil && magic[0] == 0x1f && magic[1] == 0x8b {
 		decompressor, err := gzip.NewReader(buffered)
 		if err != nil {
-			return AsError([]Violation{{"", "not a gzip archive: " + err.Error()}})
+			return AsError([]Violation{{Message: "not a gzip archive: " + err.Error()}})
 		}
 		defer decompressor.Close() //nolint:errcheck // it was only read
 		content = decompressor
@@ -120,11 +127,11 @@ func (a *archiveReader) read(r io.Reader) error {
 		case raw.err != nil:
 			return raw.err
 		case errors.Is(err, errBomb):
-			return AsError(append(a.violations, Violation{"", err.Error()}))
+			return AsError(append(a.violations, Violation{Message: err.Error()}))
 		case isWriteError(err):
 			return err
 		case err != nil:
-			return AsError(append(a.violations, Violation{"", "not a tar archive: " + err.Error()}))
+			return AsError(append(a.violations, Violation{Message: "not a tar archive: " + err.Error()}))
 		}
 	}
 }
@@ -145,6 +152,12 @@ func (a *archiveReader) entry(h *tar.Header, content io.Reader) error {
 		return errStop
 	}
 	if h.Typeflag == tar.TypeXGlobalHeader {
+		return nil
+	}
+	if leaveOut(path.Clean(h.Name)) {
+		if a.contents != nil {
+			a.contents.leftOut = append(a.contents.leftOut, clip(path.Clean(h.Name), maxQuoted))
+		}
 		return nil
 	}
 	top, name, problem := a.place(h)
@@ -231,8 +244,7 @@ func (a *archiveReader) file(name string, size int64, content io.Reader) error {
 	}
 	a.found.Files = append(a.found.Files, File{name, size})
 	if !IsBrowsable(name) {
-		_, err := io.Copy(io.Discard, content)
-		return err
+		return errors.Join(a.contents.add(name, content), drain(content))
 	}
 	limit := int64(maxBrowsable)
 	if name == MetadataFile {
@@ -250,19 +262,28 @@ func (a *archiveReader) file(name string, size int64, content io.Reader) error {
 	return nil
 }
 
-// finish checks the whole.
+func drain(r io.Reader) error {
+	_, err := io.Copy(io.Discard, r)
+	return err
+}
+
+// finish checks the whole. The error is one of reading.
 func (a *archiveReader) finish() error {
 	text, ok := a.found.Browsable[MetadataFile]
 	if !ok {
 		a.violate(MetadataFile, "missing")
-		return AsError(a.violations)
+		return nil
 	}
 	var violations []Violation
 	a.found.Metadata, violations = ParseMetadata(text)
 	a.violations = append(a.violations, violations...)
-	a.violations = append(a.violations, a.found.checkFiles(func(name string) bool { return a.names.has(name) })...)
+	a.violations = append(a.violations, a.found.checkFiles(a.names.has)...)
+	violations, warnings, err := a.contents.check(a.found.Metadata, a.found.Browsable, a.names.has, a.names.isFolder)
+	a.violations = append(a.violations, violations...)
+	a.found.Warnings = warnings
+	locate(text, a.violations)
 	sortViolations(a.violations)
-	return AsError(a.violations)
+	return err
 }
 
 // contextReader ends with its context.

@@ -2,6 +2,7 @@ package pack
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -19,10 +20,16 @@ type Directory struct {
 	fsys  fs.FS
 	files []string
 	size  int64
+	// Warnings are what could be better about the pack.
+	Warnings []Violation
+	// contents of the files, browsable those that have a meaning of their own.
+	contents  *contents
+	browsable map[string][]byte
 }
 
 // litter is what editors, systems and version control leave behind, and no pack means to hold.
-var litter = []string{".git", ".svn", ".hg", ".DS_Store", "Thumbs.db"}
+// What leaveOut names besides is left out with a word.
+var litter = []string{".git", ".svn", ".hg", "Thumbs.db"}
 
 // OpenDirectory reads the pack at dir and checks it. What is wrong with it comes as an *Error.
 func OpenDirectory(dir string) (*Directory, error) {
@@ -37,10 +44,10 @@ func OpenDirectory(dir string) (*Directory, error) {
 }
 
 func openFS(fsys fs.FS) (*Directory, error) {
-	d := &Directory{fsys: fsys}
+	d := &Directory{fsys: fsys, contents: newContents(context.Background()), browsable: map[string][]byte{}}
 	text, err := readLimited(fsys, MetadataFile, maxMetadata)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, AsError([]Violation{{MetadataFile, "missing; this is no pack's folder"}})
+		return nil, AsError([]Violation{{Path: MetadataFile, Message: "missing; this is no pack's folder"}})
 	}
 	if err != nil {
 		return nil, err
@@ -56,8 +63,48 @@ func openFS(fsys fs.FS) (*Directory, error) {
 		_, err := fs.Stat(fsys, name)
 		return err == nil
 	})...)
+	if len(violations) <= maxViolations && d.size <= MaxSize {
+		found, err := d.look(text)
+		if err != nil {
+			return nil, err
+		}
+		violations = append(violations, found...)
+	}
+	locate(text, violations)
 	sortViolations(violations)
 	return d, AsError(violations)
+}
+
+// look looks into the pack's files.
+func (d *Directory) look(metadata []byte) ([]Violation, error) {
+	for _, name := range d.files {
+		if err := d.lookInto(name); err != nil {
+			return nil, fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	d.browsable[MetadataFile] = metadata
+	exists := func(name string) bool { _, err := fs.Stat(d.fsys, name); return err == nil }
+	isFolder := func(name string) bool { info, err := fs.Stat(d.fsys, name); return err == nil && info.IsDir() }
+	violations, warnings, err := d.contents.check(d.Metadata, d.browsable, exists, isFolder)
+	d.Warnings = warnings
+	return violations, err
+}
+
+func (d *Directory) lookInto(name string) error {
+	if IsBrowsable(name) {
+		if name == MetadataFile {
+			return nil // read already
+		}
+		text, err := readLimited(d.fsys, name, maxBrowsable)
+		d.browsable[name] = text
+		return err
+	}
+	f, err := d.fsys.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // it was only read
+	return d.contents.add(name, f)
 }
 
 // list finds the pack's files, and what could not go into an archive of them. It ends where there are too many: a folder
@@ -65,13 +112,20 @@ func openFS(fsys fs.FS) (*Directory, error) {
 func (d *Directory) list() (violations []Violation, err error) {
 	names := newNameSet()
 	refuse := func(name, problem string) {
-		violations = append(violations, Violation{name, problem})
+		violations = append(violations, Violation{Path: name, Message: problem})
 	}
 	err = fs.WalkDir(d.fsys, ".", func(name string, entry fs.DirEntry, err error) error {
 		if err != nil || name == "." {
 			return err
 		}
 		if slices.Contains(litter, entry.Name()) {
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if leaveOut(entry.Name()) {
+			d.contents.leftOut = append(d.contents.leftOut, name)
 			if entry.IsDir() {
 				return fs.SkipDir
 			}

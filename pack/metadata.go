@@ -87,30 +87,30 @@ func ParseMetadata(text []byte) (Metadata, []Violation) {
 	// Editors of some systems begin a file with a byte order mark.
 	text = bytes.TrimPrefix(text, []byte("\xef\xbb\xbf"))
 	if err := strictjson.Check(text, reflect.TypeFor[document](), metadataLimits); err != nil {
-		return m, []Violation{{MetadataFile, "not JSON: " + err.Error()}}
+		return m, []Violation{{Path: MetadataFile, Message: "not JSON: " + err.Error()}}
 	}
 	value, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
 	if err != nil {
-		return m, []Violation{{MetadataFile, "not JSON: " + err.Error()}}
+		return m, []Violation{{Path: MetadataFile, Message: "not JSON: " + err.Error()}}
 	}
 	var violations []Violation
 	if err := schema().Validate(value); err != nil {
 		violations = schemaViolations(err)
 	}
 	if err := json.Unmarshal(text, &m); err != nil && len(violations) == 0 {
-		violations = append(violations, Violation{MetadataFile, err.Error()})
+		violations = append(violations, Violation{Path: MetadataFile, Message: err.Error()})
 	}
 	if m.Name != "" && !validName.MatchString(m.Name) {
-		violations = append(violations, Violation{MetadataFile + "#/name",
-			fmt.Sprintf("%q: use lower-case letters and digits, separated by single '.', '_' or '-'", m.Name)})
+		violations = append(violations, Violation{Path: MetadataFile + "#/name",
+			Message: fmt.Sprintf("%q: use lower-case letters and digits, separated by single '.', '_' or '-'", m.Name)})
 	}
 	if m.Version != "" {
 		if tag := m.Tag(); !validTag.MatchString(tag) {
-			violations = append(violations, Violation{MetadataFile + "#/version",
-				fmt.Sprintf("%q does not make a tag: use letters, digits, '.', '_' and '-', 128 at most", tag)})
+			violations = append(violations, Violation{Path: MetadataFile + "#/version",
+				Message: fmt.Sprintf("%q does not make a tag: use letters, digits, '.', '_' and '-', 128 at most", tag)})
 		} else if IsParentTag(tag) {
-			violations = append(violations, Violation{MetadataFile + "#/version",
-				fmt.Sprintf("%q is the form of a parent tag, which stands for the newest version below it", m.Version)})
+			violations = append(violations, Violation{Path: MetadataFile + "#/version",
+				Message: fmt.Sprintf("%q is the form of a parent tag, which stands for the newest version below it", m.Version)})
 		}
 	}
 	return m, violations
@@ -122,14 +122,14 @@ var printer = message.NewPrinter(language.English)
 func schemaViolations(err error) []Violation {
 	var invalid *jsonschema.ValidationError
 	if !errors.As(err, &invalid) {
-		return []Violation{{MetadataFile, err.Error()}}
+		return []Violation{{Path: MetadataFile, Message: err.Error()}}
 	}
 	if len(invalid.Causes) == 0 {
 		place := MetadataFile
 		if len(invalid.InstanceLocation) > 0 {
 			place += "#/" + strings.Join(invalid.InstanceLocation, "/")
 		}
-		return []Violation{{place, invalid.ErrorKind.LocalizedString(printer)}}
+		return []Violation{{Path: place, Message: invalid.ErrorKind.LocalizedString(printer)}}
 	}
 	var list []Violation
 	for _, cause := range invalid.Causes {
@@ -143,7 +143,7 @@ func schemaViolations(err error) []Violation {
 func (m Metadata) checkFiles(exists func(name string) bool) []Violation {
 	var violations []Violation
 	if !exists(ValuesFile) {
-		violations = append(violations, Violation{ValuesFile, "missing; it may be empty"})
+		violations = append(violations, Violation{Path: ValuesFile, Message: "missing; it may be empty"})
 	}
 	for _, list := range []struct {
 		key   string
@@ -153,9 +153,9 @@ func (m Metadata) checkFiles(exists func(name string) bool) []Violation {
 			place := fmt.Sprintf("%s#/%s/%d", MetadataFile, list.key, i)
 			switch clean := path.Clean(p); {
 			case path.IsAbs(p) || clean == ".." || strings.HasPrefix(clean, "../"):
-				violations = append(violations, Violation{place, fmt.Sprintf("%q leads out of the pack", p)})
+				violations = append(violations, Violation{Path: place, Message: fmt.Sprintf("%q leads out of the pack", p)})
 			case !exists(clean):
-				violations = append(violations, Violation{place, fmt.Sprintf("%q is not in the pack", p)})
+				violations = append(violations, Violation{Path: place, Message: fmt.Sprintf("%q is not in the pack", p)})
 			}
 		}
 	}

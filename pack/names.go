@@ -72,6 +72,8 @@ func (s *nameSet) has(name string) bool {
 	return ok
 }
 
+func (s *nameSet) isFolder(name string) bool { return s.folders[name] }
+
 // add adds a file or a folder, with the folders that it lies in, and says what is wrong with that.
 func (s *nameSet) add(name string, folder bool) (problem string) {
 	if s.has(name) && (!folder || !s.folders[name]) {

@@ -4,7 +4,8 @@
 //	metadata.go    pack.json: its schema (schema.json) and the type it is read into
 //	directory.go   a pack as a directory, and the archive made of it
 //	archive.go     a pack as an archive from somebody else, read without trusting it
-//	tag.go         versions, groups and tags
+//	content.go     what is in its files: errors, and warnings; yaml.go, chart.go how they are read
+//	tag.go         versions, groups and tags; parent.go their order
 //
 // A pack that is wrong is told everything that is wrong with it at once, as a list of Violations.
 package pack
@@ -33,15 +34,28 @@ const (
 // Violation is one thing that is wrong with a pack.
 type Violation struct {
 	// Path is a file of the pack, with the place in it where that is known: pack.json#/constraints/dependencies/0.
-	Path    string `json:"path"`
+	Path string `json:"path"`
+	// Line is counted from 1; 0 is unknown.
+	Line    int    `json:"line,omitempty"`
 	Message string `json:"message"`
+	// Mend is what to do, where the message does not say it.
+	Mend string `json:"mend,omitempty"`
+	// Rule names the rule that was broken.
+	Rule string `json:"rule,omitempty"`
 }
 
 func (v Violation) String() string {
-	if v.Path == "" {
-		return v.Message
+	text := v.Message
+	switch {
+	case v.Path != "" && v.Line > 0:
+		text = fmt.Sprintf("%s: %s (line %d)", v.Path, v.Message, v.Line)
+	case v.Path != "":
+		text = v.Path + ": " + v.Message
 	}
-	return v.Path + ": " + v.Message
+	if v.Mend != "" {
+		text += "; " + v.Mend
+	}
+	return text
 }
 
 // Error is a pack's violations as an error.
@@ -49,11 +63,17 @@ type Error struct {
 	Violations []Violation
 }
 
-func (e *Error) Error() string {
+// Lines returns a line for each violation.
+func (e *Error) Lines() []string {
 	lines := make([]string, len(e.Violations))
 	for i, v := range e.Violations {
 		lines[i] = v.String()
 	}
+	return lines
+}
+
+func (e *Error) Error() string {
+	lines := e.Lines()
 	return fmt.Sprintf("not a valid pack (%d found):\n  %s", len(lines), strings.Join(lines, "\n  "))
 }
 
@@ -68,21 +88,27 @@ func AsError(violations []Violation) error {
 	if len(violations) == 0 {
 		return nil
 	}
+	return &Error{Readable(violations)}
+}
+
+// Readable cuts a list that is too long to read, and messages that are.
+func Readable(violations []Violation) []Violation {
 	more := len(violations) - maxViolations
 	if more > 0 {
-		violations = append(slices.Clip(violations[:maxViolations]), Violation{"", fmt.Sprintf("and %d more", more)})
+		violations = append(slices.Clip(violations[:maxViolations]), Violation{Message: fmt.Sprintf("and %d more", more)})
 	}
 	for i, v := range violations {
-		violations[i] = Violation{clip(v.Path, maxMessage), clip(v.Message, maxMessage)}
+		v.Path, v.Message = clip(v.Path, maxMessage), clip(v.Message, maxMessage)
+		violations[i] = v
 	}
-	return &Error{violations}
+	return violations
 }
 
 // IsBrowsable says whether a file of a pack is also stored as a blob of its own, so that a console can show it without
 // taking the archive apart.
 func IsBrowsable(name string) bool {
 	switch name {
-	case MetadataFile, ValuesFile, ReadmeFile, LogoFile, "logo.svg", "logo.jpg", "logo.jpeg", "logo.webp", "schema.yaml", "presets.yaml":
+	case MetadataFile, ValuesFile, ReadmeFile, LogoFile, "logo.svg", "logo.jpg", "logo.jpeg", "logo.webp", schemaFile, presetsFile:
 		return true
 	}
 	return false

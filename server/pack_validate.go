@@ -135,6 +135,9 @@ func (s *Server) readPack(r *request, name string, c *store.Content) (*pack.Arch
 	if len(violations) > 0 {
 		return nil, pack.AsError(violations)
 	}
+	if len(found.Warnings) > 0 {
+		s.log.Info("pushed a pack that could be better", "pack", name, "version", found.Tag(), "warnings", (&pack.Error{Violations: pack.Readable(found.Warnings)}).Lines())
+	}
 	return found, nil
 }
 

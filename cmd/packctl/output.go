@@ -40,9 +40,11 @@ func write(w io.Writer, format string, data any, asTable func() table) error {
 		}
 		return err
 	case "table":
-		return asTable().write(w)
+		if asTable != nil {
+			return asTable().write(w)
+		}
 	}
-	return usage("--output %q: use table, json or yaml", format)
+	return usage("--output %q is unknown; see --help", format)
 }
 
 func (t table) write(w io.Writer) error {

@@ -11,20 +11,6 @@ import (
 	"packregistry.dev/pack"
 )
 
-func validateCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "validate DIR", Short: "Say everything that is wrong with a pack", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			d, err := pack.OpenDirectory(args[0])
-			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s:%s is a valid pack\n", d.Name, d.Tag())
-			return nil
-		},
-	}
-}
-
 func pushCommand(o *options) *cobra.Command {
 	var p client.Push
 	cmd := &cobra.Command{

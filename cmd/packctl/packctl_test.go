@@ -2,10 +2,12 @@ package main
 
 import (
 	"bytes"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -27,13 +29,47 @@ func packctl(t *testing.T, args ...string) (string, error) {
 }
 
 func TestValidate(t *testing.T) {
-	out, err := packctl(t, "pack", "validate", testpack.Dir(t, "demo", "1.0.0", nil))
-	if err != nil || out != "demo:1.0.0 is a valid pack\n" {
+	good := testpack.Dir(t, "demo", "1.0.0", nil)
+	out, err := packctl(t, "pack", "validate", good)
+	if err != nil || !strings.HasPrefix(out, "demo:1.0.0 is a valid pack\n  warning: pack.json#/annotations: no annotation source") {
 		t.Errorf("%q, %v", out, err)
 	}
-	_, err = packctl(t, "pack", "validate", testpack.Dir(t, "demo", "1.0.0", map[string]string{"values.yaml": "", "manifests/app.yaml": ""}))
-	if err == nil || !strings.Contains(err.Error(), "2 found") {
-		t.Errorf("%v", err)
+	if out, err := packctl(t, "pack", "validate", "--strict", good); exitCode(t.Context(), err) != exitRefused || !strings.Contains(out, "error: pack.json#/annotations") {
+		t.Errorf("%q, %v", out, err)
+	}
+	bad := testpack.Dir(t, "demo", "1.0.0", map[string]string{"values.yaml": "x: 1\na: [\n", "manifests/app.yaml": ""})
+	out, err = packctl(t, "pack", "validate", bad, good)
+	if exitCode(t.Context(), err) != exitRefused || !strings.Contains(err.Error(), "2 errors in 2 packs") || !strings.Contains(out, "error: values.yaml: not YAML") {
+		t.Errorf("%q, %v", out, err)
+	}
+	out, err = packctl(t, "pack", "validate", "-o", "sarif", bad)
+	var log struct {
+		Version string
+		Runs    []struct {
+			Results []struct {
+				Level, RuleID string
+				Locations     []struct {
+					PhysicalLocation struct {
+						ArtifactLocation struct{ URI string }
+						Region           struct{ StartLine int }
+					}
+				}
+			}
+		}
+	}
+	if json.Unmarshal([]byte(out), &log) != nil || exitCode(t.Context(), err) != exitRefused || log.Version != "2.1.0" || len(log.Runs) != 1 || len(log.Runs[0].Results) < 3 {
+		t.Fatalf("%s, %v", out, err)
+	}
+	if r := log.Runs[0].Results[1]; r.Level != "error" || r.RuleID != "values" || r.Locations[0].PhysicalLocation.ArtifactLocation.URI != bad+"/values.yaml" ||
+		r.Locations[0].PhysicalLocation.Region.StartLine != 2 {
+		t.Errorf("%+v", r)
+	}
+	var list []client.Validation
+	if out, err = packctl(t, "pack", "validate", "-o", "json", "--recursive", filepath.Dir(good)); json.Unmarshal([]byte(out), &list) != nil || len(list) != 2 || list[0].Name != "demo" || exitCode(t.Context(), err) != exitRefused {
+		t.Errorf("%s, %v", out, err)
+	}
+	if out, err = packctl(t, "pack", "validate", filepath.Dir(good)); exitCode(t.Context(), err) != exitUsage || !strings.Contains(err.Error(), "--recursive") {
+		t.Errorf("%s, %v", out, err)
 	}
 }
 

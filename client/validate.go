@@ -1,0 +1,115 @@
+package client
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"packregistry.dev/pack"
+)
+
+// Validation is what was found about the pack in a directory.
+type Validation struct {
+	Directory string           `json:"directory"`
+	Name      string           `json:"name,omitempty"`
+	Tag       string           `json:"tag,omitempty"`
+	Errors    []pack.Violation `json:"errors"`
+	Warnings  []pack.Violation `json:"warnings"`
+}
+
+// Validate validates the pack in a directory. The error is one of reading; without one, and without Errors, the pack is
+// returned too.
+func Validate(dir string) (*Validation, *pack.Directory, error) {
+	v := &Validation{Directory: dir, Errors: []pack.Violation{}, Warnings: []pack.Violation{}}
+	d, err := pack.OpenDirectory(dir)
+	var invalid *pack.Error
+	if errors.As(err, &invalid) {
+		v.Errors = invalid.Violations
+	} else if err != nil {
+		return nil, nil, err
+	}
+	if d != nil {
+		v.Name = d.Name
+		if d.Version != "" {
+			v.Tag = d.Tag()
+		}
+		v.Warnings = append(v.Warnings, d.Warnings...)
+	}
+	if len(v.Errors) > 0 {
+		return v, nil, nil
+	}
+	return v, d, nil
+}
+
+// Strict makes errors of the warnings.
+func (v *Validation) Strict() {
+	v.Errors, v.Warnings = slices.Concat(v.Errors, v.Warnings), []pack.Violation{}
+}
+
+// FindPacks returns the folders of the packs at dirs; with recursive, of those below them, too.
+func FindPacks(dirs []string, recursive bool) ([]string, error) {
+	var found []string
+	for _, dir := range dirs {
+		if !recursive {
+			found = append(found, dir)
+			continue
+		}
+		below, err := packsBelow(dir)
+		if err != nil {
+			return nil, err
+		}
+		if len(below) == 0 {
+			return nil, &fs.PathError{Op: "find packs below", Path: dir, Err: errors.New("there is no pack.json")}
+		}
+		found = append(found, below...)
+	}
+	for i, dir := range found {
+		found[i] = filepath.Clean(dir)
+	}
+	slices.Sort(found)
+	return slices.Compact(found), nil
+}
+
+// packsBelow finds folders with a pack.json. Packs do not nest.
+func packsBelow(root string) ([]string, error) {
+	var found []string
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		if path != root && (entry.Name() == ".git" || entry.Name() == "node_modules") {
+			return fs.SkipDir
+		}
+		if isPack(path) {
+			found = append(found, path)
+			return fs.SkipDir
+		}
+		return nil
+	})
+	return found, err
+}
+
+func isPack(dir string) bool {
+	info, err := os.Stat(filepath.Join(dir, pack.MetadataFile))
+	return err == nil && info.Mode().IsRegular()
+}
+
+// PacksIn returns the packs directly in a folder that is none itself: what a person most likely meant.
+func PacksIn(dir string) []string {
+	if isPack(dir) {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil
+	}
+	var found []string
+	for _, entry := range entries {
+		if isPack(filepath.Join(dir, entry.Name())) {
+			found = append(found, filepath.Join(dir, entry.Name()))
+		}
+	}
+	return found
+}
