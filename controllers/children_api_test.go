@@ -74,6 +74,34 @@ func TestAPIMetadataOfChildren(t *testing.T) {
 	want("", "")
 }
 
+// What the Service is given is as it was asked for, is written once, and can be taken back: the cluster's choices stay.
+func TestAPIServiceFields(t *testing.T) {
+	o, r := ready(t)
+	address := get(t, r.Namespace, r.Name, &corev1.Service{}).Spec.ClusterIP
+	patchSpec(t, r, `{"service":{"sessionAffinity":"ClientIP","ipFamilies":["IPv4"],"ipFamilyPolicy":"SingleStack","clusterIP":"`+address+`","labels":{"of":"service"}}}`)
+	eventually(t, "the Service has it", func() error {
+		if s := get(t, r.Namespace, r.Name, &corev1.Service{}); s.Spec.SessionAffinity != corev1.ServiceAffinityClientIP || s.Labels["of"] != "service" {
+			return fmt.Errorf("%+v", s.Spec)
+		}
+		return nil
+	})
+	o.settle(t)
+	o.stop()
+	again := startOperator(t, r.Namespace)
+	again.settle(t)
+	if n := again.writes.Load(); n != 0 {
+		t.Errorf("%d writes after a restart", n)
+	}
+	patchSpec(t, r, `{"service":null}`)
+	eventually(t, "the Service has it no more", func() error {
+		if s := get(t, r.Namespace, r.Name, &corev1.Service{}); s.Spec.SessionAffinity != corev1.ServiceAffinityNone || s.Labels["of"] != "" || s.Spec.ClusterIP != address {
+			return fmt.Errorf("%+v", s.Spec)
+		}
+		return nil
+	})
+	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+}
+
 // Certificates to trust may be in a ConfigMap: a pod mounts it, and what is wrong with it is told by its kind.
 func TestAPICertificatesToTrustInAConfigMap(t *testing.T) {
 	_, r := ready(t)

@@ -46,7 +46,7 @@ var edges = []any{
 	int64(0), int64(1), int64(-1), int64(20), int64(math.MaxInt32), int64(math.MaxInt32) + 1, int64(math.MinInt32) - 1, int64(math.MaxInt64), int64(math.MinInt64),
 	1e18, 1e19, 1e21, 1e300, 1.5, true, nil,
 	"A", "a_b", "-a", "a-", "a.b", "a..b", "a b", "a/b", "a/b/c", "A.b/c", "é", strings.Repeat("a", 63), strings.Repeat("a", 64), strings.Repeat("a", 253), strings.Repeat("a", 254),
-	"192.0.2.1", "192.0.2.01", "2001:db8::1", "10.0.0.0/8", "10.0.0.1/8", "10.0.0.0/33", "::/0", "https://a.b", "https://", "https://a b", "https://[::1]:443/",
+	"0%", "50%", "100%", "101%", "1.5%", "192.0.2.1", "192.0.2.01", "2001:db8::1", "10.0.0.0/8", "10.0.0.1/8", "10.0.0.0/33", "::/0", "https://a.b", "https://", "https://a b", "https://[::1]:443/",
 	"yesterday", "2026-02-30T00:00:00Z", "2026-01-01T24:00:00Z", "2026-01-01t00:00:00z", "2026-01-01T00:00:00+99:99",
 }
 
