@@ -3,16 +3,17 @@
 // One reconcile is four steps, each with a file of its own:
 //
 //	observe.go   read everything once into one value
-//	decide.go    pure functions of that value: which children (plan.go, prune.go), which pods to wake, what is wrong
-//	             (with users.go, certificate.go, authority.go, bucket.go, conflict.go, space.go, issued.go, optional.go and upgrade.go)
+//	decide.go    pure functions of that value: which children (plan.go, prune.go), which pods' volumes to sync again, what is
+//	             wrong (with htpasswd.go, certificate.go, certificate_certmanager.go, certificate_selfsigned.go, s3.go,
+//	             uniqueness.go, volume_usage.go, optional_children.go and rollout_queue.go)
 //	pass.go      applies children one by one: what protects packs first, and none held up by another that is refused (refusal.go)
 //	apply.go     server-side apply of what differs from what the operator owns already
-//	status.go    conditions, as data (with parts.go); events on their transitions (events.go)
+//	status.go    the status, whose conditions are data (conditions.go); events on their transitions (events.go)
 //
 // prober.go asks pods, beside reconciles. installation.go leaves to other installs of the operator what is theirs.
 //
-// watches.go says what starts a reconcile, kinds.go which kinds the cluster has, slim.go what the cache keeps of what is
-// watched. The children themselves are built in package children.
+// watches.go says what starts a reconcile, optional_apis.go which kinds the cluster has, cache_transform.go what the cache keeps of
+// what is watched. The children themselves are built in package children.
 //
 // A reconcile that changes nothing writes nothing, also right after a restart: what the operator owns is read from the
 // live object's managed fields and compared with what it would apply.
