@@ -1,23 +1,17 @@
 #!/usr/bin/env bash
-# Measures the registry: with flags just what they say (see `bin/bench --help`), without any of them everything, manifests
-# beside the fastest registry that is known for them, which keeps everything in memory.
+# Measures the registry beside distribution and beside go-containerregistry's registry, which keeps everything in memory and is
+# the fastest that is known for manifests. With flags just what they say (see `bin/bench --help`); without any of them what
+# docs/performance.md shows.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-versitygw=$(hack/tool.sh versitygw)/versitygw
-if [ $# -gt 0 ]; then
-  exec bin/bench --versitygw "$versitygw" "$@"
-fi
 crane=$(hack/tool.sh crane)/crane
-log=$(mktemp)
-trap 'kill "$peer" 2>/dev/null || true; wait "$peer" 2>/dev/null || true; rm -f "$log"' EXIT
-"$crane" registry serve --address 127.0.0.1:0 >"$log" 2>&1 &
-peer=$!
-for _ in $(seq 100); do
-  port=$(sed -n 's/.*serving on port \([0-9]*\).*/\1/p' "$log")
-  [ -z "$port" ] || break
-  sleep 0.1
-done
-[ -n "$port" ] || { echo "the peer does not say where it serves:" >&2; cat "$log" >&2; exit 1; }
-echo "peer: $("$crane" version) of go-containerregistry's registry, in memory" >&2
-bin/bench --drivers filesystem,inmemory --only 'manifest.*open' --rounds 7 --peer "http://127.0.0.1:$port" --peer-pid "$peer"
-bin/bench --versitygw "$versitygw" --only 'manifest.*auth|s3: .*manifest|pull|push|page'
+distribution=$(hack/tool.sh distribution)/registry
+programs=(--versitygw "$(hack/tool.sh versitygw)/versitygw")
+peers=(--crane "$crane" --distribution "$distribution")
+if [ $# -gt 0 ]; then
+  exec bin/bench "${programs[@]}" "${peers[@]}" "$@"
+fi
+echo "peers: go-containerregistry $("$crane" version), in memory, over plain HTTP without users; $("$distribution" --version)" >&2
+bin/bench "${programs[@]}" "${peers[@]}" --drivers filesystem,inmemory --only 'manifest.*(open|https)' --rounds 7
+bin/bench "${programs[@]}" "${peers[@]}" --drivers filesystem --only '(pull|push) .*https'
+bin/bench "${programs[@]}" --only 'manifest.*, auth|s3: .*manifest.*(open|https)|(pull|push) .*(open|, auth)|page'

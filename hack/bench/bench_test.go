@@ -2,6 +2,7 @@ package main
 
 import (
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -37,11 +38,12 @@ func TestEveryLoad(t *testing.T) {
 	testserver.Exec(t, nil, registry, "serve", config)
 	work := t.TempDir()
 	o, err := parse([]string{"--registry", registry, "--versitygw", filepath.Join(testserver.Tool(t, "versitygw"), "versitygw"),
+		"--crane", filepath.Join(testserver.Tool(t, "crane"), "crane"), "--distribution", filepath.Join(testserver.Tool(t, "distribution"), "registry"),
 		"--quick", "--dir", work, "--peer", "http://" + addr})
 	if err != nil {
 		t.Fatal(err)
 	}
-	testserver.Eventually(t, "the peer answers", 10*time.Second, func() bool { return answers(t.Context(), o.peer+"/health") })
+	testserver.Eventually(t, "the peer answers", 10*time.Second, func() bool { return answers(t.Context(), http.DefaultClient, o.peer+"/health") })
 	out, w := io.Pipe()
 	printed := make(chan string)
 	go func() {
@@ -63,9 +65,11 @@ func TestEveryLoad(t *testing.T) {
 			t.Errorf("the report lacks %s", l)
 		}
 	}
-	// req/s, and the ratio to the peer, of a load that cannot have failed.
+	// req/s, and the ratio to each peer, of a load that cannot have failed.
 	if !regexp.MustCompile(`(?m)^filesystem: get manifest by tag, 2 clients, auth +packregistry +[1-9]\d*`).MatchString(text) ||
-		!regexp.MustCompile(`(?m)^ +peer +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) || !regexp.MustCompile(`(?m)^ +bare +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) {
+		!regexp.MustCompile(`(?m)^ +peer +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) || !regexp.MustCompile(`(?m)^ +bare +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) ||
+		!regexp.MustCompile(`(?m)^filesystem: push 1 MiB, 2 clients, https and auth .*\n +peer .*\n +distribution +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) ||
+		!regexp.MustCompile(`(?m)^ +crane +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) {
 		t.Errorf("no figures in\n%s", text)
 	}
 	if left, err := os.ReadDir(work); err != nil || len(left) > 0 {
@@ -91,7 +95,7 @@ func TestFlagsThatCannotWork(t *testing.T) {
 			t.Errorf("%s: %v, want %s", args, err, want)
 		}
 	}
-	if _, err := dial(t.Context(), "https://127.0.0.1:1", false); err == nil || !strings.Contains(err.Error(), "only http") {
+	if _, err := dial(t.Context(), "https://127.0.0.1:1", nil, false); err == nil || !strings.Contains(err.Error(), "over http alone") {
 		t.Error(err)
 	}
 }

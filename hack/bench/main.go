@@ -3,14 +3,16 @@
 //
 //	bench --registry bin/registry                     everything, on every driver
 //	bench --only 'manifest.*tag' --rounds 9           some of it, more often
-//	bench --peer http://127.0.0.1:5000 --peer-pid 42  the same load on another registry in turn, with the ratio
+//	bench --distribution PROGRAM --crane PROGRAM      the same load on other registries in turn, with the ratio
+//	bench --peer http://127.0.0.1:5000 --peer-pid 42  and on one that runs already
 //
 // Every round runs the same load on each target, one after the other and in alternating order, and the ratio is the
 // median of the rounds' ratios: what else the machine does then counts for both. The load generator takes its share of
 // the machine too, so processor time per request says more of a server than requests per second.
 //
 //	wire.go       a connection that costs the load generator little
-//	target.go     what is measured: the registry as a process, a peer
+//	target.go     what is measured: the registry as a process
+//	peers.go      the registries that it is compared with
 //	bare.go       what could not be beaten: a file and a socket, a file and a hash
 //	scenarios.go  the loads
 //	rounds.go     running them and counting
@@ -35,14 +37,17 @@ type options struct {
 	registry  string
 	versitygw string
 	drivers   []string
-	peer      string
-	peerPID   int
-	only      *regexp.Regexp
-	rounds    int
-	duration  time.Duration
-	quick     bool
-	list      bool
-	dir       string
+	// crane and distribution are programs of other registries; empty for none.
+	crane        string
+	distribution string
+	peer         string
+	peerPID      int
+	only         *regexp.Regexp
+	rounds       int
+	duration     time.Duration
+	quick        bool
+	list         bool
+	dir          string
 }
 
 func parse(args []string) (options, error) {
@@ -51,6 +56,8 @@ func parse(args []string) (options, error) {
 	flags.StringVar(&o.registry, "registry", "bin/registry", "the registry's program")
 	flags.StringVar(&o.versitygw, "versitygw", "", "the program of an S3 server, for the driver s3")
 	drivers := flags.String("drivers", "filesystem,s3,inmemory", "storage drivers to measure")
+	flags.StringVar(&o.crane, "crane", "", "the program crane, whose registry gets the same load in turn")
+	flags.StringVar(&o.distribution, "distribution", "", "the program of the CNCF distribution registry, which gets the same load in turn")
 	flags.StringVar(&o.peer, "peer", "", "URL of another registry that gets the same load in turn")
 	flags.IntVar(&o.peerPID, "peer-pid", 0, "the peer's process, to measure its processor time and memory")
 	only := flags.String("only", "", "measure only the loads whose name matches this expression")

@@ -72,9 +72,11 @@ func (l *laboratory) targets(ctx context.Context, load load) (list []*target, re
 		own = append(own, registry)
 	}
 	list = append(list, registry)
-	if p := l.peer(); p != nil {
-		list = append(list, p)
+	others, owned, err := l.peers(ctx, load)
+	if err != nil {
+		return nil, nil, errors.Join(err, release())
 	}
+	own, list = append(own, owned...), append(list, others...)
 	if load.driver == "filesystem" && load.chunk == 0 && load.size > 0 && !load.auth {
 		bare, err := l.startBare(ctx)
 		if err != nil {
@@ -89,9 +91,9 @@ func (l *laboratory) targets(ctx context.Context, load load) (list []*target, re
 // round of pushes, so that what was pushed is gone again before the disk is full.
 func (l *laboratory) registryFor(ctx context.Context, load load) (*target, error) {
 	if load.kind == "push" {
-		return l.start(ctx, load.driver, load.auth)
+		return l.start(ctx, load)
 	}
-	key := fmt.Sprint(load.driver, load.auth)
+	key := fmt.Sprint(load.driver, load.auth, load.tls)
 	if l.shared != nil && l.sharedFor == key {
 		return l.shared, nil
 	}
@@ -99,7 +101,7 @@ func (l *laboratory) registryFor(ctx context.Context, load load) (*target, error
 		return nil, err
 	}
 	var err error
-	l.shared, err = l.start(ctx, load.driver, load.auth)
+	l.shared, err = l.start(ctx, load)
 	l.sharedFor = key
 	return l.shared, err
 }
@@ -123,14 +125,18 @@ func (l load) count() int {
 	if l.kind != "push" && l.kind != "pull" {
 		return 0
 	}
-	return l.clients * max(1, int(64*mib/l.size)/l.clients)
+	total := int64(64 * mib)
+	if l.quick {
+		total = 2 * mib
+	}
+	return l.clients * max(1, int(total/l.size)/l.clients)
 }
 
 // runRound lets each client do the operation over and over: count times in all, or for a time.
 func runRound(ctx context.Context, t *target, clients, count int, duration time.Duration, do operation) (sample, error) {
 	wires := make([]*wire, clients)
 	for i := range wires {
-		w, err := dial(ctx, t.url, t.auth)
+		w, err := dial(ctx, t.url, t.tls, t.auth)
 		if err != nil {
 			return sample{}, err
 		}

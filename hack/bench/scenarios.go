@@ -27,7 +27,10 @@ type load struct {
 	entries int
 	last    bool
 	clients int
-	auth    bool
+	// auth says that the registry has users, and tls that it serves HTTPS.
+	auth, tls bool
+	// quick moves little, to see that it works.
+	quick bool
 }
 
 func (l load) String() string {
@@ -50,6 +53,9 @@ func (l load) String() string {
 	if l.auth {
 		who = "auth"
 	}
+	if l.tls {
+		who = "https and auth"
+	}
 	clients := fmt.Sprintf("%d clients", l.clients)
 	if l.clients == 1 {
 		clients = "1 client"
@@ -64,23 +70,23 @@ func loads(quick bool) []load {
 		clients, sizes, entries = []int{2}, []int64{1 * mib}, []int{10, 120}
 	}
 	var list []load
-	for _, auth := range []bool{false, true} {
+	for _, access := range []load{{}, {auth: true}, {auth: true, tls: true}} {
 		for _, kind := range []string{"get", "head"} {
 			for _, by := range []string{"tag", "digest"} {
 				for _, n := range clients {
-					list = append(list, load{kind: kind, by: by, clients: n, auth: auth})
+					list = append(list, load{kind: kind, by: by, clients: n, auth: access.auth, tls: access.tls})
 				}
 			}
 		}
 		for _, n := range clients {
 			for _, size := range sizes {
-				list = append(list, load{kind: "pull", size: size, clients: n, auth: auth})
+				list = append(list, load{kind: "pull", size: size, clients: n, auth: access.auth, tls: access.tls})
 			}
 		}
 		for _, size := range sizes {
 			for _, chunk := range []int64{0, max(size/10, mib/2)} {
 				for _, n := range clients {
-					list = append(list, load{kind: "push", size: size, chunk: chunk, clients: n, auth: auth})
+					list = append(list, load{kind: "push", size: size, chunk: chunk, clients: n, auth: access.auth, tls: access.tls})
 				}
 			}
 		}
@@ -91,6 +97,9 @@ func loads(quick bool) []load {
 				list = append(list, load{kind: "page", by: by, entries: n, last: last, clients: 1})
 			}
 		}
+	}
+	for i := range list {
+		list[i].quick = quick
 	}
 	return list
 }
@@ -254,7 +263,7 @@ func parallel(ctx context.Context, t *target, count int, do func(w *wire, i int)
 }
 
 func withWire(ctx context.Context, t *target, do func(w *wire) error) error {
-	w, err := dial(ctx, t.url, t.auth)
+	w, err := dial(ctx, t.url, t.tls, t.auth)
 	if err != nil {
 		return err
 	}

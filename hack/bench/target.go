@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -12,8 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	"golang.org/x/crypto/bcrypt"
 )
 
 // target is something that a load is run on.
@@ -21,6 +20,8 @@ type target struct {
 	name string
 	url  string
 	auth bool
+	// tls is how to begin TLS with it; nil for plain HTTP.
+	tls *tls.Config
 	// pid is its process; 0 where that is not known.
 	pid  int
 	stop func() error
@@ -38,25 +39,33 @@ type laboratory struct {
 	// shared is the registry that loads share which do not push, sharedFor what it was started for.
 	shared    *target
 	sharedFor string
-	theirs    *target
+	// distribution is shared like the registry, crane by all loads.
+	distribution *target
+	crane        *target
+	theirs       *target
+	// certified is the certificate of all that serve HTTPS.
+	certified address
 	n         int
 }
 
 func (l *laboratory) close() error {
 	err := l.release()
-	if l.s3 != nil {
-		err = errors.Join(err, l.s3.stop())
+	for _, t := range []*target{l.s3, l.crane} {
+		if t != nil {
+			err = errors.Join(err, t.stop())
+		}
 	}
 	return err
 }
 
-// release ends the shared target.
-func (l *laboratory) release() error {
-	if l.shared == nil {
-		return nil
+// release ends what loads share that have the same driver and clients.
+func (l *laboratory) release() (err error) {
+	for _, t := range []*target{l.shared, l.distribution} {
+		if t != nil {
+			err = errors.Join(err, t.stop())
+		}
 	}
-	err := l.shared.stop()
-	l.shared = nil
+	l.shared, l.distribution = nil, nil
 	return err
 }
 
@@ -71,7 +80,7 @@ func freeAddr() (string, error) {
 }
 
 // begin starts a program and waits until it answers at path.
-func begin(ctx context.Context, name, addr, path string, environ []string, program string, args ...string) (*target, error) {
+func begin(ctx context.Context, name string, at address, path string, environ []string, program string, args ...string) (*target, error) {
 	// Its own group, so that an interrupt reaches the bench alone, which then ends what it began.
 	cmd := exec.Command(program, args...) //nolint:noctx // it is ended by stop, in order
 	cmd.Env = append(os.Environ(), environ...)
@@ -85,17 +94,18 @@ func begin(ctx context.Context, name, addr, path string, environ []string, progr
 		cmd.Wait() //nolint:errcheck // killed, as a rule
 		close(ended)
 	}()
-	t := &target{name: name, url: "http://" + addr, pid: cmd.Process.Pid, filled: map[string]bool{}, stop: func() error {
+	t := &target{name: name, url: at.url(), tls: at.clientTLS(), pid: cmd.Process.Pid, filled: map[string]bool{}, stop: func() error {
 		cmd.Process.Kill() //nolint:errcheck // it may be gone
 		<-ended
 		return nil
 	}}
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: t.tls, DisableKeepAlives: true}}
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if answers(ctx, t.url+path) {
+		if answers(ctx, client, t.url+path) {
 			return t, nil
 		}
 		select {
@@ -108,12 +118,12 @@ func begin(ctx context.Context, name, addr, path string, environ []string, progr
 	}
 }
 
-func answers(ctx context.Context, url string) bool {
+func answers(ctx context.Context, client *http.Client, url string) bool {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return false
 	}
-	response, err := http.DefaultClient.Do(r)
+	response, err := client.Do(r)
 	if err != nil {
 		return false
 	}
@@ -136,18 +146,18 @@ func (l *laboratory) startS3(ctx context.Context) error {
 	if err := os.Mkdir(data, 0o700); err != nil {
 		return err
 	}
-	l.s3, err = begin(ctx, "s3", addr, "/health", []string{"ROOT_ACCESS_KEY_ID=" + accessKey, "ROOT_SECRET_ACCESS_KEY=" + secretKey},
+	l.s3, err = begin(ctx, "s3", address{addr: addr}, "/health", []string{"ROOT_ACCESS_KEY_ID=" + accessKey, "ROOT_SECRET_ACCESS_KEY=" + secretKey},
 		l.options.versitygw, "--port", addr, "--keep-alive", "--quiet", "--health", "/health", "posix", data)
 	return err
 }
 
 // start runs a registry on an empty store.
-func (l *laboratory) start(ctx context.Context, driver string, withAuth bool) (*target, error) {
-	l.n++
-	dir := filepath.Join(l.dir, strconv.Itoa(l.n))
-	if err := os.Mkdir(dir, 0o700); err != nil {
+func (l *laboratory) start(ctx context.Context, load load) (*target, error) {
+	dir, err := l.newDir()
+	if err != nil {
 		return nil, err
 	}
+	driver := load.driver
 	storage := driver
 	switch driver {
 	case "filesystem":
@@ -165,18 +175,15 @@ func (l *laboratory) start(ctx context.Context, driver string, withAuth bool) (*
 		storage = fmt.Sprintf("{s3: {region: us-east-1, bucket: %s, regionendpoint: '%s', forcepathstyle: true, accesskey: %s, secretkey: %s}}",
 			bucket, l.s3.url, accessKey, secretKey)
 	}
-	addr, err := freeAddr()
+	at, err := l.address(load)
 	if err != nil {
 		return nil, err
 	}
 	// Every client comes from one address, and the log of requests would be written to a pipe of ours.
-	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: %s\nhttp: {addr: '%s'}\ncatalog: {maxentries: 1000000}\ntags: {maxtags: 1000000}\n", storage, addr)
-	if withAuth {
-		hash, err := bcrypt.GenerateFromPassword([]byte(benchPassword), 10)
-		if err != nil {
-			return nil, err
-		}
-		if err := os.WriteFile(dir+"/htpasswd", []byte(benchUser+":"+string(hash)+"\n"), 0o600); err != nil {
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage: %s\nhttp: {addr: '%s'%s}\ncatalog: {maxentries: 1000000}\ntags: {maxtags: 1000000}\n",
+		storage, at.addr, at.settings())
+	if load.auth {
+		if err := writeUsers(dir + "/htpasswd"); err != nil {
 			return nil, err
 		}
 		text += "auth: {htpasswd: {path: " + dir + "/htpasswd}}\n"
@@ -184,11 +191,11 @@ func (l *laboratory) start(ctx context.Context, driver string, withAuth bool) (*
 	if err := os.WriteFile(dir+"/config.yml", []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	t, err := begin(ctx, "packregistry", addr, "/health", []string{"TMPDIR=" + dir}, l.options.registry, "serve", dir+"/config.yml")
+	t, err := begin(ctx, "packregistry", at, "/health", []string{"TMPDIR=" + dir}, l.options.registry, "serve", dir+"/config.yml")
 	if err != nil {
 		return nil, err
 	}
-	t.auth = withAuth
+	t.auth = load.auth
 	kill := t.stop
 	t.stop = func() error {
 		err := errors.Join(kill(), os.RemoveAll(dir))
@@ -213,9 +220,8 @@ func (l *laboratory) peer() *target {
 
 // startBare runs the limit of what a server could reach, as a process of its own too.
 func (l *laboratory) startBare(ctx context.Context) (*target, error) {
-	l.n++
-	dir := filepath.Join(l.dir, strconv.Itoa(l.n))
-	if err := os.Mkdir(dir, 0o700); err != nil {
+	dir, err := l.newDir()
+	if err != nil {
 		return nil, err
 	}
 	self, err := os.Executable()
@@ -226,7 +232,7 @@ func (l *laboratory) startBare(ctx context.Context) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	t, err := begin(ctx, "bare", addr, "/", []string{"BENCH_ADDR=" + addr}, self, "serve-bare", dir)
+	t, err := begin(ctx, "bare", address{addr: addr}, "/", []string{"BENCH_ADDR=" + addr}, self, "serve-bare", dir)
 	if err != nil {
 		return nil, err
 	}

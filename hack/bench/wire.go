@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"fmt"
 	"io"
@@ -41,15 +42,21 @@ const (
 	benchPassword = "correct horse battery staple"
 )
 
-func dial(ctx context.Context, target string, withAuth bool) (*wire, error) {
+func dial(ctx context.Context, target string, secured *tls.Config, withAuth bool) (*wire, error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		return nil, err
 	}
-	if u.Scheme != "http" {
-		return nil, fmt.Errorf("%s: only http is measured", target)
+	var dialer interface {
+		DialContext(ctx context.Context, network, addr string) (net.Conn, error)
+	} = &net.Dialer{}
+	switch {
+	case u.Scheme == "https" && secured != nil:
+		dialer = &tls.Dialer{Config: secured}
+	case u.Scheme != "http":
+		return nil, fmt.Errorf("%s: a peer is measured over http alone", target)
 	}
-	conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", u.Host)
+	conn, err := dialer.DialContext(ctx, "tcp", u.Host)
 	if err != nil {
 		return nil, err
 	}
