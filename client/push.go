@@ -20,19 +20,23 @@ type Push struct {
 	Message string
 	// SkipDigestCheck replaces it even if the archive is the same.
 	SkipDigestCheck bool
+	// DryRun finds out what would be done, and does nothing.
+	DryRun bool
 	// Progress is called with how many bytes of how many were sent.
 	Progress func(sent, total int64)
 }
 
 // Pushed is what came of it.
 type Pushed struct {
-	Name, Tag string
-	Digest    digest.Digest
-	// Archive is the digest of the archive.
-	Archive digest.Digest
-	Size    int64
-	// Unchanged says that the version was there already.
-	Unchanged bool
+	Name   string        `json:"name"`
+	Tag    string        `json:"tag"`
+	Digest digest.Digest `json:"digest"`
+	// Archive is the digest of the archive, and Size its bytes.
+	Archive digest.Digest `json:"archive"`
+	Size    int64         `json:"size"`
+	// Unchanged says that the version was there already, and Replaced that another was there in its place.
+	Unchanged bool `json:"unchanged"`
+	Replaced  bool `json:"replaced"`
 }
 
 // Push pushes the pack of a directory under the tag of its version.
@@ -64,6 +68,10 @@ func (c *Client) Push(ctx context.Context, d *pack.Directory, p Push) (*Pushed, 
 		if !p.Force {
 			return nil, fmt.Errorf("%s:%s is %s: %w", d.Name, result.Tag, existing.archive, ErrExists)
 		}
+		result.Replaced = true
+	}
+	if p.DryRun {
+		return result, nil
 	}
 	if err := c.pushBlob(ctx, repo, configDescriptor, newUpload(strings.NewReader(emptyConfig), configDescriptor, nil)); err != nil {
 		return nil, err

@@ -41,6 +41,18 @@ func run(t *testing.T, home, line string) (code int, output string) {
 	return cmd.ProcessState.ExitCode(), out.String()
 }
 
+// packsBelow makes a folder of packs.
+func packsBelow(t *testing.T, names ...string) string {
+	t.Helper()
+	root := t.TempDir()
+	for _, name := range names {
+		if err := os.Rename(testpack.Dir(t, name, "1.0.0", nil), filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return root
+}
+
 func TestExitCodes(t *testing.T) {
 	t.Parallel()
 	r := testregistry.New(t, testregistry.Options{})
@@ -48,6 +60,7 @@ func TestExitCodes(t *testing.T) {
 	home := t.TempDir()
 	demo := testpack.Dir(t, "demo", "1.0.0", nil)
 	changed := testpack.Dir(t, "demo", "1.0.0", map[string]string{"README.md": "changed"})
+	many := packsBelow(t, "one", "two")
 	broken := testpack.Dir(t, "demo", "1.0.0", map[string]string{"values.yaml": ""})
 	for _, tt := range []struct {
 		line  string
@@ -78,10 +91,22 @@ func TestExitCodes(t *testing.T) {
 		{"registry login " + r.Host + " -u ann --password-stdin --ca-file " + r.CAFile, 0, "Login Succeeded"},
 		{"registry login " + readOnly.Host + " -u ann --password secret -i", 0, "WARNING"},
 		{"registry ls", 0, r.Host + "   ann    yes"},
+		{"pack push --dry-run " + demo, 0, "would be pushed demo:1.0.0"},
+		{"pack ls demo", 5, "there is no pack demo"},
 		{"pack push " + demo, 0, "pushed demo:1.0.0"}, // with the CA of the login
 		{"pack push " + demo, 0, "unchanged demo:1.0.0"},
 		{"pack push " + changed, 3, "--force"},
 		{"pack push -f " + changed, 2, "--message"},
+		{"pack push --skip-digest-check " + changed, 2, "--force"},
+		{"pack push " + demo + " " + changed, 3, "are both demo:1.0.0"},
+		{"pack push " + broken + " " + changed, 3, "nothing was pushed"},
+		{"pack push -f -m why " + changed, 0, "replaced demo:1.0.0"},
+		{"pack push -f -m why " + changed, 0, "unchanged demo:1.0.0"},
+		{"pack push -f -m why --skip-digest-check " + changed, 0, "replaced demo:1.0.0"},
+		{"pack push " + many, 2, many + "/one, " + many + "/two; name them, or add --recursive"},
+		{"pack push --recursive " + many, 0, "2 pushed, 0 replaced, 0 unchanged, 0 failed"},
+		{"pack push --recursive " + many + " " + demo, 3, "0 pushed, 0 replaced, 2 unchanged, 1 failed"},
+		{"pack push -o json " + changed, 0, `"unchanged": true`},
 		{"pack push " + demo + " -r " + readOnly.Host, 4, "lacks the right to push to demo"},
 		{"pack ls none", 5, "there is no pack none"},
 		{"pack pull demo:2.0.0", 5, "there is no demo:2.0.0"},

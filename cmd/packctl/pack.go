@@ -2,76 +2,12 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"packregistry.dev/client"
-	"packregistry.dev/pack"
 )
-
-func pushCommand(o *options) *cobra.Command {
-	var p client.Push
-	cmd := &cobra.Command{
-		Use: "push DIR", Short: "Push the pack in a folder", Args: cobra.ExactArgs(1),
-		Long: `Push the pack in a folder under the tag of its version.
-
-A version that exists is left alone: pushing the same content again changes nothing, pushing other content is refused
-unless --force says to replace it and --message says why.`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if p.Force && p.Message == "" {
-				return usage("--force needs --message: say why the version is replaced")
-			}
-			d, err := pack.OpenDirectory(args[0])
-			if err != nil {
-				return fmt.Errorf("%s: %w", args[0], err)
-			}
-			c, err := o.connect(cmd)
-			if err != nil {
-				return err
-			}
-			p.Progress = progress(cmd.ErrOrStderr())
-			pushed, err := c.Push(cmd.Context(), d, p)
-			if err != nil {
-				return err
-			}
-			what := "pushed"
-			if pushed.Unchanged {
-				what = "unchanged"
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s %s:%s\narchive %s (%d bytes)\ndigest  %s\n",
-				what, pushed.Name, pushed.Tag, pushed.Archive, pushed.Size, pushed.Digest)
-			return nil
-		},
-	}
-	flags := cmd.Flags()
-	flags.BoolVarP(&p.Force, "force", "f", false, "replace the version if it exists")
-	flags.StringVarP(&p.Message, "message", "m", "", "why it is replaced")
-	flags.BoolVar(&p.SkipDigestCheck, "skip-digest-check", false, "with --force, replace it even if the content is the same")
-	return cmd
-}
-
-// progress draws how far an upload has come, where a person is looking.
-func progress(w io.Writer) func(sent, total int64) {
-	if !isTerminal(w) {
-		return nil
-	}
-	const width = 30
-	last := -1
-	return func(sent, total int64) {
-		percent := int(100 * sent / max(total, 1))
-		if percent == last {
-			return
-		}
-		last = percent
-		done := width * percent / 100
-		fmt.Fprintf(w, "\r[%s%s] %3d%%", strings.Repeat("=", done), strings.Repeat(" ", width-done), percent)
-		if sent >= total {
-			fmt.Fprint(w, "\r\x1b[K")
-		}
-	}
-}
 
 func listCommand(o *options) *cobra.Command {
 	var name, output string
