@@ -2,6 +2,7 @@ package client_test
 
 import (
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -170,6 +171,22 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}
 	if _, err := connect(t, s).List(t.Context(), "none"); err == nil || !strings.Contains(err.Error(), "there is no pack none") {
 		t.Errorf("missing pack: %v", err)
+	}
+}
+
+// Registries send clients on to a bucket, with a signature in the URL that is as good as a password for a while.
+func TestErrorsShowNoSignature(t *testing.T) {
+	broken := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+	defer broken.Close()
+	forbidden := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }))
+	defer forbidden.Close()
+	for name, bucket := range map[string]string{"breaks off": broken.URL, "refuses": forbidden.URL, "is not there": "http://127.0.0.1:1"} {
+		registry := httptest.NewServer(http.RedirectHandler(bucket+"/pack?X-Amz-Signature=hunter2&x=y", http.StatusTemporaryRedirect))
+		defer registry.Close()
+		err := connect(t, client.Server{Host: strings.TrimPrefix(registry.URL, "http://"), PlainHTTP: true}).Ping(t.Context())
+		if err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

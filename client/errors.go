@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"regexp"
 	"strings"
 	"syscall"
 
@@ -157,8 +158,16 @@ func explainConnection(s Server, err error) error {
 	case errors.As(err, &dns):
 		return fmt.Errorf("%s: no such host; check the name (%s)", s.Host, dns.Err)
 	}
-	return err
+	return withoutQueries{err}
 }
+
+// withoutQueries is an error whose text shows no query of a URL: registries send clients on to storage with a signature there.
+type withoutQueries struct{ error }
+
+var query = regexp.MustCompile(`(https?://[^\s"?]*)\?[^\s"]*`)
+
+func (e withoutQueries) Error() string { return query.ReplaceAllString(e.error.Error(), "$1") }
+func (e withoutQueries) Unwrap() error { return e.error }
 
 // isPlainAnswer: a TLS server answers a plain request with an alert, which is no HTTP.
 func isPlainAnswer(err error) bool {

@@ -264,7 +264,7 @@ func parseValue(t reflect.Type, value string) (*yaml.Node, error) {
 func parseAny(value string) (*yaml.Node, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal([]byte(value), &document); err != nil {
-		return nil, fmt.Errorf("not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, notYAML(err)
 	}
 	if len(document.Content) == 0 {
 		return quoted(""), nil

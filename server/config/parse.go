@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -44,7 +45,7 @@ func Load(path string, lenient bool) (*Config, []string, error) {
 func Parse(text []byte, o Options) (*Config, []string, error) {
 	var document yaml.Node
 	if err := yaml.Unmarshal(text, &document); err != nil {
-		return nil, nil, fmt.Errorf("not YAML: %s", strings.TrimPrefix(err.Error(), "yaml: "))
+		return nil, nil, notYAML(err)
 	}
 	root := mapping()
 	if len(document.Content) > 0 {
@@ -149,4 +150,13 @@ func set(n *yaml.Node, key string, value *yaml.Node) {
 // isNull tells "key:" and "key: null" from anything else.
 func isNull(n *yaml.Node) bool {
 	return n == nil || n.Kind == 0 || n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null"
+}
+
+// anchor is the one message of the YAML reader that shows a value, which may be a password that begins with an asterisk.
+var anchor = regexp.MustCompile(`unknown anchor '.*' referenced`)
+
+// notYAML says why a text is no YAML, and shows none of its values.
+func notYAML(err error) error {
+	text := anchor.ReplaceAllLiteralString(strings.TrimPrefix(err.Error(), "yaml: "), "a value begins with *, which stands for an anchor; put it into quotes")
+	return fmt.Errorf("not YAML: %s", text)
 }
