@@ -64,7 +64,7 @@ func collect(ctx context.Context, content *store.Store, c config.GarbageCollecti
 		return done, err
 	}
 	log.Info("collected garbage", "seconds", time.Since(began).Seconds(), "repositories", done.Repositories, "manifests", done.Manifests, "links", done.Links,
-		"blobs", done.Blobs, "bytes", done.Bytes, "condemned", done.Condemned, "kept", done.Kept, "dryrun", dryRun)
+		"blobs", done.Blobs, "bytes", done.Bytes, "marked", done.Marked, "kept", done.Kept, "dryrun", dryRun)
 	return done, nil
 }
 

@@ -269,14 +269,14 @@ func TestTwoProcessesOnOneBucket(t *testing.T) {
 			}
 			return string(out)
 		}
-		nothing := regexp.MustCompile(`"condemned":0,.*"links":0,"blobs":0`)
+		nothing := regexp.MustCompile(`"marked":0,.*"links":0,"blobs":0`)
 		for _, again := range []*process{a, b} {
 			content := fmt.Sprint("collected, and pushed to ", again.url)
 			d := a.pushBlob("collected", content)
 			b.want("GET", "/v2/collected/blobs/"+d.String(), nil, 200)
 			a.want("DELETE", "/v2/collected/blobs/"+d.String(), nil, 202)
 			last := ""
-			for i := 0; !nothing.MatchString(last); i++ { // links are condemned and removed, then bytes
+			for i := 0; !nothing.MatchString(last); i++ { // links are marked and removed, then the blob data
 				if last = collect(); i == 10 {
 					t.Fatalf("there is always something to collect: %s", last)
 				}

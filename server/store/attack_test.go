@@ -96,7 +96,7 @@ func TestClocksThatJump(t *testing.T) {
 	if _, err := r.Upload(ctx, u.ID()); err != nil {
 		t.Errorf("the upload that was begun: %v", err)
 	}
-	// What was condemned in the future is condemned again now, and goes after its grace.
+	// What was marked in the future is marked again now, and goes after its grace.
 	collect(t, s, week)
 	ahead.Store(int64(25 * time.Hour))
 	for range 3 {
@@ -119,7 +119,7 @@ func TestClocksThatJump(t *testing.T) {
 	must(t, u.Commit(ctx, strings.NewReader(" and finished"), digest.FromString("begun and finished")))
 }
 
-// A blob whose bytes were cut short is told as damaged, not sent as if it were whole.
+// A blob whose bytes were cut short is reported as damaged, not sent as if it were whole.
 func TestShortBlobs(t *testing.T) {
 	dir := t.TempDir()
 	d, err := filesystem.New(dir)
@@ -129,7 +129,7 @@ func TestShortBlobs(t *testing.T) {
 	r := s.Repository("r")
 	blob, err := upload(t.Context(), r, "a blob that is whole")
 	must(t, err)
-	must(t, os.Truncate(filepath.Join(dir, "objects", filepath.FromSlash(bytesKey(blob, 0))), 6))
+	must(t, os.Truncate(filepath.Join(dir, "objects", filepath.FromSlash(dataKey(blob, 0))), 6))
 	if o, err := r.Blob(t.Context(), blob); !errors.Is(err, ErrDamaged) {
 		text, _ := io.ReadAll(o) //nolint:errcheck // only shown
 		t.Errorf("%q, %v", text, err)

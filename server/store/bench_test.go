@@ -31,7 +31,7 @@ func fill(b *testing.B, s *Store, name string, tags int) {
 	}
 	for i := range tags {
 		tag := fmt.Sprintf("v%06d", i)
-		record := mustJSON(tagRecord{Digest: d, Incarnation: m.header.Incarnation, Nonce: nonce()})
+		record := mustJSON(tagRecord{Digest: d, Generation: m.header.Generation, Nonce: nonce()})
 		if err := s.d.Create(b.Context(), tagKey(name, tag), record, false); err != nil {
 			b.Fatal(err)
 		}
@@ -110,12 +110,12 @@ func collected(tb testing.TB, manifests, size int) *repositoryCollection {
 		for j := range 10 {
 			layer := digest.FromString(fmt.Sprintf("%d/%d", i, j))
 			layers = append(layers, layer)
-			create(linkKey("r", layer), mustJSON(link{Key: bytesKey(layer, 0), Size: 1, Nonce: nonce()}))
+			create(linkKey("r", layer), mustJSON(link{Key: dataKey(layer, 0), Size: 1, Nonce: nonce()}))
 		}
 		text := []byte(strings.Replace(image(layers...), "{", fmt.Sprintf(`{"filler":%q,`, filler), 1))
 		m := digest.FromBytes(text)
-		create(manifestKey("r", m), header{Incarnation: "1", MediaType: "m"}.record(text))
-		create(tagKey("r", fmt.Sprintf("v%06d", i)), mustJSON(tagRecord{Digest: m, Incarnation: "1", Nonce: nonce()}))
+		create(manifestKey("r", m), header{Generation: "1", MediaType: "m"}.record(text))
+		create(tagKey("r", fmt.Sprintf("v%06d", i)), mustJSON(tagRecord{Digest: m, Generation: "1", Nonce: nonce()}))
 	}
 	c := &collector{s: s, seed: maphash.MakeSeed(), named: map[uint64]struct{}{}}
 	rc := &repositoryCollection{collector: c, r: s.Repository("r"), graph: newGraph(c.seed), links: map[uint64]observedLink{}, tags: map[string]int32{}}
@@ -157,8 +157,8 @@ func TestCollectionHoldsLittleOfMarks(t *testing.T) {
 	must(t, err)
 	now := time.Now()
 	for i := range marks {
-		m := mark{Nonce: nonce(), Condemned: &now}
-		must(t, d.Create(t.Context(), markKey(bytesKey(digest.FromString(fmt.Sprint(i)), 0)), mustJSON(m), driver.Relaxed))
+		m := mark{Nonce: nonce(), Marked: &now}
+		must(t, d.Create(t.Context(), markKey(dataKey(digest.FromString(fmt.Sprint(i)), 0)), mustJSON(m), driver.Relaxed))
 	}
 	c := &collector{s: s, seed: maphash.MakeSeed()}
 	before := heap()

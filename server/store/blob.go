@@ -14,20 +14,20 @@ import (
 
 // link is the record that a blob is in a repository.
 type link struct {
-	// Key is where the bytes are.
+	// Key is where the blob data is.
 	Key   string `json:"key,omitempty"`
 	Size  int64  `json:"size,omitempty"`
 	Nonce string `json:"nonce"`
-	// Condemned is when a collector found that nothing refers to the blob; see collect.go.
-	Condemned *time.Time `json:"condemned,omitempty"`
-	// Purged stands for no link at all, where the storage cannot delete on a condition.
-	Purged bool `json:"purged,omitempty"`
+	// Marked is when a collector found that nothing refers to the blob; see gc.go.
+	Marked *time.Time `json:"condemned,omitempty"`
+	// Tombstone stands for no link at all, where the storage cannot delete on a condition.
+	Tombstone bool `json:"purged,omitempty"`
 }
 
-// parseLink takes a link's object apart. One whose key is not that of bytes is damaged: it leads to no other object.
+// parseLink takes a link's object apart. One whose key is not that of blob data is damaged: it leads to no other object.
 func parseLink(data []byte) (link, error) {
 	l, err := parseJSON[link](data)
-	if err == nil && !l.Purged && (!bytesGrammar.MatchString(l.Key) || l.Size < 0) {
+	if err == nil && !l.Tombstone && (!dataGrammar.MatchString(l.Key) || l.Size < 0) {
 		err = fmt.Errorf("key %q with %d bytes is not that of a blob", l.Key, l.Size)
 	}
 	return l, err
@@ -49,24 +49,24 @@ func (r *Repository) readLink(ctx context.Context, d digest.Digest) (link, drive
 // link finds a blob for a reader. That it was found promises nothing for later.
 func (r *Repository) link(ctx context.Context, d digest.Digest) (link, error) {
 	l, _, err := r.readLink(ctx, d)
-	if err == nil && l.Purged {
+	if err == nil && l.Tombstone {
 		err = fmt.Errorf("blob %s: %w", d, ErrNotFound)
 	}
 	return l, err
 }
 
-// promise finds a blob whose existence somebody will rely on: where a collector is about to remove it, it is kept.
-func (r *Repository) promise(ctx context.Context, d digest.Digest) (link, error) {
+// retain finds a blob whose existence somebody will rely on: where a collector is about to remove it, it is kept.
+func (r *Repository) retain(ctx context.Context, d digest.Digest) (link, error) {
 	for try := (attempts{}); ; {
 		l, version, err := r.readLink(ctx, d)
-		if err == nil && l.Purged {
+		if err == nil && l.Tombstone {
 			err = fmt.Errorf("blob %s: %w", d, ErrNotFound)
 		}
 		if err != nil {
 			return link{}, err
 		}
-		if l.Condemned != nil {
-			l.Condemned, l.Nonce = nil, nonce()
+		if l.Marked != nil {
+			l.Marked, l.Nonce = nil, nonce()
 			if err := r.s.d.Replace(ctx, linkKey(r.name, d), mustJSON(l), version); isLostRace(err) {
 				if err := try.again(ctx, r.s, err); err != nil {
 					return link{}, err
@@ -76,19 +76,19 @@ func (r *Repository) promise(ctx context.Context, d digest.Digest) (link, error)
 				return link{}, err
 			}
 		}
-		return l, r.s.settleLink(ctx, l)
+		return l, r.s.pinLink(ctx, l)
 	}
 }
 
-// settleLink makes sure that the bytes that a link names stay as long as the link does.
-func (s *Store) settleLink(ctx context.Context, l link) error {
-	if s.settled.has(l.Nonce) {
+// pinLink makes sure that the blob data that a link names stays as long as the link does.
+func (s *Store) pinLink(ctx context.Context, l link) error {
+	if s.pinned.has(l.Nonce) {
 		return nil
 	}
-	if err := s.settle(ctx, l.Key); err != nil {
+	if err := s.pin(ctx, l.Key); err != nil {
 		return err
 	}
-	s.settled.add(l.Nonce)
+	s.pinned.add(l.Nonce)
 	return nil
 }
 
@@ -97,8 +97,8 @@ func isLostRace(err error) bool {
 	return errors.Is(err, driver.ErrChanged) || errors.Is(err, driver.ErrNotExist)
 }
 
-// StatBlob returns the size of a blob of this repository, in bytes. The blob stays for a while: what a client was told
-// exists, it will not upload.
+// StatBlob returns the size of a blob of this repository, in bytes. The blob stays for a while: a client will not
+// upload what it was answered is there.
 func (r *Repository) StatBlob(ctx context.Context, d digest.Digest) (int64, error) {
 	if r.s.ReadOnly { // nobody pushes, so nobody relies on it
 		l, err := r.link(ctx, d)
@@ -107,7 +107,7 @@ func (r *Repository) StatBlob(ctx context.Context, d digest.Digest) (int64, erro
 		}
 		return l.Size, notFound(err, "blob", d)
 	}
-	l, err := r.promise(ctx, d)
+	l, err := r.retain(ctx, d)
 	return l.Size, err
 }
 
@@ -148,13 +148,13 @@ func (r *Repository) BlobURL(ctx context.Context, d digest.Digest) (string, erro
 func (r *Repository) DeleteBlob(ctx context.Context, d digest.Digest) error {
 	ctx = driver.WithReserve(ctx)
 	l, version, err := r.readLink(ctx, d)
-	if err == nil && l.Purged {
+	if err == nil && l.Tombstone {
 		err = fmt.Errorf("blob %s: %w", d, ErrNotFound)
 	}
 	if err != nil {
 		return err
 	}
-	for try := (attempts{}); !l.Purged; {
+	for try := (attempts{}); !l.Tombstone; {
 		err := r.removeLink(ctx, d, version)
 		if !isLostRace(err) {
 			return err
@@ -173,24 +173,24 @@ func (r *Repository) DeleteBlob(ctx context.Context, d digest.Digest) error {
 
 // removeLink removes a link that is still as it was seen.
 func (r *Repository) removeLink(ctx context.Context, d digest.Digest, version driver.Version) error {
-	return r.s.removeUnchanged(ctx, linkKey(r.name, d), mustJSON(link{Purged: true, Nonce: nonce()}), version)
+	return r.s.removeUnchanged(ctx, linkKey(r.name, d), mustJSON(link{Tombstone: true, Nonce: nonce()}), version)
 }
 
 // MountBlob puts a blob of another repository into this one.
 func (r *Repository) MountBlob(ctx context.Context, from *Repository, d digest.Digest) error {
-	l, err := from.promise(ctx, d)
+	l, err := from.retain(ctx, d)
 	if err != nil {
 		return err
 	}
 	err = r.addLink(ctx, d, l.Key, l.Size)
-	if errors.Is(err, errPurged) {
+	if errors.Is(err, errTombstoned) {
 		err = fmt.Errorf("blob %s: %w", d, ErrNotFound)
 	}
 	return err
 }
 
-// addLink publishes that a blob is in the repository, its bytes at key, and settles that they stay. It returns errPurged
-// where a collector was faster: then the bytes must be stored again, as another incarnation.
+// addLink publishes that a blob is in the repository, its data at key, and pins that. It returns errTombstoned
+// where a collector was faster: then the data must be stored again, as another generation.
 func (r *Repository) addLink(ctx context.Context, d digest.Digest, key string, size int64) error {
 	l := link{Key: key, Size: size, Nonce: nonce()}
 	for try := (attempts{}); ; {
@@ -206,9 +206,9 @@ func (r *Repository) addLink(ctx context.Context, d digest.Digest, key string, s
 			return err
 		}
 		if err == nil {
-			if !current.Purged && current.Condemned == nil {
-				err := r.s.settleLink(ctx, current)
-				if !errors.Is(err, errPurged) {
+			if !current.Tombstone && current.Marked == nil {
+				err := r.s.pinLink(ctx, current)
+				if !errors.Is(err, errTombstoned) {
 					return err // it was here already
 				}
 			}
@@ -222,30 +222,30 @@ func (r *Repository) addLink(ctx context.Context, d digest.Digest, key string, s
 			return err
 		}
 	}
-	return r.s.settleLink(ctx, l)
+	return r.s.pinLink(ctx, l)
 }
 
-// maxIncarnations bounds how often one blob's bytes can have been collected and not been forgotten.
-const maxIncarnations = 1000
+// maxGenerations bounds how often one blob's data can have been collected and that not been forgotten.
+const maxGenerations = 1000
 
-// newBytes returns the key under which a blob's bytes are to be stored: the first incarnation that was not purged.
-func (s *Store) newBytes(ctx context.Context, d digest.Digest) (string, error) {
-	for i := range maxIncarnations {
-		key := bytesKey(d, i)
+// newData returns the key under which a blob's data is to be stored: the first generation that is not tombstoned.
+func (s *Store) newData(ctx context.Context, d digest.Digest) (string, error) {
+	for i := range maxGenerations {
+		key := dataKey(d, i)
 		m, _, err := s.readMark(ctx, key)
-		if err != nil || !m.purged() {
+		if err != nil || !m.tombstoned() {
 			return key, err
 		}
 	}
-	return "", fmt.Errorf("blob %s: was collected %d times", d, maxIncarnations)
+	return "", fmt.Errorf("blob %s: was collected %d times", d, maxGenerations)
 }
 
-// PutBlob stores a small blob whose bytes are at hand.
+// PutBlob stores a small blob that is at hand.
 func (r *Repository) PutBlob(ctx context.Context, data []byte) (digest.Digest, error) {
 	d := digest.FromBytes(data)
 	for try := (attempts{}); ; {
 		err := r.putBlob(ctx, d, data)
-		if errors.Is(err, errBusy) || !errors.Is(err, ErrTryAgain) && !errors.Is(err, errPurged) {
+		if errors.Is(err, errBusy) || !errors.Is(err, ErrTryAgain) && !errors.Is(err, errTombstoned) {
 			return d, err
 		}
 		if err := try.again(ctx, r.s, err); err != nil {
@@ -255,7 +255,7 @@ func (r *Repository) PutBlob(ctx context.Context, data []byte) (digest.Digest, e
 }
 
 func (r *Repository) putBlob(ctx context.Context, d digest.Digest, data []byte) error {
-	key, err := r.s.newBytes(ctx, d)
+	key, err := r.s.newData(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -288,7 +288,7 @@ func (r *Repository) ReadBlob(ctx context.Context, d digest.Digest, limit int64)
 
 // HasBlob says whether a blob is in this repository, and keeps it there for a while.
 func (r *Repository) HasBlob(ctx context.Context, d digest.Digest) (bool, error) {
-	_, err := r.promise(ctx, d)
+	_, err := r.retain(ctx, d)
 	if errors.Is(err, ErrNotFound) {
 		return false, nil
 	}

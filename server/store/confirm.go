@@ -11,18 +11,18 @@ import (
 	"packregistry.dev/server/store/driver"
 )
 
-// This file looks at bytes that were found where others were to be written. Whoever pushed them before may have been
-// killed, his disk may have lost them: they count as stored only where they are what the client has.
+// This file looks at blob data that was found where some was to be written. Whoever pushed it before may have been
+// killed, his disk may have lost it: it counts as stored only where it is what the client has.
 
-// content is what bytes have to be.
+// content is what blob data has to be.
 type content struct {
 	digest digest.Digest
 	size   int64
-	// doubtful says that nobody holds a copy with which the bytes could be replaced, so that they are read.
+	// doubtful says that nobody holds a copy with which the data could be replaced, so that it is read.
 	doubtful bool
 }
 
-// confirm looks whether the bytes at key are that content. Those that are not are taken out of use, as verification with
+// confirm looks whether the data at key is that content. What is not is taken out of use, as verification with
 // quarantine does, and the answer is ErrTryAgain: the next push goes to a place of its own.
 func (s *Store) confirm(ctx context.Context, key string, want content) error {
 	err := s.compare(ctx, key, want)
@@ -33,10 +33,10 @@ func (s *Store) confirm(ctx context.Context, key string, want content) error {
 		return err
 	}
 	v := &verifier{s: s}
-	if removal := v.quarantineBytes(context.WithoutCancel(ctx), key); removal != nil {
+	if removal := v.quarantineData(context.WithoutCancel(ctx), key); removal != nil {
 		return errors.Join(err, removal)
 	}
-	return fmt.Errorf("%w (they were taken out of use): %w", err, ErrTryAgain)
+	return fmt.Errorf("%w (it was taken out of use): %w", err, ErrTryAgain)
 }
 
 func (s *Store) compare(ctx context.Context, key string, want content) error {
@@ -63,12 +63,12 @@ func (s *Store) compare(ctx context.Context, key string, want content) error {
 		return err
 	}
 	if found := digest.NewDigest(want.digest.Algorithm(), h); found != want.digest {
-		return fmt.Errorf("%s: %w: the bytes have the digest %s", key, ErrDamaged, found)
+		return fmt.Errorf("%s: %w: the data has the digest %s", key, ErrDamaged, found)
 	}
 	return nil
 }
 
-// whole returns ErrDamaged where an object is there and some of the bytes that it stands for are not.
+// whole returns ErrDamaged where an object is there and some of the data that it stands for is not.
 func (s *Store) whole(ctx context.Context, key string) error {
 	reclaimer, ok := driver.As[driver.Reclaimer](s.d)
 	if !ok {

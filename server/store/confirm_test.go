@@ -21,7 +21,7 @@ func onDisk(t *testing.T) (s *Store, path func(content string) string) {
 	s, err = Open(t.Context(), d)
 	must(t, err)
 	return s, func(content string) string {
-		return filepath.Join(root, "objects", filepath.FromSlash(bytesKey(digest.FromString(content), 0)))
+		return filepath.Join(root, "objects", filepath.FromSlash(dataKey(digest.FromString(content), 0)))
 	}
 }
 
@@ -82,7 +82,7 @@ func TestACommitThatWasInterruptedIsFinished(t *testing.T) {
 			must(t, u.Append(ctx, strings.NewReader("one two ")))
 			stream, err := s.d.Stream(ctx, u.id, u.step.Stream)
 			must(t, err)
-			must(t, errors.Join(stream.Commit(ctx, bytesKey(d, 0)), stream.Close()))
+			must(t, errors.Join(stream.Commit(ctx, dataKey(d, 0)), stream.Close()))
 			must(t, os.WriteFile(path(content), []byte(tt.left), 0o600))
 
 			again, err := r.Upload(ctx, u.id)

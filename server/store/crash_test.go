@@ -122,7 +122,7 @@ func (c *crashing) restart(t *testing.T) {
 
 // checkStore looks whether everything that shows is whole: tags, manifests, blobs; and, where nothing was interrupted, the
 // catalog.
-func checkStore(t *testing.T, s *Store, settled bool) {
+func checkStore(t *testing.T, s *Store, mended bool) {
 	t.Helper()
 	ctx := t.Context()
 	var holding []string
@@ -160,7 +160,7 @@ func checkStore(t *testing.T, s *Store, settled bool) {
 	}))
 	names, err := s.Repositories(ctx, "", "", 100)
 	must(t, err)
-	if slices.Sort(holding); settled && !slices.Equal(names, holding) {
+	if slices.Sort(holding); mended && !slices.Equal(names, holding) {
 		t.Errorf("the catalog says %v, there are manifests in %v", names, holding)
 	}
 }

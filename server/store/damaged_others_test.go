@@ -86,7 +86,7 @@ func TestADamagedReferrerStopsNoOther(t *testing.T) {
 }
 
 // In a store that is read only a blob whose data was removed is not there for HEAD either.
-func TestHeadOfPurgedDataInAReadOnlyStore(t *testing.T) {
+func TestHeadOfCollectedDataInAReadOnlyStore(t *testing.T) {
 	ctx, d := t.Context(), inmemory.New()
 	s, err := Open(ctx, d)
 	must(t, err)
@@ -99,7 +99,7 @@ func TestHeadOfPurgedDataInAReadOnlyStore(t *testing.T) {
 	l, err := r.link(ctx, gone)
 	must(t, err)
 	now := time.Now()
-	must(t, d.Create(ctx, markKey(l.Key), mustJSON(mark{Nonce: nonce(), Purged: &now}), driver.Durable))
+	must(t, d.Create(ctx, markKey(l.Key), mustJSON(mark{Nonce: nonce(), Tombstoned: &now}), driver.Durable))
 	must(t, d.Delete(ctx, l.Key))
 	reader := newStore(d)
 	reader.ReadOnly = true

@@ -42,8 +42,8 @@ func TestErrorsOfTheStorageAreNotHidden(t *testing.T) {
 		must(t, err)
 		_, err = w.copy(strings.NewReader("three"))
 		must(t, err)
-		must(t, errors.Join(w.Commit(ctx, bytesKey(d, 0)), w.Close()))
-		h.before["stat "+bytesKey(d, 0)] = fail
+		must(t, errors.Join(w.Commit(ctx, dataKey(d, 0)), w.Close()))
+		h.before["stat "+dataKey(d, 0)] = fail
 		check(t, again.Commit(ctx, strings.NewReader("three"), d))
 		must(t, again.Commit(ctx, strings.NewReader("three"), d))
 	})

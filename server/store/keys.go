@@ -14,23 +14,23 @@ import (
 //
 //	format                 the layout's version
 //	c/<R>                  catalog: this repository has a manifest
-//	r/<R>/m/<D>            manifest: one line of JSON about it, then its exact bytes
+//	r/<R>/m/<D>            manifest: one line of JSON about it, then its exact content
 //	r/<R>/t/<tag>          tag: the manifest it names; alive while that manifest has the generation the tag was given
 //	r/<R>/g/<D>/<tag>      reverse index of tags by manifest
 //	r/<R>/d/<tag>!<nonce>  deletion of a tag: the tag is read before it is listed
 //	r/<R>/d/!<D>!<nonce>   deletion of a manifest: the tags that the reverse index has of it are read before they are listed
 //	r/<R>/s/<D>/<D>        referrers by subject: the referrer's descriptor, listed while its manifest exists
-//	r/<R>/l/<D>            link: this blob is in this repository, and its bytes are at that key
-//	b/<alg>/<hh>/<hex>.<i> bytes of a blob, incarnation i
+//	r/<R>/l/<D>            link: this blob is in this repository, and its data is at that key
+//	b/<alg>/<hh>/<hex>.<i> blob data, generation i
 //	a/<name>               what the server keeps for itself: accounts and certificates of an ACME server, keys of tokens
 //	u/<id>/<number>        one step of an upload: what it takes to go on from there; u/<id>/over ends it
-//	x/<alg>/<hh>/<hex>.<i> mark on the bytes of the same name: condemned, or purged
+//	x/<alg>/<hh>/<hex>.<i> mark on the data of the same name: for deletion, or a tombstone
 //	q/<name>               what was found corrupt, kept for whoever wants to look at it
 //	gc                     when the last collection was, and whose
 //
 // Every change is a series of writes with one commit point (marked !); what a crash leaves before it is invisible:
 //
-//	push blob          stream bytes, b, l!, look at x, then forget the upload
+//	push blob          stream data, b, l!, look at x, then forget the upload
 //	mount blob         l!, look at x
 //	delete blob        l!
 //	push manifest      s (if it has a subject), m!, look at the l and m it names, s once more, c, look at m where c was new
@@ -46,7 +46,7 @@ const formatKey = "format"
 var (
 	idGrammar = regexp.MustCompile(`^[0-9a-f]{10}[st][0-9a-f]{48}$`)
 
-	bytesGrammar = regexp.MustCompile(`^b/[a-z0-9]+/[0-9a-f]{2}/[0-9a-f]+\.[0-9]+$`)
+	dataGrammar = regexp.MustCompile(`^b/[a-z0-9]+/[0-9a-f]{2}/[0-9a-f]+\.[0-9]+$`)
 
 	unescaper = strings.NewReplacer("!", "-", "-", ".", ".", "/")
 )
@@ -150,13 +150,13 @@ func linkKey(name string, d digest.Digest) string {
 	return repositoryKey(name, "l/", string(d.Algorithm()), "-", d.Encoded())
 }
 
-func bytesKey(d digest.Digest, incarnation int) string {
+func dataKey(d digest.Digest, generation int) string {
 	hex := d.Encoded()
-	return fmt.Sprintf("%s%s/%s/%s.%d", bytesPrefix, d.Algorithm(), hex[:2], hex, incarnation)
+	return fmt.Sprintf("%s%s/%s/%s.%d", dataPrefix, d.Algorithm(), hex[:2], hex, generation)
 }
 
 const (
-	bytesPrefix = "b/"
+	dataPrefix  = "b/"
 	marksPrefix = "x/"
 	// repositoriesPrefix holds every repository that holds anything, in the catalog or not.
 	repositoriesPrefix = "r/"

@@ -16,24 +16,24 @@ import (
 	"packregistry.dev/server/store/driver"
 )
 
-// header is the line that stands before a manifest's bytes.
+// header is the line that stands before a manifest's content.
 type header struct {
-	// Incarnation tells this manifest from one of the same bytes that was deleted before: tags of that one stay dead.
-	Incarnation string    `json:"incarnation"`
-	MediaType   string    `json:"mediaType"`
-	Time        time.Time `json:"time"`
-	By          string    `json:"by,omitempty"`
-	Subject     string    `json:"subject,omitempty"`
+	// Generation distinguishes this manifest from one of the same content that was deleted before: tags of that one stay dead.
+	Generation string    `json:"incarnation"`
+	MediaType  string    `json:"mediaType"`
+	Time       time.Time `json:"time"`
+	By         string    `json:"by,omitempty"`
+	Subject    string    `json:"subject,omitempty"`
 	// Files are blobs of the repository that belong to the manifest without being named in it.
 	Files []File `json:"files,omitempty"`
 	// Pack is the tag that the pack.json in the manifest's archive makes, where that archive was validated.
 	Pack string `json:"pack,omitempty"`
-	// Condemned is when a collector found that nothing refers to the manifest; see collect.go.
-	Condemned *time.Time `json:"condemned,omitempty"`
+	// Marked is when a collector found that nothing refers to the manifest; see gc.go.
+	Marked *time.Time `json:"condemned,omitempty"`
 	// Nonce differs with every change, so that no two states of the object look the same to whoever compares them.
 	Nonce string `json:"nonce,omitempty"`
-	// Purged stands for no manifest at all, where the storage cannot delete on a condition.
-	Purged bool `json:"purged,omitempty"`
+	// Tombstone stands for no manifest at all, where the storage cannot delete on a condition.
+	Tombstone bool `json:"purged,omitempty"`
 }
 
 // File is a file of a pack that is a blob of its own too.
@@ -62,7 +62,7 @@ type Manifest struct {
 // Manifest returns a manifest of this repository.
 func (r *Repository) Manifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
 	m, err := r.readManifest(ctx, d)
-	if err == nil && m.header.Purged {
+	if err == nil && m.header.Tombstone {
 		return nil, fmt.Errorf("manifest %s: %w", d, ErrNotFound)
 	}
 	return m, err
@@ -113,7 +113,7 @@ func (r *Repository) readHeader(ctx context.Context, d digest.Digest) (h header,
 	h, err = parseHeader(line)
 	if err != nil {
 		err = fmt.Errorf("manifest %s in %s: %w: its header: %w", d, r.name, ErrDamaged, err)
-	} else if h.Purged {
+	} else if h.Tombstone {
 		err = fmt.Errorf("manifest %s: %w", d, ErrNotFound)
 	}
 	return h, whole - int64(len(line)), err
@@ -173,24 +173,24 @@ func (r *Repository) replaceHeader(ctx context.Context, m *Manifest, h header) e
 	return r.s.d.Replace(ctx, manifestKey(r.name, m.Digest), h.record(m.Content), m.version)
 }
 
-// keepManifest is promiseManifest for who wants no more of it than that it stays.
+// keepManifest is retainManifest for who wants no more of it than that it stays.
 func (r *Repository) keepManifest(ctx context.Context, d digest.Digest) error {
 	h, _, err := r.readHeader(ctx, d)
-	if err == nil && h.Condemned != nil {
-		_, err = r.promiseManifest(ctx, d)
+	if err == nil && h.Marked != nil {
+		_, err = r.retainManifest(ctx, d)
 	}
 	return err
 }
 
-// promiseManifest finds a manifest that somebody will rely on: where a collector is about to remove it, it is kept.
-func (r *Repository) promiseManifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
+// retainManifest finds a manifest that somebody will rely on: where a collector is about to remove it, it is kept.
+func (r *Repository) retainManifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
 	for try := (attempts{}); ; {
 		m, err := r.Manifest(ctx, d)
-		if err != nil || m.header.Condemned == nil {
+		if err != nil || m.header.Marked == nil {
 			return m, err
 		}
 		kept := m.header
-		kept.Condemned, kept.Nonce = nil, nonce()
+		kept.Marked, kept.Nonce = nil, nonce()
 		err = r.replaceHeader(ctx, m, kept)
 		if err != nil && !isLostRace(err) {
 			return nil, err

@@ -13,7 +13,7 @@ import (
 
 // removeManifest removes a manifest that is still as it was seen.
 func (r *Repository) removeManifest(ctx context.Context, m *Manifest) error {
-	tombstone := header{Purged: true, Incarnation: nonce()}.record(nil)
+	tombstone := header{Tombstone: true, Generation: nonce()}.record(nil)
 	return r.s.removeUnchanged(ctx, manifestKey(r.name, m.Digest), tombstone, m.version)
 }
 
@@ -50,7 +50,7 @@ func (r *Repository) DeleteManifest(ctx context.Context, d digest.Digest) error 
 
 // deleteGeneration removes a manifest, however its header changes meanwhile, but not one that was pushed again.
 func (r *Repository) deleteGeneration(ctx context.Context, m *Manifest) error {
-	d, incarnation := m.Digest, m.header.Incarnation
+	d, generation := m.Digest, m.header.Generation
 	for try := (attempts{}); ; {
 		// Never without the condition: such a request can reach the storage late, when the manifest was pushed again.
 		err := r.removeManifest(ctx, m)
@@ -61,7 +61,7 @@ func (r *Repository) deleteGeneration(ctx context.Context, m *Manifest) error {
 			return err
 		}
 		switch m, err = r.Manifest(ctx, d); {
-		case errors.Is(err, ErrNotFound) || err == nil && m.header.Incarnation != incarnation:
+		case errors.Is(err, ErrNotFound) || err == nil && m.header.Generation != generation:
 			return nil
 		case err != nil:
 			return err

@@ -37,7 +37,7 @@ func (r *Repository) PutManifest(ctx context.Context, p PutManifest) error {
 	if err := r.listReferrer(ctx, p); err != nil {
 		return err
 	}
-	h := header{Incarnation: nonce(), MediaType: p.MediaType, Time: r.s.now().UTC(), By: p.By, Subject: string(p.Subject), Files: p.Files, Pack: p.Pack}
+	h := header{Generation: nonce(), MediaType: p.MediaType, Time: r.s.now().UTC(), By: p.By, Subject: string(p.Subject), Files: p.Files, Pack: p.Pack}
 	own := "" // the generation that is ours to take back
 	for try := (attempts{}); ; {
 		created, err := r.createManifest(ctx, p.Digest, h, p.Content)
@@ -45,7 +45,7 @@ func (r *Repository) PutManifest(ctx context.Context, p PutManifest) error {
 			return err
 		}
 		if created {
-			own = h.Incarnation
+			own = h.Generation
 		}
 		missing := r.keepReferences(ctx, p)
 		if missing == nil {
@@ -59,7 +59,7 @@ func (r *Repository) PutManifest(ctx context.Context, p PutManifest) error {
 		} else if withdrawn {
 			return missing
 		}
-		h.Incarnation = nonce() // if it must be created once more
+		h.Generation = nonce() // if it must be created once more
 		if err := try.again(ctx, r.s, missing); err != nil {
 			return err
 		}
@@ -79,13 +79,13 @@ func (r *Repository) createManifest(ctx context.Context, d digest.Digest, h head
 			return err == nil, err
 		}
 		m, err := r.readManifest(ctx, d)
-		if err == nil && m.header.Purged {
+		if err == nil && m.header.Tombstone {
 			err = r.s.d.Replace(ctx, manifestKey(r.name, d), h.record(content), m.version)
 			if err == nil {
 				return true, nil
 			}
 		} else if err == nil {
-			_, err = r.promiseManifest(ctx, d)
+			_, err = r.retainManifest(ctx, d)
 			if err == nil {
 				return false, nil
 			}
@@ -103,12 +103,12 @@ func (r *Repository) createManifest(ctx context.Context, d digest.Digest, h head
 // saw what it refers to come back. So it is done as a collector does it: the manifest is marked; what it refers to is
 // looked for once more, and where it is there the manifest stays; it is removed only as it was marked, since whoever begins
 // to rely on it takes the mark away.
-func (r *Repository) withdraw(ctx context.Context, p PutManifest, incarnation string) (withdrawn bool, err error) {
+func (r *Repository) withdraw(ctx context.Context, p PutManifest, generation string) (withdrawn bool, err error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(driver.WithReserve(ctx)), takeBackTimeout)
 	defer cancel()
 	for try := (attempts{}); ; {
 		m, err := r.Manifest(ctx, p.Digest)
-		if errors.Is(err, ErrNotFound) || err == nil && m.header.Incarnation != incarnation {
+		if errors.Is(err, ErrNotFound) || err == nil && m.header.Generation != generation {
 			return true, nil // somebody else removed it
 		}
 		if err != nil {
@@ -133,7 +133,7 @@ var errReferencesThere = errors.New("what the manifest refers to is there")
 
 func (r *Repository) withdrawOnce(ctx context.Context, p PutManifest, m *Manifest) error {
 	now, marked := r.s.now().UTC(), m.header
-	marked.Condemned, marked.Nonce = &now, nonce()
+	marked.Marked, marked.Nonce = &now, nonce()
 	if err := r.replaceHeader(ctx, m, marked); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (r *Repository) withdrawOnce(ctx context.Context, p PutManifest, m *Manifes
 	return r.removeManifest(ctx, seen)
 }
 
-// keepReferences makes what a manifest refers to stay, now that the manifest is there: a collector that had condemned
+// keepReferences makes what a manifest refers to stay, now that the manifest is there: a collector that had marked
 // some of it before it read the repository's manifests is overruled here, and one that looks later finds the manifest.
 func (r *Repository) keepReferences(ctx context.Context, p PutManifest) error {
 	missing := func(err error) error {
@@ -165,12 +165,12 @@ func (r *Repository) keepReferences(ctx context.Context, p PutManifest) error {
 		if err := ctx.Err(); err != nil { // not every storage looks
 			return err
 		}
-		if _, err := r.promise(ctx, d); missing(err) != nil {
+		if _, err := r.retain(ctx, d); missing(err) != nil {
 			return err
 		}
 	}
 	for _, file := range p.Files {
-		if _, err := r.promise(ctx, file.Digest); err != nil {
+		if _, err := r.retain(ctx, file.Digest); err != nil {
 			return err
 		}
 	}

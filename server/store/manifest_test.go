@@ -57,7 +57,7 @@ func TestRefusedManifestIsNotThere(t *testing.T) {
 	})
 }
 
-// One who is about to be refused does not take away what another was told is stored: the layer came back, and the same
+// One who is about to be refused does not take away what another was answered is stored: the layer came back, and the same
 // manifest was pushed and tagged meanwhile.
 func TestRefusedManifestStaysForOthers(t *testing.T) {
 	for _, at := range []string{"before replace", "after replace", "before remove"} {

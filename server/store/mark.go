@@ -12,27 +12,27 @@ import (
 	"packregistry.dev/server/store/driver"
 )
 
-// mark is what collectors and those who refer to bytes tell each other about them. No mark means that the bytes stay.
+// mark is what collectors, and those who refer to blob data, record of it for each other. No mark means that the data stays.
 type mark struct {
 	Nonce string `json:"nonce"`
-	// Condemned is when a collector found no link to the bytes.
-	Condemned *time.Time `json:"condemned,omitempty"`
-	// Purged is when it was settled that they go. They never come back under that key.
-	Purged *time.Time `json:"purged,omitempty"`
+	// Marked is when a collector found no link to the data.
+	Marked *time.Time `json:"condemned,omitempty"`
+	// Tombstoned is when it was decided that it goes. It never comes back under that key.
+	Tombstoned *time.Time `json:"purged,omitempty"`
 }
 
-func (m mark) condemned() bool { return m.Purged == nil && m.Condemned != nil }
-func (m mark) purged() bool    { return m.Purged != nil }
+func (m mark) marked() bool     { return m.Tombstoned == nil && m.Marked != nil }
+func (m mark) tombstoned() bool { return m.Tombstoned != nil }
 
-// errPurged: the bytes under that key are gone for good. It is a kind of ErrNotFound.
-var errPurged = fmt.Errorf("collected meanwhile: %w", ErrNotFound)
+// errTombstoned: the data under that key is gone for good. It is a kind of ErrNotFound.
+var errTombstoned = fmt.Errorf("collected meanwhile: %w", ErrNotFound)
 
-// markKey is the key of the mark on bytes, which lie at b/….
-func markKey(bytesKey string) string { return marksPrefix + strings.TrimPrefix(bytesKey, bytesPrefix) }
+// markKey is the key of the mark on blob data, which lies at b/….
+func markKey(dataKey string) string { return marksPrefix + strings.TrimPrefix(dataKey, dataPrefix) }
 
-// readMark returns the mark on bytes; the zero mark, without a version, where there is none.
-func (s *Store) readMark(ctx context.Context, bytesKey string) (mark, driver.Version, error) {
-	data, version, err := s.d.Read(ctx, markKey(bytesKey))
+// readMark returns the mark on blob data; the zero mark, without a version, where there is none.
+func (s *Store) readMark(ctx context.Context, dataKey string) (mark, driver.Version, error) {
+	data, version, err := s.d.Read(ctx, markKey(dataKey))
 	if errors.Is(err, driver.ErrNotExist) {
 		return mark{}, "", nil
 	}
@@ -41,24 +41,24 @@ func (s *Store) readMark(ctx context.Context, bytesKey string) (mark, driver.Ver
 	}
 	var m mark
 	if err := json.Unmarshal(data, &m); err != nil {
-		return mark{}, "", fmt.Errorf("mark on %s: damaged: %w", bytesKey, err)
+		return mark{}, "", fmt.Errorf("mark on %s: damaged: %w", dataKey, err)
 	}
 	return m, version, nil
 }
 
-// settle makes bytes stay that a link was just published for, or returns errPurged. It must come after the link: a
-// collector that condemned the bytes before it looked for links is overruled here, and one that condemns them later
+// pin makes blob data stay that a link was just published for, or returns errTombstoned. It must come after the link: a
+// collector that marked the data before it looked for links is overruled here, and one that marks it later
 // finds the link.
-func (s *Store) settle(ctx context.Context, bytesKey string) error {
+func (s *Store) pin(ctx context.Context, dataKey string) error {
 	for try := (attempts{}); ; {
-		m, version, err := s.readMark(ctx, bytesKey)
-		if err != nil || !m.condemned() && !m.purged() {
+		m, version, err := s.readMark(ctx, dataKey)
+		if err != nil || !m.marked() && !m.tombstoned() {
 			return err
 		}
-		if m.purged() {
-			return fmt.Errorf("%s: %w", bytesKey, errPurged)
+		if m.tombstoned() {
+			return fmt.Errorf("%s: %w", dataKey, errTombstoned)
 		}
-		if err = s.unmark(ctx, bytesKey, version); !isLostRace(err) {
+		if err = s.unmark(ctx, dataKey, version); !isLostRace(err) {
 			return err
 		}
 		if err := try.again(ctx, s, err); err != nil {
@@ -68,8 +68,8 @@ func (s *Store) settle(ctx context.Context, bytesKey string) error {
 }
 
 // unmark takes a mark away that is still the one that was seen.
-func (s *Store) unmark(ctx context.Context, bytesKey string, version driver.Version) error {
-	return s.removeUnchanged(ctx, markKey(bytesKey), mustJSON(mark{Nonce: nonce()}), version)
+func (s *Store) unmark(ctx context.Context, dataKey string, version driver.Version) error {
+	return s.removeUnchanged(ctx, markKey(dataKey), mustJSON(mark{Nonce: nonce()}), version)
 }
 
 // removeUnchanged deletes an object that is still the one that was seen or, where the storage cannot delete on a condition,
@@ -82,35 +82,35 @@ func (s *Store) removeUnchanged(ctx context.Context, key string, tombstone []byt
 	return err
 }
 
-// reclaim removes bytes that are purged.
-func (s *Store) reclaim(ctx context.Context, bytesKey string) error {
+// reclaim removes blob data that is tombstoned.
+func (s *Store) reclaim(ctx context.Context, dataKey string) error {
 	if reclaimer, ok := driver.As[driver.Reclaimer](s.d); ok {
-		return reclaimer.Reclaim(ctx, bytesKey)
+		return reclaimer.Reclaim(ctx, dataKey)
 	}
-	return s.d.Delete(ctx, bytesKey)
+	return s.d.Delete(ctx, dataKey)
 }
 
-// words is a bounded set of nonces of links that are settled: as long as such a link exists its bytes do, so that to
+// nonceSet is a bounded set of nonces of links that are pinned: as long as such a link exists its data does, so that to
 // remember it cannot go stale.
-type words struct {
+type nonceSet struct {
 	mu  sync.Mutex
 	set map[string]struct{}
 }
 
-const maxWords = 50_000
+const maxPinned = 50_000
 
-func (w *words) has(word string) bool {
+func (w *nonceSet) has(nonce string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	_, ok := w.set[word]
+	_, ok := w.set[nonce]
 	return ok
 }
 
-func (w *words) add(word string) {
+func (w *nonceSet) add(nonce string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.set == nil || len(w.set) >= maxWords {
+	if w.set == nil || len(w.set) >= maxPinned {
 		w.set = map[string]struct{}{}
 	}
-	w.set[word] = struct{}{}
+	w.set[nonce] = struct{}{}
 }

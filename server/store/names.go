@@ -20,7 +20,7 @@ func belongs(prefix, name string) bool {
 		return level > 1 || !isFolder && validEscaped(name)
 	case repositoriesPrefix:
 		return level > 1 && belongsToRepository(parts[2:len(parts)-1], folder, isFolder) || level == 1 && isFolder && validEscaped(folder)
-	case bytesPrefix, marksPrefix:
+	case dataPrefix, marksPrefix:
 		switch level {
 		case 1:
 			_, known := digestLengths[digest.Algorithm(folder)]
@@ -28,7 +28,7 @@ func belongs(prefix, name string) bool {
 		case 2:
 			return isFolder && len(folder) == 2 && isHex(folder)
 		}
-		_, err := digestOf(bytesPrefix + strings.Join(parts[1:level], "/") + "/" + name)
+		_, err := digestOf(dataPrefix + strings.Join(parts[1:level], "/") + "/" + name)
 		return !isFolder && err == nil
 	case uploadsPrefix:
 		if level == 1 {

@@ -37,7 +37,7 @@ func (r *Repository) RecordPack(ctx context.Context, d digest.Digest, pack strin
 func (r *Repository) keepFiles(ctx context.Context, files []File) error {
 	var gone error
 	for _, file := range files {
-		switch _, err := r.promise(ctx, file.Digest); {
+		switch _, err := r.retain(ctx, file.Digest); {
 		case errors.Is(err, ErrNotFound):
 			gone = err
 		case err != nil:

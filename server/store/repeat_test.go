@@ -50,7 +50,7 @@ func (e *endless) Create(ctx context.Context, key string, data []byte, d driver.
 }
 
 // A process dies as it writes that an upload is over; the blob, which nothing refers to, is collected; the client makes the
-// same PUT again. It is told that the blob is not there, or the blob is there, whole.
+// same PUT again. It is answered that the blob is not there, or the blob is there, whole.
 func TestAnUploadIsEndedAgainAfterItsBlobWasCollected(t *testing.T) {
 	everyDriver(t, func(t *testing.T, disk driver.Driver) {
 		for name, rest := range map[string]string{"the rest in the PUT": "three", "all in steps": ""} {
@@ -134,7 +134,7 @@ func TestMissingSegmentsAreFoundAndHealed(t *testing.T) {
 	problems := map[digest.Digest]string{}
 	done, err := s.Verify(ctx, Verification{Found: func(p Problem) { problems[p.Digest] = p.Kind }})
 	must(t, err)
-	if done.Problems != 2 || problems[blobs["healed by a push"]] != "missing-bytes" || problems[blobs["healed by quarantine"]] != "missing-bytes" {
+	if done.Problems != 2 || problems[blobs["healed by a push"]] != "missing-data" || problems[blobs["healed by quarantine"]] != "missing-data" {
 		t.Errorf("%+v, %v", done, problems)
 	}
 	_, err = upload(ctx, r, "healed by a push")

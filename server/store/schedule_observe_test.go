@@ -189,7 +189,7 @@ func (c *checker) differs(o observed, m model, unlisted bool) string {
 	return ""
 }
 
-// unheard says that a push of a manifest, or the setting of a tag, was interrupted, so that nobody was told of it.
+// unheard says that a push of a manifest, or the setting of a tag, was interrupted, so that nobody was answered.
 func (c *checker) unheard(v verb, name string) bool {
 	return slices.ContainsFunc(c.actions, func(a *schedule.Action) bool {
 		q := a.Subject.(request)
@@ -250,7 +250,7 @@ func tombstone(ctx context.Context, s *Store, key string) (bool, error) {
 	}
 	if strings.HasPrefix(key, marksPrefix) {
 		var m mark
-		return json.Unmarshal(data, &m) == nil && !m.condemned() && !m.purged(), nil
+		return json.Unmarshal(data, &m) == nil && !m.marked() && !m.tombstoned(), nil
 	}
 	return strings.Contains(string(data), `"purged":true`), nil
 }
@@ -309,7 +309,7 @@ func clean(ctx context.Context, s *Store, w *world) error {
 		if rounds == 20 {
 			return errors.New("collections find something to do for ever")
 		}
-		time.Sleep(forgetPurged + w.grace)
+		time.Sleep(forgetTombstones + w.grace)
 		if _, err := s.PurgeUploads(ctx, time.Hour, false); err != nil {
 			return fmt.Errorf("purge: %w", err)
 		}
@@ -317,7 +317,7 @@ func clean(ctx context.Context, s *Store, w *world) error {
 		if err != nil {
 			return fmt.Errorf("collect: %w", err)
 		}
-		if idle++; done.Condemned+done.Manifests+done.Links+done.Blobs > 0 {
+		if idle++; done.Marked+done.Manifests+done.Links+done.Blobs > 0 {
 			idle = 0
 		}
 	}

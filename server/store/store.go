@@ -30,7 +30,7 @@ var (
 	ErrOutOfOrder = errors.New("the upload stands elsewhere")
 	// ErrTooManySteps: an upload came in more requests than one may.
 	ErrTooManySteps = errors.New("too many steps of one upload")
-	// ErrDamaged: a record cannot be read; Verify tells which ones.
+	// ErrDamaged: a record cannot be read; Verify reports which ones.
 	ErrDamaged = errors.New("damaged record")
 	// ErrTryAgain: what was sent must be sent once more; nothing is wrong with it.
 	ErrTryAgain = errors.New("send it again")
@@ -49,8 +49,8 @@ type Store struct {
 	now func() time.Time
 	// sleep waits before a lost write is tried again.
 	sleep func(ctx context.Context, d time.Duration) error
-	// settled are nonces of links whose bytes stay.
-	settled words
+	// pinned are nonces of links whose data stays.
+	pinned nonceSet
 	// manifests, tags and links are records that were taken apart before.
 	manifests records[*Manifest]
 	tags      records[tagRecord]
@@ -105,7 +105,7 @@ func (s *Store) Check(ctx context.Context) error {
 	return nil
 }
 
-// Probe is Check that also tries what a push needs, where the storage can tell that cheaply.
+// Probe is Check that also tries what a push needs, where the storage can find that out cheaply.
 func (s *Store) Probe(ctx context.Context) error {
 	prober, ok := driver.As[driver.Prober](s.d)
 	if !s.ReadOnly && ok {
@@ -154,7 +154,7 @@ func (s *Store) Repositories(ctx context.Context, prefix, after string, limit in
 	return names, nil
 }
 
-// nonce is a random word that tells one write from every other.
+// nonce is random text that distinguishes one write from every other.
 func nonce() string {
 	var b [16]byte
 	rand.Read(b[:]) //nolint:errcheck // never fails

@@ -198,7 +198,7 @@ func TestBrokenConnectionIsResumed(t *testing.T) {
 	})
 }
 
-// Of two that write the same step one wins; the other is told so.
+// Of two that write the same step one wins; the other is refused.
 func TestConcurrentSteps(t *testing.T) {
 	forEach(t, func(t *testing.T, s *Store) {
 		ctx := t.Context()

@@ -17,27 +17,27 @@ import (
 // tagRecord is what a tag's object holds.
 type tagRecord struct {
 	Digest digest.Digest `json:"digest"`
-	// Incarnation is the generation that the manifest had when it was tagged.
-	Incarnation string    `json:"incarnation"`
-	Nonce       string    `json:"nonce"`
-	Time        time.Time `json:"time"`
-	By          string    `json:"by,omitempty"`
-	// Purged makes it a tombstone: there is no tag, and the storage cannot delete on a condition.
-	Purged bool `json:"purged,omitempty"`
+	// Generation is the generation that the manifest had when it was tagged.
+	Generation string    `json:"incarnation"`
+	Nonce      string    `json:"nonce"`
+	Time       time.Time `json:"time"`
+	By         string    `json:"by,omitempty"`
+	// Tombstone makes it a tombstone: there is no tag, and the storage cannot delete on a condition.
+	Tombstone bool `json:"purged,omitempty"`
 	// Touched differs each time that a collector wrote the tag as it was, so that whoever had read it before must read it again.
 	Touched string `json:"touched,omitempty"`
 }
 
 // names says whether the tag is of that manifest, in that generation of it.
 func (t tagRecord) names(m *Manifest) bool {
-	return t.Digest == m.Digest && t.Incarnation == m.header.Incarnation
+	return t.Digest == m.Digest && t.Generation == m.header.Generation
 }
 
 // parseTag takes a tag's object apart. One that names no digest is damaged: a digest is taken apart without being checked
 // from here on.
 func parseTag(data []byte) (tagRecord, error) {
 	t, err := parseJSON[tagRecord](data)
-	if err == nil && !t.Purged {
+	if err == nil && !t.Tombstone {
 		err = validDigest("digest", t.Digest)
 	}
 	return t, err
@@ -60,7 +60,7 @@ func (r *Repository) readTag(ctx context.Context, tag string) (tagRecord, driver
 // tag returns a tag's record. That it is there does not say that its manifest is.
 func (r *Repository) tag(ctx context.Context, tag string) (tagRecord, driver.Version, error) {
 	t, version, err := r.readTag(ctx, tag)
-	if err == nil && t.Purged {
+	if err == nil && t.Tombstone {
 		err = fmt.Errorf("tag %s: %w", tag, ErrNotFound)
 	}
 	return t, version, err
@@ -105,7 +105,7 @@ func (r *Repository) Tag(ctx context.Context, tag string, d digest.Digest, by st
 		}
 		last = written.Nonce
 		// Now that the tag is there a collector finds it; one that had looked before is overruled here.
-		kept, err := r.promiseManifest(ctx, d)
+		kept, err := r.retainManifest(ctx, d)
 		switch {
 		case errors.Is(err, ErrNotFound):
 			if err := r.takeBack(ctx, tag, written, before); err != nil {
@@ -124,13 +124,13 @@ func (r *Repository) Tag(ctx context.Context, tag string, d digest.Digest, by st
 
 // setTag writes a tag, and returns the record that is there now and the one that it replaced.
 func (r *Repository) setTag(ctx context.Context, tag string, m *Manifest, by string, move bool) (written, replaced tagRecord, err error) {
-	written = tagRecord{Digest: m.Digest, Incarnation: m.header.Incarnation, Nonce: nonce(), Time: r.s.now().UTC(), By: by}
+	written = tagRecord{Digest: m.Digest, Generation: m.header.Generation, Nonce: nonce(), Time: r.s.now().UTC(), By: by}
 	for try := (attempts{}); ; {
 		current, version, err := r.readTag(ctx, tag)
 		if err != nil && !errors.Is(err, ErrNotFound) {
 			return written, current, err
 		}
-		if !current.Purged && current.names(m) {
+		if !current.Tombstone && current.names(m) {
 			// Who wrote it may not have come to its entry yet, or never will.
 			return current, current, ignoreExist(r.s.d.Create(ctx, taggedKey(r.name, m.Digest, tag), nil, driver.Durable))
 		}
@@ -140,7 +140,7 @@ func (r *Repository) setTag(ctx context.Context, tag string, m *Manifest, by str
 		// What asks to read a tombstone before it is listed is of no use once the tombstone is replaced, and only then:
 		// a deletion that comes meanwhile is not among these.
 		var deletions []string
-		if current.Purged {
+		if current.Tombstone {
 			if deletions, err = r.tagDeletions(ctx, tag); err != nil {
 				return written, current, err
 			}
@@ -222,7 +222,7 @@ func (r *Repository) takeBack(ctx context.Context, tag string, written, before t
 			return err
 		}
 		// As for every tag: a look at its manifest, after it.
-		if m, err := r.promiseManifest(ctx, before.Digest); err == nil && restored.names(m) {
+		if m, err := r.retainManifest(ctx, before.Digest); err == nil && restored.names(m) {
 			return nil
 		} else if err != nil && !errors.Is(err, ErrNotFound) {
 			return err
@@ -232,7 +232,7 @@ func (r *Repository) takeBack(ctx context.Context, tag string, written, before t
 }
 
 // removeTag removes a tag that is still as it was seen. Where the storage cannot delete on a condition a tombstone takes its
-// place, and lists are told before to read that tag.
+// place, and before that there is an object because of which lists read that tag.
 func (r *Repository) removeTag(ctx context.Context, tag string, version driver.Version) error {
 	key := tagKey(r.name, tag)
 	err := r.s.d.DeleteUnchanged(ctx, key, version)
@@ -243,7 +243,7 @@ func (r *Repository) removeTag(ctx context.Context, tag string, version driver.V
 	if err := r.s.d.Create(ctx, deletion, nil, driver.Durable); err != nil {
 		return err
 	}
-	err = r.s.d.Replace(ctx, key, mustJSON(tagRecord{Purged: true, Nonce: nonce()}), version)
+	err = r.s.d.Replace(ctx, key, mustJSON(tagRecord{Tombstone: true, Nonce: nonce()}), version)
 	if isLostRace(err) {
 		return errors.Join(err, r.s.d.Delete(ctx, deletion))
 	}
@@ -261,7 +261,7 @@ func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
 		return err
 	}
 	seen := t
-	for try := (attempts{}); t.Digest == seen.Digest && t.Incarnation == seen.Incarnation; {
+	for try := (attempts{}); t.Digest == seen.Digest && t.Generation == seen.Generation; {
 		err := r.removeTag(ctx, tag, version)
 		if err == nil {
 			break

@@ -118,7 +118,7 @@ func TestMovedTagSurvivesADeletion(t *testing.T) {
 	}
 }
 
-// A tag is set on a manifest that is deleted at that moment: the push is told so, and the tag names what it named before.
+// A tag is set on a manifest that is deleted at that moment: the push is answered so, and the tag names what it named before.
 func TestTagIsTakenBack(t *testing.T) {
 	for _, before := range []string{"", "before"} {
 		t.Run("named "+before, func(t *testing.T) {

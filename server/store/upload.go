@@ -27,8 +27,8 @@ type Upload struct {
 	// number counts the steps that are finished, and step is the last of them.
 	number int
 	step   step
-	// private says that nobody else knows of it.
-	private bool
+	// singleRequest says that nobody else knows of it.
+	singleRequest bool
 }
 
 // step is what it takes to go on from an offset.
@@ -85,7 +85,7 @@ func (r *Repository) PutStream(ctx context.Context, from io.Reader, d digest.Dig
 	if err != nil {
 		return err
 	}
-	u.private = true
+	u.singleRequest = true
 	return u.Commit(ctx, from, d)
 }
 
@@ -104,10 +104,10 @@ func firstStep(repository string, started time.Time, a digest.Algorithm) (step, 
 var algorithmLetters = map[digest.Algorithm]string{digest.SHA256: "s", digest.SHA512: "t"}
 
 func uploadID(repository string, started time.Time, a digest.Algorithm) string {
-	return fmt.Sprintf("%010x%s%s%s", started.Unix(), algorithmLetters[a], repositoryWord(repository), nonce())
+	return fmt.Sprintf("%010x%s%s%s", started.Unix(), algorithmLetters[a], repositoryHash(repository), nonce())
 }
 
-func repositoryWord(name string) string {
+func repositoryHash(name string) string {
 	sum := sha256.Sum256([]byte(name))
 	return hex.EncodeToString(sum[:8])
 }
@@ -134,7 +134,7 @@ const maxAhead = time.Hour
 
 // Upload finds an upload that was begun before, by any process.
 func (r *Repository) Upload(ctx context.Context, id string) (*Upload, error) {
-	if !idGrammar.MatchString(id) || id[11:27] != repositoryWord(r.name) || uploadStarted(id).After(r.s.now().Add(maxAhead)) || r.s.expired(id) {
+	if !idGrammar.MatchString(id) || id[11:27] != repositoryHash(r.name) || uploadStarted(id).After(r.s.now().Add(maxAhead)) || r.s.expired(id) {
 		return nil, fmt.Errorf("upload %q: %w", id, ErrNotFound)
 	}
 	u := &Upload{r: r, id: id}
@@ -191,7 +191,7 @@ func (u *Upload) open(ctx context.Context) (*writer, error) {
 		return nil, notFound(err, "upload", u.id)
 	}
 	// Between our reading the last step and having the stream, another writer may have finished one.
-	if stream.Exclusive() && !u.private {
+	if stream.Exclusive() && !u.singleRequest {
 		number, err := u.r.steps(ctx, u.id)
 		if err == nil && number != u.number {
 			err = fmt.Errorf("upload %s: %w", u.id, ErrOutOfOrder)
@@ -261,16 +261,16 @@ func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) er
 		return err
 	}
 	defer w.Close() //nolint:errcheck // it only lets others write
-	key, err := u.r.s.newBytes(ctx, d)
+	key, err := u.r.s.newData(ctx, d)
 	if err != nil {
 		return err
 	}
 	if u.step.Offset == 0 && d.Algorithm() == u.step.Algorithm {
-		w.Aim(key)
+		w.CommitDirectly(key)
 	}
 	n, err := w.copy(from)
 	if err != nil {
-		if u.private {
+		if u.singleRequest {
 			err = errors.Join(err, w.Discard(context.WithoutCancel(ctx)))
 		}
 		return u.outdated(ctx, err)
@@ -304,7 +304,7 @@ func (u *Upload) Commit(ctx context.Context, from io.Reader, d digest.Digest) er
 	return ignoreCanceled(u.forget(context.WithoutCancel(ctx), w.Discard))
 }
 
-// adopt finishes a commit whose process died when the bytes had their key already, and the stream was gone with that: the
+// adopt finishes a commit whose process died when the data had its key already, and the stream was gone with that: the
 // client, which repeats its request, has sent all of them. gone is the answer where that is not what happened.
 func (u *Upload) adopt(ctx context.Context, from io.Reader, d digest.Digest, gone error) error {
 	if d.Algorithm() != u.step.Algorithm {
@@ -321,7 +321,7 @@ func (u *Upload) adopt(ctx context.Context, from io.Reader, d digest.Digest, gon
 	if digest.NewDigest(d.Algorithm(), h) != d {
 		return gone
 	}
-	key, err := u.r.s.newBytes(ctx, d)
+	key, err := u.r.s.newData(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -335,8 +335,8 @@ func (u *Upload) adopt(ctx context.Context, from io.Reader, d digest.Digest, gon
 	return ignoreCanceled(u.forget(context.WithoutCancel(ctx), func(ctx context.Context) error { return u.r.s.d.Discard(ctx, u.id) }))
 }
 
-// committedBefore looks whether the bytes of an upload whose stream is gone are at key, where an attempt before this one left
-// them; gone is the answer where they are not. An error of the storage stays what it is: the client may repeat its request.
+// committedBefore looks whether the data of an upload whose stream is gone is at key, where an attempt before this one left
+// it; gone is the answer where it is not. An error of the storage stays what it is: the client may repeat its request.
 func (u *Upload) committedBefore(ctx context.Context, key string, d digest.Digest, size int64, gone error) error {
 	err := u.r.s.confirm(ctx, key, content{digest: d, size: size, doubtful: true})
 	if errors.Is(err, ErrTryAgain) && (errors.Is(err, ErrDamaged) || errors.Is(err, driver.ErrNotExist)) {
@@ -345,10 +345,10 @@ func (u *Upload) committedBefore(ctx context.Context, key string, d digest.Diges
 	return err
 }
 
-// link makes bytes that are at key a blob of the repository.
+// link makes data that is at key a blob of the repository.
 func (u *Upload) link(ctx context.Context, d digest.Digest, key string, size int64) error {
 	err := u.r.addLink(ctx, d, key, size)
-	if errors.Is(err, errPurged) {
+	if errors.Is(err, errTombstoned) {
 		return fmt.Errorf("blob %s was collected in this very moment: %w", d, ErrTryAgain)
 	}
 	return err

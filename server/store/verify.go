@@ -23,13 +23,13 @@ type Verification struct {
 	// Quarantine takes what is corrupt out of the way: it is kept at q/…, answers 404 from then on, and can be pushed
 	// again.
 	Quarantine bool
-	// Found is told what is wrong, as it is found.
+	// Found gets what is wrong, as it is found.
 	Found func(Problem)
 }
 
 // Problem is something that is not as it should be.
 type Problem struct {
-	// Kind is corrupt-blob, corrupt-manifest, corrupt-link, corrupt-tag, missing-bytes (a blob without its content), missing-blob and
+	// Kind is corrupt-blob, corrupt-manifest, corrupt-link, corrupt-tag, missing-data (a blob without its content), missing-blob and
 	// missing-manifest (a manifest names what its repository lacks), foreign-object (a file that is none of this
 	// store's, which is passed over and does not count).
 	Kind       string        `json:"kind"`
@@ -67,7 +67,7 @@ func (s *Store) Verify(ctx context.Context, o Verification) (Verified, error) {
 	if o.BytesPerSecond > 0 {
 		v.limiter.SetLimit(rate.Limit(o.BytesPerSecond))
 	}
-	err := s.eachBytesReporting(ctx, bytesPrefix, func(name string) error { return v.bytes(ctx, bytesPrefix+name) }, v.stray)
+	err := s.eachDataReporting(ctx, dataPrefix, func(name string) error { return v.data(ctx, dataPrefix+name) }, v.stray)
 	if err != nil {
 		return v.done, err
 	}
@@ -102,22 +102,22 @@ func (v *verifier) found(p Problem) {
 	}
 }
 
-// digestOf is the digest in the name of bytes: b/<alg>/<hh>/<hex>.<i>.
-func digestOf(bytesKey string) (digest.Digest, error) {
-	parts := strings.Split(bytesKey, "/")
+// digestOf is the digest in the name of blob data: b/<alg>/<hh>/<hex>.<i>.
+func digestOf(dataKey string) (digest.Digest, error) {
+	parts := strings.Split(dataKey, "/")
 	if len(parts) != 4 {
-		return "", fmt.Errorf("%s: not where bytes lie", bytesKey)
+		return "", fmt.Errorf("%s: not where bytes lie", dataKey)
 	}
-	hex, incarnation, ok := strings.Cut(parts[3], ".")
-	if _, err := strconv.Atoi(incarnation); !ok || err != nil {
-		return "", fmt.Errorf("%s: not a name of bytes", bytesKey)
+	hex, generation, ok := strings.Cut(parts[3], ".")
+	if _, err := strconv.Atoi(generation); !ok || err != nil {
+		return "", fmt.Errorf("%s: not a name of bytes", dataKey)
 	}
 	d := digest.NewDigestFromEncoded(digest.Algorithm(parts[1]), hex)
 	return d, d.Validate()
 }
 
-// bytes compares the bytes of a blob with their name.
-func (v *verifier) bytes(ctx context.Context, key string) error {
+// data compares the data of a blob with its name.
+func (v *verifier) data(ctx context.Context, key string) error {
 	want, err := digestOf(key)
 	if err != nil {
 		return err
@@ -151,13 +151,13 @@ func (v *verifier) bytes(ctx context.Context, key string) error {
 	if !v.o.Quarantine {
 		return nil
 	}
-	return v.quarantineBytes(ctx, key)
+	return v.quarantineData(ctx, key)
 }
 
-// missing tells bytes that are being collected from those that are gone while their object is still there.
+// missing distinguishes data that is being collected from data that is gone while its object is still there.
 func (v *verifier) missing(ctx context.Context, key string, d digest.Digest) error {
 	m, _, err := v.s.readMark(ctx, key)
-	if err != nil || m.purged() {
+	if err != nil || m.tombstoned() {
 		return err
 	}
 	err = v.s.whole(ctx, key)
@@ -165,11 +165,11 @@ func (v *verifier) missing(ctx context.Context, key string, d digest.Digest) err
 		return notExistIsNil(err)
 	}
 	v.done.Blobs++
-	v.found(Problem{Kind: "missing-bytes", Digest: d, Detail: err.Error()})
+	v.found(Problem{Kind: "missing-data", Digest: d, Detail: err.Error()})
 	if !v.o.Quarantine {
 		return nil
 	}
-	return v.quarantineBytes(ctx, key)
+	return v.quarantineData(ctx, key)
 }
 
 func notExistIsNil(err error) error {
@@ -194,19 +194,19 @@ func (l *limitedReader) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// quarantineBytes takes bytes out of use: no push will take them for good, no repository has them any more, and then they
+// quarantineData takes blob data out of use: no push will take it for good, no repository has it any more, and then it
 // are moved aside.
-func (v *verifier) quarantineBytes(ctx context.Context, key string) error {
+func (v *verifier) quarantineData(ctx context.Context, key string) error {
 	for try := (attempts{}); ; {
 		m, version, err := v.s.readMark(ctx, key)
 		if err != nil {
 			return err
 		}
-		if m.purged() {
+		if m.tombstoned() {
 			break
 		}
 		now := v.s.now().UTC()
-		err = v.s.d.Replace(ctx, markKey(key), mustJSON(mark{Nonce: nonce(), Purged: &now}), version)
+		err = v.s.d.Replace(ctx, markKey(key), mustJSON(mark{Nonce: nonce(), Tombstoned: &now}), version)
 		if err == nil {
 			break
 		}
@@ -223,14 +223,14 @@ func (v *verifier) quarantineBytes(ctx context.Context, key string) error {
 	if err != nil {
 		return err
 	}
-	if err := v.aside(ctx, key, strings.TrimPrefix(key, bytesPrefix)); err != nil {
+	if err := v.aside(ctx, key, strings.TrimPrefix(key, dataPrefix)); err != nil {
 		return err
 	}
 	v.done.Quarantined++
 	return v.s.reclaim(ctx, key)
 }
 
-// unlink takes a blob whose bytes are at key out of a repository.
+// unlink takes a blob whose data is at key out of a repository.
 func (v *verifier) unlink(ctx context.Context, r *Repository, key string) error {
 	d, err := digestOf(key)
 	if err != nil {
@@ -238,7 +238,7 @@ func (v *verifier) unlink(ctx context.Context, r *Repository, key string) error 
 	}
 	for try := (attempts{}); ; {
 		l, version, err := r.readLink(ctx, d)
-		if errors.Is(err, ErrNotFound) || err == nil && (l.Purged || l.Key != key) {
+		if errors.Is(err, ErrNotFound) || err == nil && (l.Tombstone || l.Key != key) {
 			return nil
 		}
 		if err != nil {
@@ -269,7 +269,7 @@ func (v *verifier) aside(ctx context.Context, key, name string) error {
 	}
 	defer stream.Close() //nolint:errcheck // the errors before say more
 	target := quarantineKey(name)
-	stream.Aim(target)
+	stream.CommitDirectly(target)
 	_, err = io.CopyBuffer(onlyWriter{stream}, onlyReader{o}, make([]byte, verifyBuffer))
 	if errors.Is(err, driver.ErrNotExist) {
 		return stream.Discard(ctx) // some of it is gone, and the rest is of no use
@@ -288,7 +288,7 @@ func (v *verifier) repository(ctx context.Context, r *Repository) error {
 			return nil //nolint:nilerr // not of this store
 		}
 		l, version, err := r.readLink(ctx, d)
-		if err == nil && !l.Purged {
+		if err == nil && !l.Tombstone {
 			return v.link(ctx, r, d, l, version)
 		}
 		return v.record(ctx, r, "corrupt-link", linkKey(r.name, d), d, err)
@@ -394,17 +394,17 @@ func (v *verifier) link(ctx context.Context, r *Repository, d digest.Digest, l l
 		return err
 	}
 	// Where the data was collected, or is being pushed again, that says so.
-	if m, _, err := v.s.readMark(ctx, l.Key); err != nil || m.purged() {
+	if m, _, err := v.s.readMark(ctx, l.Key); err != nil || m.tombstoned() {
 		return err
 	}
 	if _, now, err := r.readLink(ctx, d); err != nil || now != version {
 		return v.record(ctx, r, "corrupt-link", linkKey(r.name, d), d, err)
 	}
-	v.found(Problem{Kind: "missing-bytes", Repository: r.name, Digest: d, Detail: "the repository has the blob, and its content is gone from the storage"})
+	v.found(Problem{Kind: "missing-data", Repository: r.name, Digest: d, Detail: "the repository has the blob, and its content is gone from the storage"})
 	if !v.o.Quarantine {
 		return nil
 	}
-	return v.quarantineBytes(ctx, l.Key) // from now on it answers 404, and can be pushed again
+	return v.quarantineData(ctx, l.Key) // from now on it answers 404, and can be pushed again
 }
 
 func (v *verifier) corruptManifest(ctx context.Context, r *Repository, d digest.Digest, detail string) error {

@@ -43,8 +43,8 @@ func TestVerify(t *testing.T) {
 			t.Errorf("a whole store: %+v, %v", done, problems)
 		}
 		shared, gone := digest.FromString("shared"), digest.FromString("lost")
-		damage(t, s, bytesKey(shared, 0), "SHARED")
-		must(t, s.d.Delete(ctx, bytesKey(gone, 0)))
+		damage(t, s, dataKey(shared, 0), "SHARED")
+		must(t, s.d.Delete(ctx, dataKey(gone, 0)))
 		damage(t, s, manifestKey("r", broken), "{}\n{}")
 		mine := digest.FromString("only here")
 		damage(t, s, linkKey("r", mine), "{")
@@ -54,7 +54,7 @@ func TestVerify(t *testing.T) {
 			fmt.Sprintf("corrupt-link r %s", mine),
 			fmt.Sprintf("corrupt-manifest r %s", broken),
 			"corrupt-tag r ",
-			fmt.Sprintf("missing-bytes r %s", gone),
+			fmt.Sprintf("missing-data r %s", gone),
 		}
 		if _, problems := verify(t, s, false); !slices.Equal(problems, want) {
 			t.Errorf("found\n%s\nwant\n%s", strings.Join(problems, "\n"), strings.Join(want, "\n"))
@@ -124,13 +124,13 @@ func TestVerifyFindsWhatIsMissing(t *testing.T) {
 		pushImage(t, r, "v1", "named")
 		named, unlinked := digest.FromString("named"), digest.FromString("unlinked")
 		pushImage(t, r, "v2", "unlinked")
-		must(t, s.d.Delete(ctx, bytesKey(loose, 0)))
-		must(t, s.d.Delete(ctx, bytesKey(named, 0)))
+		must(t, s.d.Delete(ctx, dataKey(loose, 0)))
+		must(t, s.d.Delete(ctx, dataKey(named, 0)))
 		must(t, r.DeleteBlob(ctx, unlinked))
 		want := []string{
 			fmt.Sprintf("missing-blob r %s", unlinked),
-			fmt.Sprintf("missing-bytes r %s", named),
-			fmt.Sprintf("missing-bytes r %s", loose),
+			fmt.Sprintf("missing-data r %s", named),
+			fmt.Sprintf("missing-data r %s", loose),
 		}
 		slices.Sort(want)
 		for _, quarantine := range []bool{false, true} {

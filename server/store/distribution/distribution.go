@@ -48,7 +48,7 @@ type Summary struct {
 	Problems []string `json:"problems,omitempty"`
 }
 
-// Import copies everything from a source to a store. progress, if set, is told each repository's name.
+// Import copies everything from a source to a store. progress, if set, gets each repository's name.
 func Import(ctx context.Context, from Source, to *store.Store, progress func(name string)) (Summary, error) {
 	i := &importer{from: from, to: to, progress: progress}
 	err := i.walk(ctx, "")

@@ -97,9 +97,9 @@ type Stream interface {
 	// by using it: whoever opened it should look now whether the state is still the last one. Where it is false every
 	// opener writes for itself.
 	Exclusive() bool
-	// Aim says, before anything is written to a stream without a state, that the content will be committed under that
+	// CommitDirectly says, before anything is written to a stream without a state, that the content will be committed under that
 	// key or not at all. The driver may bring the bytes there at once; Checkpoint must not be called then.
-	Aim(key string)
+	CommitDirectly(key string)
 	// Checkpoint makes what was written last until the process ends and returns what Stream needs to go on, here or in
 	// another process.
 	Checkpoint(ctx context.Context) (state []byte, err error)
@@ -161,7 +161,7 @@ type Reclaimer interface {
 	Incomplete(ctx context.Context, key string) (missing string, err error)
 }
 
-// Foreigner is a driver that can tell another program's store, in the place where its own would be.
+// Foreigner is a driver that can recognize another program's store, in the place where its own would be.
 type Foreigner interface {
 	// Foreign says whether the layout of a CNCF distribution registry is there.
 	Foreign(ctx context.Context) (bool, error)

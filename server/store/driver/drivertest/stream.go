@@ -99,14 +99,14 @@ func testStreamHasOneWriter(t *testing.T, d driver.Driver) {
 	wantContent(t, d, "k3", "mine alone")
 }
 
-// A stream that was aimed at its key is there after the commit, and nothing is before, whatever its size.
+// A stream that is committed directly is there after the commit, and nothing is before, whatever its size.
 func testStreamAimed(t *testing.T, d driver.Driver) {
 	ctx := t.Context()
 	for i, content := range []string{"", "small", strings.Repeat("0123456789abcdef", 13<<16)} { // 13 MiB
-		id, key := fmt.Sprintf("aimed%d", i), fmt.Sprintf("aimed/%d", i)
+		id, key := fmt.Sprintf("direct%d", i), fmt.Sprintf("direct/%d", i)
 		s, err := d.Stream(ctx, id, nil)
 		must(t, err)
-		s.Aim(key)
+		s.CommitDirectly(key)
 		write(t, s, content)
 		_, err = d.Stat(ctx, key)
 		wantErr(t, err, driver.ErrNotExist)
@@ -120,7 +120,7 @@ func testStreamAimed(t *testing.T, d driver.Driver) {
 		// Another that is given up leaves nothing.
 		s, err = d.Stream(ctx, id, nil)
 		must(t, err)
-		s.Aim(key + "-other")
+		s.CommitDirectly(key + "-other")
 		write(t, s, content)
 		must(t, errors.Join(s.Discard(ctx), s.Close()))
 		_, err = d.Stat(ctx, key+"-other")
@@ -201,7 +201,7 @@ func testStreamDiscard(t *testing.T, d driver.Driver) {
 	write(t, s, "x")
 	state, err := s.Checkpoint(ctx)
 	must(t, errors.Join(err, s.Close(), d.Discard(ctx, "id4")))
-	// Whoever goes on all the same finds out, at the latest when it would be told that the content is there.
+	// Whoever goes on all the same finds out, at the latest when it would be answered that the content is there.
 	s, err = d.Stream(ctx, "id4", state)
 	if err == nil {
 		if _, err = io.WriteString(s, "y"); err == nil {

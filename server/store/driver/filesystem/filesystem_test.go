@@ -69,7 +69,7 @@ func asNobody(t *testing.T, root string) (done bool) {
 	return true
 }
 
-// What may not be read or written is told as that: not as absent, which would make a caller write over it, and it stays.
+// What may not be read or written is reported as that: not as absent, which would make a caller write over it, and it stays.
 func TestPermissions(t *testing.T) {
 	root := os.Getenv("PERMISSION_TEST_ROOT")
 	if root == "" {

@@ -196,8 +196,8 @@ func (s *stream) Reader(context.Context) (io.ReadCloser, error) {
 // Exclusive implements driver.Stream.
 func (s *stream) Exclusive() bool { return true }
 
-// Aim implements driver.Stream: a file is linked to its key at the end, wherever it lies.
-func (s *stream) Aim(string) {}
+// CommitDirectly implements driver.Stream: a file is linked to its key at the end, wherever it lies.
+func (s *stream) CommitDirectly(string) {}
 
 // Discard removes the name. After a commit there is none, and a stream of that name is another's.
 func (s *stream) Discard(context.Context) error {

@@ -299,8 +299,8 @@ func (s *stream) Reader(context.Context) (io.ReadCloser, error) {
 // Exclusive implements driver.Stream.
 func (s *stream) Exclusive() bool { return true }
 
-// Aim implements driver.Stream.
-func (s *stream) Aim(string) {}
+// CommitDirectly implements driver.Stream.
+func (s *stream) CommitDirectly(string) {}
 
 // Discard removes the stream. After a commit there is none, and one of that name is another's.
 func (s *stream) Discard(context.Context) error {

@@ -86,16 +86,16 @@ func (d *Driver) Reclaim(ctx context.Context, key string) error {
 // another key than the one given: its segments are not to be removed.
 func (d *Driver) revoke(ctx context.Context, id, key string) (bool, error) {
 	for {
-		held, err := d.settle(ctx, id, verdict{})
+		held, err := d.decide(ctx, id, commitRecord{})
 		if err != nil || held.Key == "" {
 			return err == nil, err
 		}
 		if held.Key != key {
 			return false, nil
 		}
-		_, version, err := d.Read(ctx, verdictKey(id))
+		_, version, err := d.Read(ctx, commitRecordKey(id))
 		if err == nil {
-			err = d.Replace(ctx, verdictKey(id), []byte(discarded), version) // which nobody changes, except to this
+			err = d.Replace(ctx, commitRecordKey(id), []byte(discarded), version) // which nobody changes, except to this
 		}
 		if err == nil {
 			return true, nil

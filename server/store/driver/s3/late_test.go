@@ -32,7 +32,7 @@ func TestCallsThatArriveLate(t *testing.T) {
 		if err != nil {
 			return err
 		}
-		opened.Aim(target)
+		opened.CommitDirectly(target)
 		_, err = opened.Write([]byte("streamed"))
 		return errors.Join(err, opened.Commit(ctx, target), opened.Discard(ctx), opened.Close())
 	}

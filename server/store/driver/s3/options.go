@@ -258,7 +258,7 @@ func (d *Driver) probe(ctx context.Context) error {
 
 // probeDelete tries whether the endpoint honours a condition on a deletion: on an object of its own, since it may not.
 func (d *Driver) probeDelete(ctx context.Context) error {
-	key := probeKey + "-" + word()
+	key := probeKey + "-" + newNonce()
 	if err := d.Create(ctx, key, nil, driver.Durable); err != nil {
 		return err
 	}

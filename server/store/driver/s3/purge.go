@@ -148,7 +148,7 @@ func (d *Driver) streams(ctx context.Context, prefix string) iter.Seq2[part, err
 func (d *Driver) purgeStreams(ctx context.Context, since, before time.Time, dryRun bool) (count int, err error) {
 	nextSegment, stopSegments := iter.Pull2(d.streams(ctx, "o/"))
 	defer stopSegments()
-	nextRecord, stopRecords := iter.Pull2(d.streams(ctx, verdictKey("")))
+	nextRecord, stopRecords := iter.Pull2(d.streams(ctx, commitRecordKey("")))
 	defer stopRecords()
 	segment, segmentErr, moreSegments := nextSegment()
 	record, recordErr, moreRecords := nextRecord()
@@ -200,7 +200,7 @@ func (d *Driver) purgeStream(ctx context.Context, id string, l leftover, since, 
 		if err != nil || len(found) > 0 {
 			return 0, err
 		}
-		return 0, d.Delete(ctx, verdictKey(id))
+		return 0, d.Delete(ctx, commitRecordKey(id))
 	default:
 		return 0, nil
 	}

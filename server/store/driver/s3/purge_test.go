@@ -94,7 +94,7 @@ func TestPurgeOfStreams(t *testing.T) {
 	state = chunk(t, d, "died", "content", nil)
 	died, err := d.Stream(ctx, "died", state)
 	must(t, err)
-	_, err = d.settle(ctx, "died", verdict{Key: "b/died", Segments: died.(*stream).state.Segments}) //nolint:forcetypeassert // it is one
+	_, err = d.decide(ctx, "died", commitRecord{Key: "b/died", Segments: died.(*stream).state.Segments}) //nolint:forcetypeassert // it is one
 	must(t, err)
 	// Names of others.
 	s.Put(t, d.o.Bucket, d.prefix+"o/.DS_Store", nil)
@@ -133,7 +133,7 @@ func TestPurgeOfStreams(t *testing.T) {
 	}
 }
 
-// Whoever goes on with an upload whose bytes are gone is told so, and nothing points to them.
+// Whoever goes on with an upload whose bytes are gone is answered so, and nothing points to them.
 func TestACommitLooksForItsSegments(t *testing.T) {
 	s := testserver.StartS3(t)
 	d := open(t, options(s, s.Bucket(t)))

@@ -2,21 +2,21 @@
 // conditional writes.
 //
 //	<root>/<key>             the objects; creating is a PUT with If-None-Match, replacing one with If-Match
-//	<root>/o/<id>/<word>     segments: what one step of a stream brought
-//	<root>/v/<id>            the verdict on a stream: committed under a key, or discarded
+//	<root>/o/<id>/<nonce>    segments: what one step of a stream brought
+//	<root>/v/<id>            the commit record of a stream: committed under a key, or discarded
 //
-// A stream that is aimed at its key goes there directly, as one PUT or as the parts of a multipart upload that is
+// A stream that is committed directly goes to its key, as one PUT or as the parts of a multipart upload that is
 // completed on the condition that nobody was faster. Any other stream is a list of segments, each written once under a
 // name of its own, so that two writers cannot harm each other; committing it writes a small pointer that names them, and
 // not a byte is copied. A segment that is smaller than minSegment is taken into the next one, so that many small chunks
 // do not make many small objects.
 //
-// Whether a stream's segments may be removed is settled by one object that is only ever created: whoever commits writes
+// Whether a stream's segments may be removed is decided by one object that is only ever created: whoever commits writes
 // what it will point to there, whoever discards writes that it did. So a writer that was stopped for an hour at any
 // instruction finds out that it came too late, and a discard that finds a commit finishes it instead.
 //
 // A conditional write that was retried may be refused because its first attempt had succeeded. Every object therefore
-// carries a random word of its writer, and a refusal is looked into before it is believed.
+// carries a nonce of its writer, and a refusal is looked into before it is believed.
 package s3
 
 import (
@@ -62,7 +62,7 @@ var (
 
 // Names of metadata.
 const (
-	// metaNonce tells whose write an object is.
+	// metaNonce says whose write an object is.
 	metaNonce = "packregistry-nonce"
 	// metaSize marks a pointer, and is the size of what it points to.
 	metaSize = "packregistry-size"
@@ -71,7 +71,7 @@ const (
 // callTimeout bounds a call that carries little, its retries included.
 const callTimeout = 2 * time.Minute
 
-func word() string {
+func newNonce() string {
 	var b [16]byte
 	rand.Read(b[:]) //nolint:errcheck // never fails
 	return hex.EncodeToString(b[:])
@@ -216,7 +216,7 @@ func (d *Driver) put(ctx context.Context, key string, body io.ReadSeeker, size i
 	}
 	ctx, cancel := context.WithTimeout(ctx, transferTimeout(size))
 	defer cancel()
-	nonce := word()
+	nonce := newNonce()
 	in := &awss3.PutObjectInput{Bucket: &d.o.Bucket, Key: full, Body: body, ContentLength: &size, Metadata: map[string]string{metaNonce: nonce}}
 	for name, value := range metadata {
 		in.Metadata[name] = value
@@ -239,7 +239,7 @@ func (d *Driver) put(ctx context.Context, key string, body io.ReadSeeker, size i
 	return translate(key, err)
 }
 
-// refusal looks into a condition that did not hold: where the object carries our word, the write that was refused was a
+// refusal looks into a condition that did not hold: where the object carries our nonce, the write that was refused was a
 // repetition of one of ours that had succeeded.
 func (d *Driver) refusal(ctx context.Context, key, nonce string) error {
 	out, err := d.head(ctx, key)

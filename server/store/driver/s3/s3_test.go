@@ -57,7 +57,7 @@ func TestAFullServer(t *testing.T) {
 	drivertest.RunFull(t, open(t, o), volume.Fill, volume.Release)
 }
 
-// What a policy forbids is told as that, never as absent: a caller would write over it.
+// What a policy forbids is reported as that, never as absent: a caller would write over it.
 func TestDenied(t *testing.T) {
 	s := testserver.StartS3(t)
 	p := testserver.StartProxy(t, s.Endpoint)
@@ -145,7 +145,7 @@ func TestEachCallMayBreak(t *testing.T) {
 			})
 			stream, err := d.Stream(t.Context(), "id", nil)
 			must(t, err)
-			stream.Aim("b/x")
+			stream.CommitDirectly("b/x")
 			_, err = stream.Write(content)
 			must(t, err)
 			must(t, errors.Join(stream.Commit(t.Context(), "b/x"), stream.Discard(t.Context()), stream.Close()))
@@ -161,7 +161,7 @@ func TestEachCallMayBreak(t *testing.T) {
 	}
 }
 
-// A server that stays overloaded is told as such, in the end.
+// A server that stays overloaded is reported as such, in the end.
 func TestPersistentFailureEnds(t *testing.T) {
 	s := testserver.StartS3(t)
 	p := testserver.StartProxy(t, s.Endpoint)
@@ -346,9 +346,9 @@ func TestCommitAndDiscardAreSettled(t *testing.T) {
 		st := opened.(*stream) //nolint:errcheck,forcetypeassert // it is one
 		return st, st.state.Segments
 	}
-	t.Run("the committer died after its verdict", func(t *testing.T) {
+	t.Run("the committer died after its commit record", func(t *testing.T) {
 		_, segments := begin("died")
-		_, err := d.settle(ctx, "died", verdict{Key: "b/died", Segments: segments})
+		_, err := d.decide(ctx, "died", commitRecord{Key: "b/died", Segments: segments})
 		must(t, err)
 		must(t, d.Discard(ctx, "died"))
 		data, _, err := d.Read(ctx, "b/died")

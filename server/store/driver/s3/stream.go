@@ -31,28 +31,28 @@ func segmentOf(key string) (id string, ok bool) {
 	return path.Dir(rest), true
 }
 
-func verdictKey(id string) string { return "v/" + id }
+func commitRecordKey(id string) string { return "v/" + id }
 
 // streamState is what a stream's owner keeps between two steps.
 type streamState struct {
 	Segments []segment `json:"segments"`
-	// Spent are segments that were taken into others.
-	Spent []string `json:"spent,omitempty"`
+	// Superseded are segments that were taken into others.
+	Superseded []string `json:"spent,omitempty"`
 }
 
-// stream is a list of segments and an object in the making: the next segment or, where the stream is aimed, the object
+// stream is a list of segments and an object in the making: the next segment or, where it is committed directly, the object
 // itself.
 type stream struct {
-	d     *Driver
-	id    string
-	state streamState
-	aim   string
+	d      *Driver
+	id     string
+	state  streamState
+	direct string
 	// earlier are the segments that earlier requests brought, and found is what of them, and besides them, there is.
 	earlier []segment
 	found   []segment
-	// superseded are segments that an earlier step took into others. That step is recorded, or it would not be gone on from,
+	// obsolete are segments that an earlier step took into others. That step is recorded, or it would not be gone on from,
 	// and so nobody needs them.
-	superseded []string
+	obsolete []string
 	// object gathers what was written since the last checkpoint.
 	object *upload
 	// committed says that the segments belong to an object now.
@@ -70,7 +70,7 @@ func (d *Driver) Stream(_ context.Context, id string, state []byte) (driver.Stre
 			return nil, fmt.Errorf("stream %s: damaged state: %w", id, err)
 		}
 		s.earlier = slices.Clone(s.state.Segments)
-		s.superseded, s.state.Spent = s.state.Spent, nil
+		s.obsolete, s.state.Superseded = s.state.Superseded, nil
 	}
 	return s, nil
 }
@@ -78,8 +78,8 @@ func (d *Driver) Stream(_ context.Context, id string, state []byte) (driver.Stre
 // Exclusive implements driver.Stream: segments have names of their own.
 func (s *stream) Exclusive() bool { return false }
 
-// Aim implements driver.Stream.
-func (s *stream) Aim(key string) { s.aim = key }
+// CommitDirectly implements driver.Stream.
+func (s *stream) CommitDirectly(key string) { s.direct = key }
 
 func (s *stream) Write(p []byte) (int, error) {
 	if s.object == nil {
@@ -92,9 +92,9 @@ func (s *stream) Write(p []byte) (int, error) {
 
 // begin begins the next object, with what the last segment holds if that is small.
 func (s *stream) begin() error {
-	key := s.aim
+	key := s.direct
 	if key == "" {
-		key = segmentsPrefix(s.id) + word()
+		key = segmentsPrefix(s.id) + newNonce()
 	}
 	s.object = s.d.newUpload(key)
 	if len(s.state.Segments) == 0 {
@@ -117,7 +117,7 @@ func (s *stream) begin() error {
 		return err
 	}
 	s.state.Segments = slices.Clip(s.state.Segments[:len(s.state.Segments)-1])
-	s.state.Spent = append(s.state.Spent, tail.Key)
+	s.state.Superseded = append(s.state.Superseded, tail.Key)
 	return nil
 }
 
@@ -139,25 +139,25 @@ func (s *stream) flush(ctx context.Context) error {
 }
 
 func (s *stream) Checkpoint(ctx context.Context) ([]byte, error) {
-	if s.aim != "" {
-		return nil, errors.New("a stream that was aimed has no checkpoint")
+	if s.direct != "" {
+		return nil, errors.New("a stream that is committed directly has no checkpoint")
 	}
 	if err := s.flush(ctx); err != nil {
 		return nil, err
 	}
-	for _, key := range s.superseded {
+	for _, key := range s.obsolete {
 		if err := s.d.Delete(ctx, key); err != nil {
-			s.state.Spent = append(s.state.Spent, key) // the next step tries again
+			s.state.Superseded = append(s.state.Superseded, key) // the next step tries again
 		}
 	}
-	s.superseded = nil
+	s.obsolete = nil
 	return json.Marshal(s.state)
 }
 
 func (s *stream) Commit(ctx context.Context, key string) error {
-	if s.aim != "" {
-		if key != s.aim {
-			return fmt.Errorf("stream %s was aimed at %s, not at %s", s.id, s.aim, key)
+	if s.direct != "" {
+		if key != s.direct {
+			return fmt.Errorf("stream %s is committed directly to %s, not to %s", s.id, s.direct, key)
 		}
 		if s.object == nil {
 			s.object = s.d.newUpload(key)
@@ -173,15 +173,15 @@ func (s *stream) Commit(ctx context.Context, key string) error {
 	if err := s.look(ctx); err != nil {
 		return err
 	}
-	v := verdict{Key: key, Segments: s.state.Segments}
-	settled, err := s.d.settle(ctx, s.id, v)
+	v := commitRecord{Key: key, Segments: s.state.Segments}
+	decided, err := s.d.decide(ctx, s.id, v)
 	if err != nil {
 		return err
 	}
-	if settled.Key != key || !slices.Equal(settled.Segments, v.Segments) {
+	if decided.Key != key || !slices.Equal(decided.Segments, v.Segments) {
 		return fmt.Errorf("stream %s: discarded, or committed by another: %w", s.id, driver.ErrNotExist)
 	}
-	err = s.d.point(ctx, settled)
+	err = s.d.point(ctx, decided)
 	s.committed = err == nil
 	return err
 }
@@ -221,8 +221,8 @@ func (d *Driver) segments(ctx context.Context, id string) ([]segment, error) {
 }
 
 func (s *stream) Reader(ctx context.Context) (io.ReadCloser, error) {
-	if s.aim != "" {
-		return nil, errors.New("a stream that was aimed cannot be read")
+	if s.direct != "" {
+		return nil, errors.New("a stream that is committed directly cannot be read")
 	}
 	if err := s.flush(ctx); err != nil {
 		return nil, err
@@ -237,18 +237,18 @@ func (s *stream) Discard(ctx context.Context) error {
 		s.object = nil
 	}
 	if !s.committed {
-		if len(s.state.Segments)+len(s.state.Spent)+len(s.superseded) == 0 {
+		if len(s.state.Segments)+len(s.state.Superseded)+len(s.obsolete) == 0 {
 			return nil // nothing ever left this process
 		}
 		return s.d.Discard(ctx, s.id)
 	}
-	spent := slices.Concat(s.superseded, s.state.Spent)
+	superseded := slices.Concat(s.obsolete, s.state.Superseded)
 	for _, f := range s.found { // among them what a request brought that died before its step was recorded
-		if !slices.ContainsFunc(s.state.Segments, func(kept segment) bool { return kept.Key == f.Key }) && !slices.Contains(spent, f.Key) {
-			spent = append(spent, f.Key)
+		if !slices.ContainsFunc(s.state.Segments, func(kept segment) bool { return kept.Key == f.Key }) && !slices.Contains(superseded, f.Key) {
+			superseded = append(superseded, f.Key)
 		}
 	}
-	for _, key := range spent {
+	for _, key := range superseded {
 		if err := s.d.Delete(ctx, key); err != nil {
 			return err
 		}
@@ -265,37 +265,37 @@ func (s *stream) Close() error {
 	return nil
 }
 
-// verdict is what became of a stream: committed under Key, or discarded where Key is empty.
-type verdict struct {
+// commitRecord is what became of a stream: committed under Key, or discarded where Key is empty.
+type commitRecord struct {
 	Key      string    `json:"key,omitempty"`
 	Segments []segment `json:"segments,omitempty"`
 }
 
-// discarded is the verdict that a stream was discarded, as it is written.
+// discarded is the record that a stream was discarded, as it is written.
 const discarded = "{}"
 
-// settle writes a verdict unless there is one, and returns the one that holds.
-func (d *Driver) settle(ctx context.Context, id string, v verdict) (verdict, error) {
+// decide writes a commit record unless there is one, and returns the one that holds.
+func (d *Driver) decide(ctx context.Context, id string, v commitRecord) (commitRecord, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return v, err
 	}
-	err = d.Create(ctx, verdictKey(id), text, driver.Durable)
+	err = d.Create(ctx, commitRecordKey(id), text, driver.Durable)
 	if !errors.Is(err, driver.ErrExist) {
 		return v, err
 	}
-	if text, _, err = d.Read(ctx, verdictKey(id)); err != nil {
+	if text, _, err = d.Read(ctx, commitRecordKey(id)); err != nil {
 		return v, err
 	}
-	var settled verdict
-	if err := json.Unmarshal(text, &settled); err != nil {
-		return v, fmt.Errorf("verdict on stream %s: damaged: %w", id, err)
+	var decided commitRecord
+	if err := json.Unmarshal(text, &decided); err != nil {
+		return v, fmt.Errorf("commit record of stream %s: damaged: %w", id, err)
 	}
-	return settled, nil
+	return decided, nil
 }
 
 // point gives segments a key.
-func (d *Driver) point(ctx context.Context, v verdict) error {
+func (d *Driver) point(ctx context.Context, v commitRecord) error {
 	text, err := json.Marshal(pointer{Segments: v.Segments})
 	if err != nil {
 		return err
@@ -310,13 +310,13 @@ func (d *Driver) Discard(ctx context.Context, id string) error {
 	if err := driver.CheckKey(id); err != nil {
 		return err
 	}
-	settled, err := d.settle(ctx, id, verdict{})
+	decided, err := d.decide(ctx, id, commitRecord{})
 	if err != nil {
 		return err
 	}
 	var keep []segment
-	if settled.Key != "" {
-		if keep, err = d.keep(ctx, settled); err != nil {
+	if decided.Key != "" {
+		if keep, err = d.keep(ctx, decided); err != nil {
 			return err
 		}
 	}
@@ -336,7 +336,7 @@ func (d *Driver) Discard(ctx context.Context, id string) error {
 }
 
 // keep finishes a commit and returns the segments that the object consists of: none where another object has the key.
-func (d *Driver) keep(ctx context.Context, v verdict) ([]segment, error) {
+func (d *Driver) keep(ctx context.Context, v commitRecord) ([]segment, error) {
 	if err := d.point(ctx, v); err != nil && !errors.Is(err, driver.ErrExist) {
 		return nil, err
 	}

@@ -43,7 +43,7 @@ type partResult struct {
 }
 
 func (d *Driver) newUpload(key string) *upload {
-	u := &upload{d: d, key: key, nonce: word()}
+	u := &upload{d: d, key: key, nonce: newNonce()}
 	u.ctx, u.cancel = context.WithCancel(context.Background())
 	return u
 }

@@ -201,10 +201,10 @@ func (s exclusiveStream) Discard(ctx context.Context) error {
 // ownStream is a stream of which each opener has its own, as on S3: what was written goes away with the opener, unless
 // there was a checkpoint.
 type ownStream struct {
-	d    *Driver
-	id   string
-	aim  string
-	data []byte
+	d      *Driver
+	id     string
+	direct string
+	data   []byte
 	// stored says that something of the stream lies in the storage.
 	stored, committed bool
 }
@@ -231,9 +231,9 @@ func (s *ownStream) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-func (s *ownStream) Exclusive() bool { return false }
-func (s *ownStream) Aim(key string)  { s.aim = key }
-func (s *ownStream) Close() error    { return nil }
+func (s *ownStream) Exclusive() bool           { return false }
+func (s *ownStream) CommitDirectly(key string) { s.direct = key }
+func (s *ownStream) Close() error              { return nil }
 
 func (s *ownStream) Checkpoint(ctx context.Context) (state []byte, err error) {
 	err = point(ctx, &call{method: "Checkpoint", key: streamKey(s.id), writes: true, does: func() error {

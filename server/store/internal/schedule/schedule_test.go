@@ -157,23 +157,23 @@ func randomCall(random *rand.Rand, thread int) func(ctx context.Context, d *Driv
 	}
 }
 
-// ends are all states, with what each thread was told, in which runs of a program end.
+// ends are all states, with what each thread was answered, in which runs of a program end.
 func ends(t *testing.T, programs [][]func(ctx context.Context, d *Driver) string, bound int, everything bool) map[string]bool {
 	t.Helper()
 	found := map[string]bool{}
 	o := Options{Promises: FileSystem, Bound: bound, everything: everything}
 	r := Explore(t, o, func(ctx context.Context, d *Driver) *Program {
 		p := &Program{}
-		told := make([]string, len(programs))
+		answers := make([]string, len(programs))
 		for i, calls := range programs {
 			p.Operations = append(p.Operations, Operation{Run: func(ctx context.Context) {
 				for _, c := range calls {
-					told[i] += c(ctx, d) + ";"
+					answers[i] += c(ctx, d) + ";"
 				}
 			}})
 		}
 		p.Check = func(History) error {
-			end := fmt.Sprint(told)
+			end := fmt.Sprint(answers)
 			for _, key := range []string{"a/x", "b/x", "b/y"} {
 				data, _, err := d.Read(ctx, key)
 				end += fmt.Sprint(string(data), err)

@@ -41,7 +41,7 @@ type thread struct {
 	pending []*call
 	ended   bool
 	crashed bool
-	// history is a fingerprint of everything that the operation was told.
+	// history is a fingerprint of everything that the operation was answered.
 	history uint64
 	action  *Action
 	actions int

@@ -56,9 +56,9 @@ func (g *graph) references(m *Manifest) []uint64 {
 
 // add adds a manifest that names what references returned.
 func (g *graph) add(m *Manifest, refs []uint64) {
-	n := node{digest: m.Digest, version: g.hash(string(m.version)), generation: g.hash(m.header.Incarnation), from: len(g.edges), to: len(g.edges) + len(refs)}
-	if m.header.Condemned != nil {
-		n.marked = m.header.Condemned.UnixNano()
+	n := node{digest: m.Digest, version: g.hash(string(m.version)), generation: g.hash(m.header.Generation), from: len(g.edges), to: len(g.edges) + len(refs)}
+	if m.header.Marked != nil {
+		n.marked = m.header.Marked.UnixNano()
 	}
 	if m.header.Subject != "" {
 		n.subject = g.hash(m.header.Subject)

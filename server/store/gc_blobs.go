@@ -9,15 +9,15 @@ import (
 	"packregistry.dev/server/store/driver"
 )
 
-// This file is the collector at work on bytes, once every repository was read.
+// This file is the collector at work on blob data, once every repository was read.
 
-// eachBytes calls f for everything that lies where bytes do, or their marks: b/<alg>/<hh>/<name>.
-func (s *Store) eachBytes(ctx context.Context, prefix string, f func(name string) error) error {
-	return s.eachBytesReporting(ctx, prefix, f, func(string) {})
+// eachData calls f for everything that lies where blob data does, or the marks on it: b/<alg>/<hh>/<name>.
+func (s *Store) eachData(ctx context.Context, prefix string, f func(name string) error) error {
+	return s.eachDataReporting(ctx, prefix, f, func(string) {})
 }
 
-// eachBytesReporting is eachBytes that reports the keys of others' files.
-func (s *Store) eachBytesReporting(ctx context.Context, prefix string, f func(name string) error, stray func(key string)) error {
+// eachDataReporting is eachData that reports the keys of others' files.
+func (s *Store) eachDataReporting(ctx context.Context, prefix string, f func(name string) error, stray func(key string)) error {
 	return s.eachReporting(ctx, prefix, func(algorithm string) error {
 		return s.eachReporting(ctx, prefix+algorithm, func(start string) error {
 			return s.eachReporting(ctx, prefix+algorithm+start, func(name string) error { return f(algorithm + start + name) }, stray)
@@ -30,18 +30,18 @@ func (s *Store) eachBytesReporting(ctx context.Context, prefix string, f func(na
 type observedMark struct {
 	// version is the hash of the record's version.
 	version uint64
-	// marked and purged are when, in nanoseconds; 0 where it does not say so.
-	marked, purged int64
+	// marked and tombstoned are when, in nanoseconds; 0 where it does not say so.
+	marked, tombstoned int64
 }
 
 // marks are those that say something, by the hash of the key of the data.
 func (c *collector) marks(ctx context.Context) (map[uint64]observedMark, error) {
 	marks := map[uint64]observedMark{}
-	err := c.s.eachBytes(ctx, marksPrefix, func(name string) error {
-		m, version, err := c.s.readMark(ctx, bytesPrefix+name)
-		if err == nil && (m.condemned() || m.purged()) {
-			o := observedMark{version: c.nameHash(string(version)), marked: nanoseconds(m.Condemned), purged: nanoseconds(m.Purged)}
-			marks[c.nameHash(bytesPrefix+name)] = o
+	err := c.s.eachData(ctx, marksPrefix, func(name string) error {
+		m, version, err := c.s.readMark(ctx, dataPrefix+name)
+		if err == nil && (m.marked() || m.tombstoned()) {
+			o := observedMark{version: c.nameHash(string(version)), marked: nanoseconds(m.Marked), tombstoned: nanoseconds(m.Tombstoned)}
+			marks[c.nameHash(dataPrefix+name)] = o
 		}
 		return err
 	})
@@ -59,26 +59,26 @@ func nanoseconds(t *time.Time) int64 {
 func (c *collector) currentMark(ctx context.Context, key string, o observedMark) (m mark, version driver.Version, ok bool, err error) {
 	m, version, err = c.s.readMark(ctx, key)
 	if o == (observedMark{}) {
-		return m, version, err == nil && !m.condemned() && !m.purged(), err
+		return m, version, err == nil && !m.marked() && !m.tombstoned(), err
 	}
 	return m, version, err == nil && version != "" && c.nameHash(string(version)) == o.version, err
 }
 
-// bytes decides on all bytes, now that every link was read, and forgets marks on what is long gone.
-func (c *collector) bytes(ctx context.Context, marks map[uint64]observedMark) error {
-	there := map[uint64]struct{}{} // of those that are purged
-	err := c.s.eachBytes(ctx, bytesPrefix, func(name string) error {
-		key := bytesPrefix + name
+// sweepBlobs decides on all blob data, now that every link was read, and forgets marks on what is long gone.
+func (c *collector) sweepBlobs(ctx context.Context, marks map[uint64]observedMark) error {
+	there := map[uint64]struct{}{} // of those that are tombstoned
+	err := c.s.eachData(ctx, dataPrefix, func(name string) error {
+		key := dataPrefix + name
 		if _, err := digestOf(key); err != nil {
 			return nil //nolint:nilerr // not of this store, and not ours to remove
 		}
 		hash := c.nameHash(key)
 		m := marks[hash]
-		if m.purged != 0 {
+		if m.tombstoned != 0 {
 			there[hash] = struct{}{}
 		}
 		_, named := c.named[hash]
-		return c.oneBytes(ctx, key, m, named)
+		return c.sweepData(ctx, key, m, named)
 	})
 	if err != nil || c.o.DryRun {
 		return err
@@ -86,18 +86,18 @@ func (c *collector) bytes(ctx context.Context, marks map[uint64]observedMark) er
 	return c.forgetMarks(ctx, marks, there)
 }
 
-// forgetMarks removes marks that have said long enough that what is gone was purged.
+// forgetMarks removes marks that have said long enough that what is gone was removed.
 func (c *collector) forgetMarks(ctx context.Context, marks map[uint64]observedMark, there map[uint64]struct{}) error {
 	for hash, m := range marks {
-		if _, is := there[hash]; is || m.purged == 0 || !c.old(markedAt(m.purged), forgetPurged) {
+		if _, is := there[hash]; is || m.tombstoned == 0 || !c.old(markedAt(m.tombstoned), forgetTombstones) {
 			delete(marks, hash)
 		}
 	}
 	if len(marks) == 0 {
 		return nil
 	}
-	return c.s.eachBytes(ctx, marksPrefix, func(name string) error {
-		key := bytesPrefix + name
+	return c.s.eachData(ctx, marksPrefix, func(name string) error {
+		key := dataPrefix + name
 		o, old := marks[c.nameHash(key)]
 		if !old {
 			return nil
@@ -111,13 +111,13 @@ func (c *collector) forgetMarks(ctx context.Context, marks map[uint64]observedMa
 	})
 }
 
-func (c *collector) oneBytes(ctx context.Context, key string, o observedMark, named bool) error {
-	marked := o.marked != 0 && o.purged == 0
+func (c *collector) sweepData(ctx context.Context, key string, o observedMark, named bool) error {
+	marked := o.marked != 0 && o.tombstoned == 0
 	switch {
-	case o.purged != 0:
+	case o.tombstoned != 0:
 		// Left by a collector that died before it removed them, or by a writer that was stopped for long.
 		if named {
-			return nil // a link without an owner; nobody is told that it exists (settle), and it is condemned in its turn
+			return nil // a link without an owner; it is answered to nobody (pin), and is marked in time
 		}
 		return c.reclaim(ctx, key)
 	case named && !marked:
@@ -134,8 +134,8 @@ func (c *collector) oneBytes(ctx context.Context, key string, o observedMark, na
 		kept, err := c.changed(func() error { return c.s.unmark(ctx, key, version) })
 		c.countMark(false, kept)
 		return err
-	case !marked, c.misdated(m.Condemned):
-		next := mark{Nonce: nonce(), Condemned: c.time()}
+	case !marked, c.misdated(m.Marked):
+		next := mark{Nonce: nonce(), Marked: c.time()}
 		done, err := c.changed(func() error { return c.s.d.Replace(ctx, markKey(key), mustJSON(next), version) })
 		c.countMark(true, done)
 		return err
@@ -143,7 +143,7 @@ func (c *collector) oneBytes(ctx context.Context, key string, o observedMark, na
 	if seasoned, err := c.seasoned(ctx, markKey(key), c.o.Grace); err != nil || !seasoned {
 		return err
 	}
-	next := mark{Nonce: nonce(), Condemned: m.Condemned, Purged: c.time()}
+	next := mark{Nonce: nonce(), Marked: m.Marked, Tombstoned: c.time()}
 	won, err := c.changed(func() error { return c.s.d.Replace(ctx, markKey(key), mustJSON(next), version) })
 	if err != nil || !won {
 		return err
@@ -151,7 +151,7 @@ func (c *collector) oneBytes(ctx context.Context, key string, o observedMark, na
 	return c.reclaim(ctx, key)
 }
 
-// reclaim removes bytes that are purged.
+// reclaim removes blob data that is tombstoned.
 func (c *collector) reclaim(ctx context.Context, key string) error {
 	info, err := c.s.d.Stat(ctx, key)
 	if errors.Is(err, driver.ErrNotExist) {

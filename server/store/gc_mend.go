@@ -111,7 +111,7 @@ func (c *repositoryCollection) readDeletions(ctx context.Context) error {
 }
 
 // forgetDeletion is the age at which the deletion of a manifest that is there still was interrupted, and not stopped.
-const forgetDeletion = forgetPurged
+const forgetDeletion = forgetTombstones
 
 // mendDeletions removes deletions that are of no use any more, now that no tag is dead of which they are: that of a
 // manifest goes where the manifest was gone before the tags were read.
@@ -158,7 +158,7 @@ func (c *repositoryCollection) mendTagDeletions(ctx context.Context, tag string,
 	case errors.Is(err, ErrNotFound):
 	case err != nil:
 		return ignoreDamaged(err)
-	case t.Purged:
+	case t.Tombstone:
 		keys = keys[1:]
 	default:
 		t.Touched = nonce() // its Nonce says whose it is, which stays true

@@ -98,20 +98,20 @@ func TestCollect(t *testing.T) {
 		must(t, r.DeleteTag(ctx, "dropped"))
 
 		hour := Collection{Grace: time.Hour, KeepUntagged: time.Hour}
-		if done := collect(t, s, Collection{DryRun: true}); done.Condemned != 3 || done.Blobs != 0 || done.Repositories != 2 {
+		if done := collect(t, s, Collection{DryRun: true}); done.Marked != 3 || done.Blobs != 0 || done.Repositories != 2 {
 			t.Errorf("dry run: %+v", done)
 		}
 		before := everything(t, s)
-		if done := collect(t, s, hour); done.Condemned != 3 || done.Links+done.Blobs+done.Manifests != 0 { // two blobs and a manifest
+		if done := collect(t, s, hour); done.Marked != 3 || done.Links+done.Blobs+done.Manifests != 0 { // two blobs and a manifest
 			t.Errorf("first: %+v", done)
 		}
-		if done := collect(t, s, hour); done.Condemned+done.Links+done.Blobs+done.Manifests != 0 {
+		if done := collect(t, s, hour); done.Marked+done.Links+done.Blobs+done.Manifests != 0 {
 			t.Errorf("within the grace period: %+v", done)
 		}
 		if now := everything(t, s); !slices.Equal(now, before) {
-			t.Errorf("condemning made %v of %v", now, before)
+			t.Errorf("marking made %v of %v", now, before)
 		}
-		// Whoever asks for a condemned blob is told that it exists, and can rely on it.
+		// Whoever asks for a marked blob is answered that it exists, and can rely on it.
 		if ok, err := r.HasBlob(ctx, digest.FromString("nobody's")); !ok || err != nil {
 			t.Errorf("%v, %v", ok, err)
 		}
@@ -240,7 +240,7 @@ func TestOneOfSeveralCollects(t *testing.T) {
 			t.Errorf("within the interval: %v, %v", due, err)
 		}
 		var group sync.WaitGroup
-		var told atomic.Int64
+		var chosen atomic.Int64
 		version := func() string {
 			data, _, err := s.d.Read(ctx, collectionKey)
 			must(t, err)
@@ -254,13 +254,13 @@ func TestOneOfSeveralCollects(t *testing.T) {
 					t.Error(err)
 				}
 				if due {
-					told.Add(1)
+					chosen.Add(1)
 				}
 			})
 		}
 		group.Wait()
-		if told.Load() == 0 || version() == before {
-			t.Errorf("%d of 8 were told to collect", told.Load())
+		if chosen.Load() == 0 || version() == before {
+			t.Errorf("%d of 8 were to collect", chosen.Load())
 		}
 		if due, err := s.CollectionDue(ctx, time.Hour); due || err != nil {
 			t.Errorf("after it began: %v, %v", due, err)
@@ -392,7 +392,7 @@ func testHistory(t *testing.T, d driver.Driver, rounds int64) {
 				pushes.Add(1)
 				r := s.Repository(fmt.Sprintf("r%d", random.IntN(repositories)))
 				if err := pushRandom(t, s, r, random, tag, contents, repositories); errors.Is(err, ErrNotFound) || errors.Is(err, ErrTryAgain) {
-					refused.Add(1) // told so: nothing was promised
+					refused.Add(1) // answered so: nothing was promised
 					continue
 				} else if err != nil {
 					t.Errorf("push: %v", err)
@@ -420,7 +420,7 @@ func testHistory(t *testing.T, d driver.Driver, rounds int64) {
 			}
 		}
 	}
-	t.Logf("%d collections, %d of %d pushes were told to come again", collections.Load(), refused.Load(), pushes.Load())
+	t.Logf("%d collections, %d of %d pushes were to come again", collections.Load(), refused.Load(), pushes.Load())
 	if refused.Load() > pushes.Load()*9/10 {
 		t.Error("hardly any push went through")
 	}
@@ -428,7 +428,7 @@ func testHistory(t *testing.T, d driver.Driver, rounds int64) {
 		collect(t, s, Collection{})
 	}
 	for _, key := range everything(t, s) {
-		if strings.HasPrefix(key, bytesPrefix) {
+		if strings.HasPrefix(key, dataPrefix) {
 			t.Errorf("left: %s", key)
 		}
 	}

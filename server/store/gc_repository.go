@@ -76,9 +76,9 @@ func (c *repositoryCollection) readLinks(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		observed := observedLink{version: c.graph.hash(string(version)), data: c.nameHash(l.Key), tombstone: l.Purged}
-		if l.Condemned != nil {
-			observed.marked = l.Condemned.UnixNano()
+		observed := observedLink{version: c.graph.hash(string(version)), data: c.nameHash(l.Key), tombstone: l.Tombstone}
+		if l.Marked != nil {
+			observed.marked = l.Marked.UnixNano()
 		}
 		mu.Lock()
 		defer mu.Unlock()
@@ -102,7 +102,7 @@ func (c *repositoryCollection) readMarks(ctx context.Context) error {
 			return nil //nolint:nilerr // as above
 		}
 		m, err := c.r.Manifest(ctx, d)
-		if err != nil || m.header.Condemned == nil {
+		if err != nil || m.header.Marked == nil {
 			return err
 		}
 		mu.Lock()
@@ -153,7 +153,7 @@ func (c *repositoryCollection) readTags(ctx context.Context) error {
 			return err
 		}
 		i, ok := c.graph.find(t.Digest)
-		if !ok || c.graph.nodes[i].generation != c.graph.hash(t.Incarnation) {
+		if !ok || c.graph.nodes[i].generation != c.graph.hash(t.Generation) {
 			if c.o.DryRun {
 				return nil
 			}
@@ -227,9 +227,9 @@ func (c *repositoryCollection) markManifest(ctx context.Context, n *node, mark b
 		return err
 	}
 	next := m.header
-	next.Condemned, next.Nonce = nil, nonce()
+	next.Marked, next.Nonce = nil, nonce()
 	if mark {
-		next.Condemned = c.time()
+		next.Marked = c.time()
 	}
 	done, err := c.changed(func() error { return c.r.replaceHeader(ctx, m, next) })
 	c.countMark(mark, done)
@@ -240,7 +240,7 @@ func (c *collector) countMark(mark, done bool) {
 	c.count(func(d *Collected) {
 		switch {
 		case done && mark:
-			d.Condemned++
+			d.Marked++
 		case done:
 			d.Kept++
 		}
@@ -276,7 +276,7 @@ func (c *repositoryCollection) sweepLinks(ctx context.Context) error {
 		}
 		l, ok := c.links[c.graph.hash(string(d))]
 		if !ok || l.tombstone {
-			return nil // it came after the others were read, and its bytes are kept by whoever made it
+			return nil // it came after the others were read, and its data is kept by whoever made it
 		}
 		gone, err := c.link(ctx, d, l)
 		if !gone && err == nil {
@@ -286,7 +286,7 @@ func (c *repositoryCollection) sweepLinks(ctx context.Context) error {
 	})
 }
 
-// link decides on one link, and says whether it is gone; one that stays speaks for its bytes.
+// link decides on one link, and says whether it is gone; one that stays speaks for its data.
 func (c *repositoryCollection) link(ctx context.Context, d digest.Digest, l observedLink) (gone bool, err error) {
 	marked := markedAt(l.marked)
 	mark := !l.referenced && (marked == nil || c.misdated(marked))
@@ -311,9 +311,9 @@ func (c *repositoryCollection) link(ctx context.Context, d digest.Digest, l obse
 		}
 		return gone, err
 	}
-	current.Condemned, current.Nonce = nil, nonce()
+	current.Marked, current.Nonce = nil, nonce()
 	if mark {
-		current.Condemned = c.time()
+		current.Marked = c.time()
 	}
 	done, err := c.changed(func() error { return c.s.d.Replace(ctx, linkKey(c.r.name, d), mustJSON(current), version) })
 	c.countMark(mark, done)

@@ -16,19 +16,19 @@ import (
 
 // This file is the collector: it removes what nothing refers to, while everything else goes on.
 //
-// A thing goes in two steps, in two different collections. The first finds that nothing refers to it and condemns it, by
-// changing its record. The second, at least a grace period later, looks for references once more, and removes it only if
+// A thing goes in two steps, in two different collections. The first finds that nothing refers to it and marks it for
+// deletion, by changing its record. The second, at least a grace period later, looks for references once more, and removes it only if
 // its record is still the one that it saw before it looked. Whoever begins to refer to a thing (a tag or an index to a
-// manifest, a manifest to a blob, a link to bytes) publishes the reference first and looks at the record after: where it
-// is condemned it is changed back. So of the two one comes first and the other notices, however long either of them was
+// manifest, a manifest to a blob, a link to blob data) publishes the reference first and looks at the record after: where it
+// is marked it is changed back. So of the two one comes first and the other notices, however long either of them was
 // stopped at any instruction, and however many collectors run:
 //
 //   - a reference that was published before the second look is seen by it;
-//   - one that was published after it finds the thing condemned, and changes its record, which makes the removal fail;
+//   - one that was published after it finds the thing marked, and changes its record, which makes the removal fail;
 //     or finds that it is gone, and says so to its client.
 //
-// Manifests and links are condemned in their own records. Bytes cannot be changed, so a mark lies beside them, and the
-// name that they were purged under is never used again (keys.go: the incarnation).
+// Manifests and links are marked in their own records. Blob data cannot be changed, so a mark lies beside it, and the
+// name that it was tombstoned under is never used again (keys.go: the generation).
 
 // Collection says what to collect.
 type Collection struct {
@@ -41,11 +41,11 @@ type Collection struct {
 // Collected is what a collection did or, on a dry run, would have done.
 type Collected struct {
 	Repositories int `json:"repositories"`
-	// Condemned counts things that are garbage, and will go with a later collection.
-	Condemned int `json:"condemned"`
-	// Kept counts things that were condemned and are referred to again.
+	// Marked counts things that are garbage, and will go with a later collection.
+	Marked int `json:"marked"`
+	// Kept counts things that were marked and are referred to again.
 	Kept int `json:"kept"`
-	// Manifests, Links (of blobs to repositories) and Blobs were removed, and Bytes with the last.
+	// Manifests, Links (of blobs to repositories) and Blobs (their data) were removed, and so many Bytes with the last.
 	Manifests int   `json:"manifests"`
 	Links     int   `json:"links"`
 	Blobs     int   `json:"blobs"`
@@ -55,8 +55,8 @@ type Collected struct {
 // parallel is how many objects are read at once.
 const parallel = 8
 
-// forgetPurged is how long it is remembered that bytes were purged: longer than any process is stopped.
-const forgetPurged = 7 * 24 * time.Hour
+// forgetTombstones is how long it is remembered that blob data was removed: longer than any process is stopped.
+const forgetTombstones = 7 * 24 * time.Hour
 
 // collector is one collection under way.
 type collector struct {
@@ -95,7 +95,7 @@ func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
 		seen[c.nameHash(name)] = struct{}{}
 		err := c.repository(ctx, s.Repository(unescape(name)))
 		if errors.Is(err, ErrDamaged) {
-			// Nobody knows what that repository refers to: it stays as it is, and so do all bytes. The others go on.
+			// Nobody knows what that repository refers to: it stays as it is, and so does all blob data. The others go on.
 			damaged = errors.Join(damaged, err)
 			return nil
 		}
@@ -115,9 +115,9 @@ func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
 		return c.done, err
 	}
 	if damaged != nil {
-		return c.done, fmt.Errorf("no bytes were removed, since some of what refers to them cannot be read (see registry verify): %w", damaged)
+		return c.done, fmt.Errorf("no blob data was removed, since some of what refers to them cannot be read (see registry verify): %w", damaged)
 	}
-	if err := c.bytes(ctx, marks); err != nil {
+	if err := c.sweepBlobs(ctx, marks); err != nil {
 		return c.done, err
 	}
 	if c.full != nil {
@@ -127,7 +127,7 @@ func (s *Store) Collect(ctx context.Context, o Collection) (Collected, error) {
 }
 
 // CollectionDue says whether the last collection began so long ago, and if so notes that one begins now: of several
-// processes that ask, one is told to collect. That saves work; it is not what makes collecting safe.
+// processes that ask, one collects. That saves work; it is not what makes collecting safe.
 func (s *Store) CollectionDue(ctx context.Context, interval time.Duration) (bool, error) {
 	ctx = driver.WithReserve(ctx)
 	now, err := s.clock(ctx, false)
@@ -194,7 +194,7 @@ func (c *collector) time() *time.Time {
 	return &now
 }
 
-// roundUp returns the latest time that a storage may have meant that tells whole seconds only, as S3 does.
+// roundUp returns the latest time that a storage may have meant that has whole seconds only, as S3 does.
 func roundUp(t time.Time) time.Time {
 	if t.Nanosecond() == 0 {
 		return t.Add(time.Second)
@@ -223,10 +223,10 @@ func (c *collector) seasoned(ctx context.Context, key string, limit time.Duratio
 	return err == nil && c.now.Sub(roundUp(info.ModTime)) >= limit, err
 }
 
-// misdated says that something was condemned in what is the future by now: the clock was wrong. It is condemned once more,
+// misdated says that something was marked in what is the future by now: the clock was wrong. It is marked once more,
 // or it would stay as long as the clock was ahead.
-func (c *collector) misdated(condemned *time.Time) bool {
-	return condemned != nil && condemned.After(c.now.Add(maxAhead))
+func (c *collector) misdated(marked *time.Time) bool {
+	return marked != nil && marked.After(c.now.Add(maxAhead))
 }
 
 // count notes a change that was made, or would have been.

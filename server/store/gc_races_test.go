@@ -198,11 +198,11 @@ func TestCollectingAFullVolume(t *testing.T) {
 	}
 	var left []string
 	for _, key := range everything(t, s) {
-		if strings.HasPrefix(key, bytesPrefix) {
+		if strings.HasPrefix(key, dataPrefix) {
 			left = append(left, key)
 		}
 	}
-	if want := []string{bytesKey(digest.FromString("tagged"), 0)}; !slices.Equal(left, want) {
+	if want := []string{dataKey(digest.FromString("tagged"), 0)}; !slices.Equal(left, want) {
 		t.Errorf("left: %v", left)
 	}
 	checkTags(t, s, "r", "v1")
