@@ -148,8 +148,8 @@ func (r *Reconciler) apply(ctx context.Context, o *observed, c child) error {
 	return err
 }
 
-// wakePods annotates pods whose Secrets have changed.
-func (r *Reconciler) wakePods(ctx context.Context, d *decision) error {
+// triggerResync annotates pods whose Secrets have changed, upon which the kubelet syncs their volumes.
+func (r *Reconciler) triggerResync(ctx context.Context, d *decision) error {
 	var failed []error
 	for _, pod := range slices.SortedFunc(maps.Keys(d.wake), func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) }) {
 		version := d.wake[pod]

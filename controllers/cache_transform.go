@@ -59,8 +59,8 @@ func digest(v any) (string, error) {
 	return hex.EncodeToString(sum[:16]), nil
 }
 
-// slimChild makes the function that reduces what the cache gets of a kind. keep takes over what decisions need.
-func slimChild[L client.Object, W any](extract func(L, string) (W, error), keep func(from, to L)) func(any) (any, error) {
+// transformChild makes the function that reduces what the cache gets of a kind. keep takes over what decisions need.
+func transformChild[L client.Object, W any](extract func(L, string) (W, error), keep func(from, to L)) func(any) (any, error) {
 	return func(o any) (any, error) {
 		from, ok := o.(L)
 		if !ok || from.GetAnnotations()[annotationOwned] != "" { // a tombstone, or reduced already
@@ -77,15 +77,15 @@ func slimChild[L client.Object, W any](extract func(L, string) (W, error), keep 
 		if !ok {
 			return o, nil
 		}
-		slimMeta(from, to)
+		transformMeta(from, to)
 		to.SetAnnotations(map[string]string{annotationOwned: sum})
 		keep(from, to)
 		return to, nil
 	}
 }
 
-// slimMeta keeps who an object is, and whose. Strings that all objects have are those of this program.
-func slimMeta(from, to client.Object) {
+// transformMeta keeps who an object is, and whose. Strings that all objects have are those of this program.
+func transformMeta(from, to client.Object) {
 	to.SetName(from.GetName())
 	to.SetNamespace(from.GetNamespace())
 	to.SetUID(from.GetUID())
@@ -107,36 +107,36 @@ func slimMeta(from, to client.Object) {
 		}
 		return
 	}
-	common := commonOf(client.ObjectKey{Namespace: from.GetNamespace(), Name: name}, controller)
-	to.SetLabels(common.labels)
+	shared := internedFor(client.ObjectKey{Namespace: from.GetNamespace(), Name: name}, controller)
+	to.SetLabels(shared.labels)
 	if controller != nil {
-		to.SetOwnerReferences(common.owners)
+		to.SetOwnerReferences(shared.owners)
 	}
 }
 
-// common is what the children of one registry have in common. The cache holds it once; nobody changes what is in the
+// interned is what the children of one registry have in common. The cache holds it once; nobody changes what is in the
 // cache, and who reads from it gets copies.
-type common struct {
+type interned struct {
 	labels map[string]string
 	owners []metav1.OwnerReference
 }
 
-// commons are the commons of registries, by their names.
-var commons sync.Map
+// internedMetadata is what the children of registries have in common, by the names of these.
+var internedMetadata sync.Map
 
-func commonOf(registry client.ObjectKey, controller *metav1.OwnerReference) *common {
-	if known, ok := commons.Load(registry); ok {
-		c := known.(*common) //nolint:forcetypeassert // nothing else is put there
+func internedFor(registry client.ObjectKey, controller *metav1.OwnerReference) *interned {
+	if known, ok := internedMetadata.Load(registry); ok {
+		c := known.(*interned) //nolint:forcetypeassert // nothing else is put there
 		if controller == nil || len(c.owners) > 0 && c.owners[0].UID == controller.UID {
 			return c
 		}
 	}
-	c := &common{labels: map[string]string{children.LabelManagedBy: children.ManagedBy, children.LabelRegistry: registry.Name}}
+	c := &interned{labels: map[string]string{children.LabelManagedBy: children.ManagedBy, children.LabelRegistry: registry.Name}}
 	if controller != nil {
 		controller.Kind, controller.APIVersion = packRegistryKind, packRegistryVersion
 		c.owners = []metav1.OwnerReference{*controller}
 	}
-	commons.Store(registry, c)
+	internedMetadata.Store(registry, c)
 	return c
 }
 
@@ -168,7 +168,7 @@ func emptyOf(o client.Object) client.Object {
 }
 
 var (
-	slimDeployment = slimChild(appsv1apply.ExtractDeployment, func(from, to *appsv1.Deployment) {
+	transformDeployment = transformChild(appsv1apply.ExtractDeployment, func(from, to *appsv1.Deployment) {
 		to.Spec.Replicas = from.Spec.Replicas
 		if containers := from.Spec.Template.Spec.Containers; len(containers) > 0 {
 			to.Annotations[annotationImage] = unique.Make(containers[0].Image).Value() // a Container is 700 bytes, most registries' images are one
@@ -194,10 +194,10 @@ var (
 			to.Annotations[annotationScaled] = by
 		}
 	})
-	slimService = slimChild(corev1apply.ExtractService, func(from, to *corev1.Service) {
+	transformService = transformChild(corev1apply.ExtractService, func(from, to *corev1.Service) {
 		to.Spec.Type, to.Spec.Ports, to.Status = from.Spec.Type, from.Spec.Ports, from.Status
 	})
-	slimClaim = slimChild(corev1apply.ExtractPersistentVolumeClaim, func(from, to *corev1.PersistentVolumeClaim) {
+	transformClaim = transformChild(corev1apply.ExtractPersistentVolumeClaim, func(from, to *corev1.PersistentVolumeClaim) {
 		to.CreationTimestamp = from.CreationTimestamp
 		to.Spec.AccessModes, to.Spec.StorageClassName, to.Spec.Resources = from.Spec.AccessModes, from.Spec.StorageClassName, from.Spec.Resources
 		to.Spec.DataSource = from.Spec.DataSource
@@ -206,14 +206,14 @@ var (
 		}
 		to.Status = from.Status
 	})
-	slimConfigMap = slimChild(corev1apply.ExtractConfigMap, func(_, _ *corev1.ConfigMap) {})
-	slimIngress   = slimChild(networkingv1apply.ExtractIngress, func(from, to *networkingv1.Ingress) { to.Status = from.Status })
-	slimPolicy    = slimChild(networkingv1apply.ExtractNetworkPolicy, func(_, _ *networkingv1.NetworkPolicy) {})
-	slimBudget    = slimChild(policyv1apply.ExtractPodDisruptionBudget, func(_, _ *policyv1.PodDisruptionBudget) {})
+	transformConfigMap = transformChild(corev1apply.ExtractConfigMap, func(_, _ *corev1.ConfigMap) {})
+	transformIngress   = transformChild(networkingv1apply.ExtractIngress, func(from, to *networkingv1.Ingress) { to.Status = from.Status })
+	transformPolicy    = transformChild(networkingv1apply.ExtractNetworkPolicy, func(_, _ *networkingv1.NetworkPolicy) {})
+	transformBudget    = transformChild(policyv1apply.ExtractPodDisruptionBudget, func(_, _ *policyv1.PodDisruptionBudget) {})
 )
 
-// slimRegistry drops who set which field of a PackRegistry: the operator never asks.
-func slimRegistry(o any) (any, error) {
+// transformRegistry drops who set which field of a PackRegistry: the operator never asks.
+func transformRegistry(o any) (any, error) {
 	if r, ok := o.(*v1alpha1.PackRegistry); ok {
 		r.ManagedFields = nil
 		delete(r.Annotations, corev1.LastAppliedConfigAnnotation)
@@ -221,33 +221,33 @@ func slimRegistry(o any) (any, error) {
 	return o, nil
 }
 
-// slimSecret keeps of a Secret's metadata what tells that it changed, and whose child it is.
-func slimSecret(o any) (any, error) {
+// transformSecret keeps of a Secret's metadata what tells that it changed, and whose child it is.
+func transformSecret(o any) (any, error) {
 	m, ok := o.(*metav1.PartialObjectMetadata)
 	if !ok {
 		return o, nil
 	}
-	slim := &metav1.PartialObjectMetadata{TypeMeta: m.TypeMeta}
+	reduced := &metav1.PartialObjectMetadata{TypeMeta: m.TypeMeta}
 	if m.Labels[children.LabelManagedBy] == children.ManagedBy {
-		slimMeta(m, slim)
-		return slim, nil
+		transformMeta(m, reduced)
+		return reduced, nil
 	}
-	slim.ObjectMeta = metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion}
-	return slim, nil
+	reduced.ObjectMeta = metav1.ObjectMeta{Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion}
+	return reduced, nil
 }
 
-// slimPod keeps of a pod what waking it and telling its state need.
-func slimPod(o any) (any, error) {
+// transformPod keeps of a pod what the resync of its volumes and the report of its state need.
+func transformPod(o any) (any, error) {
 	pod, ok := o.(*corev1.Pod)
 	if !ok {
 		return o, nil
 	}
-	slim := &corev1.Pod{Spec: corev1.PodSpec{NodeName: pod.Spec.NodeName}, Status: pod.Status}
-	slimMeta(pod, slim)
+	reduced := &corev1.Pod{Spec: corev1.PodSpec{NodeName: pod.Spec.NodeName}, Status: pod.Status}
+	transformMeta(pod, reduced)
 	if version, ok := pod.Annotations[children.AnnotationSecrets]; ok {
-		slim.Annotations = map[string]string{children.AnnotationSecrets: version}
+		reduced.Annotations = map[string]string{children.AnnotationSecrets: version}
 	}
-	return slim, nil
+	return reduced, nil
 }
 
 // imageOf is the image that a Deployment's pods run.

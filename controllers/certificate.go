@@ -44,8 +44,8 @@ const (
 	servedLook = time.Hour
 )
 
-// judgeServed looks at the certificate that a pod has obtained and serves.
-func judgeServed(o *observed) certificateState {
+// evaluateServed looks at the certificate that a pod has obtained and serves.
+func evaluateServed(o *observed) certificateState {
 	if o.served == nil {
 		why := "not asked yet"
 		if o.servedErr != nil {
@@ -54,7 +54,7 @@ func judgeServed(o *observed) certificateState {
 		return certificateState{reason: v1alpha1.ReasonNotIssued,
 			message: fmt.Sprintf("no certificate for %s was obtained yet (%s); its name must lead here from the ACME server, on port 443 or 80", canonicalHost(o.registry), why)}
 	}
-	return judgeLeaf(o.served, []string{canonicalHost(o.registry)}, o.now)
+	return evaluateLeaf(o.served, []string{canonicalHost(o.registry)}, o.now)
 }
 
 // AskCertificate asks the server at an address for the certificate that it shows to clients of host. What it shows is
@@ -78,8 +78,8 @@ func AskCertificate(ctx context.Context, addr, host string) (*x509.Certificate, 
 // askTimeout bounds a question to a pod.
 const askTimeout = 2 * time.Second
 
-// judgeCertificate looks at a Secret as a client will look at the certificate in it.
-func judgeCertificate(name string, secret *corev1.Secret, hosts []string, now time.Time) certificateState {
+// evaluateCertificate looks at a Secret as a client will look at the certificate in it.
+func evaluateCertificate(name string, secret *corev1.Secret, hosts []string, now time.Time) certificateState {
 	failed := func(reason, format string, args ...any) certificateState {
 		return certificateState{nothing: true, reason: reason, message: fmt.Sprintf("Secret %s: ", name) + fmt.Sprintf(format, args...)}
 	}
@@ -96,15 +96,15 @@ func judgeCertificate(name string, secret *corev1.Secret, hosts []string, now ti
 		return failed(v1alpha1.ReasonSecretInvalid, "%s and %s cannot be used together: %s", corev1.TLSCertKey, corev1.TLSPrivateKeyKey,
 			strings.TrimPrefix(err.Error(), "tls: "))
 	}
-	state := judgeLeaf(pair.Leaf, hosts, now)
+	state := evaluateLeaf(pair.Leaf, hosts, now)
 	if !state.ok() {
 		state.message = fmt.Sprintf("Secret %s: ", name) + state.message
 	}
 	return state
 }
 
-// judgeLeaf looks at a certificate as a client of the hosts will.
-func judgeLeaf(leaf *x509.Certificate, hosts []string, now time.Time) certificateState {
+// evaluateLeaf looks at a certificate as a client of the hosts will.
+func evaluateLeaf(leaf *x509.Certificate, hosts []string, now time.Time) certificateState {
 	state := certificateState{leaf: leaf}
 	date := leaf.NotAfter.UTC().Format(time.DateOnly)
 	switch {

@@ -11,8 +11,8 @@ import (
 // optionalPoll is how often to look whether a kind that the cluster lacks was installed.
 const optionalPoll = 10 * time.Second
 
-// judgeIssued looks at what cert-manager has issued, and at what it says of the next.
-func judgeIssued(o *observed) certificateState {
+// evaluateIssued looks at what cert-manager has issued, and at what it says of the next.
+func evaluateIssued(o *observed) certificateState {
 	r := o.registry
 	if lacks(o, children.CertificateKind) {
 		return certificateState{nothing: true, reason: v1alpha1.ReasonCertManagerMissing,
@@ -31,7 +31,7 @@ func judgeIssued(o *observed) certificateState {
 		}
 		return said
 	}
-	state := judgeCertificate(name, secret, children.IssuedNames(r), o.now)
+	state := evaluateCertificate(name, secret, children.IssuedNames(r), o.now)
 	switch {
 	case state.nothing:
 		return state

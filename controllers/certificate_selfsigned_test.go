@@ -48,7 +48,7 @@ func TestSelfSignedForAddresses(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if state := judgeCertificate("s", secretOf(a.leaf), r.Spec.Hosts, now); !state.ok() || len(state.leaf.IPAddresses) != 2 || len(state.leaf.DNSNames) != 3 {
+	if state := evaluateCertificate("s", secretOf(a.leaf), r.Spec.Hosts, now); !state.ok() || len(state.leaf.IPAddresses) != 2 || len(state.leaf.DNSNames) != 3 {
 		t.Errorf("%s: %v, %v", state.message, state.leaf.DNSNames, state.leaf.IPAddresses)
 	}
 	// It stays as it is while the hosts do, and is another for others.
@@ -161,7 +161,7 @@ func TestJudgeServed(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRegistry("team")
-			got := judgeServed(&observed{registry: r, now: now, served: tt.served, servedErr: tt.err})
+			got := evaluateServed(&observed{registry: r, now: now, served: tt.served, servedErr: tt.err})
 			asker := &Reconciler{Now: func() time.Time { return now }}
 			again := asker.askAgain(probeCertificate, probeTarget{host: canonicalHost(r)}, probeAnswer{certificate: tt.served, err: tt.err})
 			if got.reason != tt.reason || again != tt.look || !strings.Contains(got.message, tt.words) {

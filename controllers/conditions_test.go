@@ -46,7 +46,7 @@ func TestConditionOfCertificatesToTrust(t *testing.T) {
 				}
 			}
 			spec := &v1alpha1.S3Spec{Bucket: "packs", CARef: &v1alpha1.CARef{Name: "trusted"}}
-			if f := bucketReady(spec, judgeBucket(spec, sources)); f.status != metav1.ConditionFalse || f.reason != tt.reason || !strings.Contains(f.message, tt.words) {
+			if f := bucketReady(spec, evaluateBucket(spec, sources)); f.status != metav1.ConditionFalse || f.reason != tt.reason || !strings.Contains(f.message, tt.words) {
 				t.Errorf("s3.caRef: %s=%s: %s", f.status, f.reason, f.message)
 			}
 		})

@@ -107,7 +107,7 @@ func TestValuesWithALineBreakAtTheEnd(t *testing.T) {
 		}
 		spec := &v1alpha1.S3Spec{Bucket: "packs", SecretRef: &v1alpha1.SecretRef{Name: "keys"}}
 		keys := keysSecret("team", "secret"+end)
-		b := judgeBucket(spec, map[string]*corev1.Secret{"keys": keys})
+		b := evaluateBucket(spec, map[string]*corev1.Secret{"keys": keys})
 		if b.credential == nil || b.credential.SecretAccessKey != "secret" {
 			t.Fatalf("%q: %+v", end, b)
 		}
@@ -125,7 +125,7 @@ func TestValuesWithALineBreakAtTheEnd(t *testing.T) {
 		{"\n", "has no key"},
 	} {
 		value, words := tt.value, tt.words
-		b := judgeBucket(spec, map[string]*corev1.Secret{"keys": keysSecret("team", value)})
+		b := evaluateBucket(spec, map[string]*corev1.Secret{"keys": keysSecret("team", value)})
 		if b.ok() || !strings.Contains(b.invalid, words) {
 			t.Errorf("%q: %+v", value, b)
 		}
@@ -158,14 +158,14 @@ func TestDamagedPEMIsTold(t *testing.T) {
 		}
 		chain := good.DeepCopy()
 		chain.Data[corev1.TLSCertKey] = []byte(text)
-		if c := judgeCertificate("c", chain, []string{"packs.example.com"}, now); c.reason != v1alpha1.ReasonSecretInvalid || !strings.Contains(c.message, "line") {
+		if c := evaluateCertificate("c", chain, []string{"packs.example.com"}, now); c.reason != v1alpha1.ReasonSecretInvalid || !strings.Contains(c.message, "line") {
 			t.Errorf("%s: %s: %s", name, c.reason, c.message)
 		}
 	}
 	// A byte order mark is read over by the server too.
 	marked := good.DeepCopy()
 	marked.Data[corev1.TLSCertKey] = []byte("\ufeff" + crt)
-	if c := judgeCertificate("c", marked, []string{"packs.example.com"}, now); !c.ok() {
+	if c := evaluateCertificate("c", marked, []string{"packs.example.com"}, now); !c.ok() {
 		t.Errorf("%s", c.message)
 	}
 	ca, err := keepAuthority(newRegistry("team"), nil, nil, now)

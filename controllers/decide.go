@@ -102,14 +102,14 @@ func decide(o *observed) decision {
 func decideProtected(o *observed) decision {
 	r := o.registry
 	d := decision{}
-	d.bucket = judgeBucket(r.Spec.Storage.S3, o.sources)
+	d.bucket = evaluateBucket(r.Spec.Storage.S3, o.sources)
 	if slices.ContainsFunc(caRefs(r), func(ref *v1alpha1.CARef) bool { return ref.Kind == v1alpha1.CARefConfigMap }) {
 		d.lookIn(configMapPoll)
 	}
 	d.decideCertificate(o)
 	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users, o.made)
 	if !o.unread.pods {
-		d.wake = podsToWake(o)
+		d.wake = podsToResync(o)
 	}
 	d.conflict = rivalry(r, o.rivals)
 	if wrong := r.DecodeError; wrong != "" {
@@ -131,13 +131,13 @@ func (d *decision) decideCertificate(o *observed) {
 	r := o.registry
 	switch spec := r.Spec.TLS; {
 	case spec.SecretRef != nil:
-		d.certificate = judgeCertificate(spec.SecretRef.Name, o.sources[spec.SecretRef.Name], r.Spec.Hosts, o.now)
+		d.certificate = evaluateCertificate(spec.SecretRef.Name, o.sources[spec.SecretRef.Name], r.Spec.Hosts, o.now)
 	case spec.SelfSigned != nil:
 		d.decideSelfSigned(o)
 	case spec.IssuerRef != nil:
-		d.certificate = judgeIssued(o)
+		d.certificate = evaluateIssued(o)
 	case spec.LetsEncrypt != nil:
-		d.certificate = judgeServed(o)
+		d.certificate = evaluateServed(o)
 		if ref := spec.LetsEncrypt.CARef; ref != nil {
 			d.acmeCA = d.trust(ref, o)
 		}
@@ -179,7 +179,7 @@ func (d *decision) decideSelfSigned(o *observed) {
 		return
 	}
 	name := children.TLSSecret(o.registry)
-	d.certificate = judgeCertificate(name, &corev1.Secret{Data: d.authority.leaf}, o.registry.Spec.Hosts, o.now)
+	d.certificate = evaluateCertificate(name, &corev1.Secret{Data: d.authority.leaf}, o.registry.Spec.Hosts, o.now)
 	d.certificate.nextLook = d.authority.renew
 }
 
@@ -193,7 +193,7 @@ func (d *decision) shownCertificate(o *observed) certificateState {
 	case o.leaf == nil:
 		return certificateState{nothing: true, reason: v1alpha1.ReasonProgressing, message: fmt.Sprintf("Secret %s with the certificate is not there yet", name)}
 	}
-	return judgeCertificate(name, o.leaf, o.registry.Spec.Hosts, o.now)
+	return evaluateCertificate(name, o.leaf, o.registry.Spec.Hosts, o.now)
 }
 
 // impossible finds what the CRD's rules cannot see.
@@ -254,9 +254,9 @@ func wantsToRequestMore(o *observed) bool {
 	return ok && spec.Size.Cmp(requested) > 0
 }
 
-// podsToWake finds pods that run with Secrets that have changed since. Waking is an annotation, after which the kubelet
+// podsToResync finds pods that run with Secrets that have changed since. They get an annotation, after which the kubelet
 // updates the pod's volumes at once.
-func podsToWake(o *observed) map[*corev1.Pod]string {
+func podsToResync(o *observed) map[*corev1.Pod]string {
 	now := contentOf(o)
 	wake := map[*corev1.Pod]string{}
 	if now == "" {

@@ -43,7 +43,7 @@ func TestJudgeCertificate(t *testing.T) {
 		{"soon", certificateSecret(t, "", "h", now.AddDate(-1, 0, 0), now.AddDate(0, 0, 3)), nil, v1alpha1.ReasonExpiresSoon, "expires on 2030-01-04"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := judgeCertificate("c", tt.secret, tt.hosts, now)
+			got := evaluateCertificate("c", tt.secret, tt.hosts, now)
 			if got.reason != tt.reason || !strings.Contains(got.message, tt.words) || strings.Contains(got.message, "secret") {
 				t.Errorf("%s: %s", got.reason, got.message)
 			}
@@ -365,14 +365,14 @@ func TestSlimChildrenKnowWhoseTheyAre(t *testing.T) {
 		return m
 	}
 	for _, uid := range []types.UID{"first", "", "second", "", "first"} {
-		slim, err := slimSecret(secret(uid, "s"))
+		slim, err := transformSecret(secret(uid, "s"))
 		must(t, err)
 		got := slim.(*metav1.PartialObjectMetadata)
 		controller := metav1.GetControllerOf(got)
 		if (uid == "") != (controller == nil) || controller != nil && controller.UID != uid || len(got.Labels) != 2 || got.Labels[children.LabelRegistry] != "packs" {
 			t.Errorf("%s: %+v", uid, got.ObjectMeta)
 		}
-		again, err := slimSecret(got)
+		again, err := transformSecret(got)
 		must(t, err)
 		if metav1.GetControllerOf(again.(*metav1.PartialObjectMetadata)) == nil != (uid == "") {
 			t.Errorf("%s: lost its owner when it was looked at again", uid)
@@ -384,7 +384,7 @@ func TestSlimChildrenKnowWhoseTheyAre(t *testing.T) {
 func TestAnObjectThatCannotBeReducedIsCached(t *testing.T) {
 	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "packs", Labels: map[string]string{children.LabelManagedBy: children.ManagedBy, children.LabelRegistry: "packs"},
 		ManagedFields: []metav1.ManagedFieldsEntry{{Manager: FieldOwner, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(`{"x:y":7}`)}}}}
-	cached, err := slimService(service)
+	cached, err := transformService(service)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,13 +12,13 @@ import (
 	"packregistry.dev/api/v1alpha1"
 )
 
-// tellTransitions makes an event of each condition that became another. What is only under way, and what was well from
+// recordTransitions makes an event of each condition that became another. What is only under way, and what was well from
 // the beginning, is no event. One more child that is refused makes no other condition of Stalled, and an event all the same.
-func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1alpha1.PackRegistryStatus, refused []refusal) {
+func (r *Reconciler) recordTransitions(registry *v1alpha1.PackRegistry, status v1alpha1.PackRegistryStatus, refused []refusal) {
 	known := outlineOf(registry.Status.Conditions)
-	now := toldConditions{registry.UID, outlineOf(status.Conditions), refusedForGood(refused)}
-	last, found := r.told.Swap(client.ObjectKeyFromObject(registry), now)
-	if t, ok := last.(toldConditions); found && ok && t.uid == registry.UID {
+	now := recordedConditions{registry.UID, outlineOf(status.Conditions), refusedForGood(refused)}
+	last, found := r.recorded.Swap(client.ObjectKeyFromObject(registry), now)
+	if t, ok := last.(recordedConditions); found && ok && t.uid == registry.UID {
 		known = t.conditions
 		stalled := func(o outline) bool { return o.kind == v1alpha1.ConditionStalled }
 		if slices.ContainsFunc(known, stalled) { // else the condition's own event names them all
@@ -53,8 +53,8 @@ func (r *Reconciler) tellTransitions(registry *v1alpha1.PackRegistry, status v1a
 	}
 }
 
-// toldConditions are the conditions of one object that events have told.
-type toldConditions struct {
+// recordedConditions are the conditions of one object that events have told.
+type recordedConditions struct {
 	uid        types.UID
 	conditions []outline
 	// refused are the children that were refused for good.

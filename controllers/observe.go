@@ -65,10 +65,10 @@ type observed struct {
 	optional map[schema.GroupKind]optionalState
 	// unknown are those of which nothing could be found out now, and why.
 	unknown map[schema.GroupKind]error
-	// kindAge is after how long they are looked for again.
-	kindAge time.Duration
-	claim   *corev1.PersistentVolumeClaim
-	class   *storagev1.StorageClass
+	// discoveryTTL is after how long they are looked for again.
+	discoveryTTL time.Duration
+	claim        *corev1.PersistentVolumeClaim
+	class        *storagev1.StorageClass
 	// classMissing says that the claim waits for a volume of a class that does not exist.
 	classMissing bool
 	// ingressClassMissing says that the Ingress waits for a controller of a class that does not exist.

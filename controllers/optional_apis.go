@@ -68,8 +68,8 @@ type watchedKind struct {
 	seen time.Time
 }
 
-// kindAge bounds how long a version that is served no more goes unnoticed, while registries use it.
-const kindAge = 5 * time.Minute
+// discoveryTTL bounds how long a version that is served no more goes unnoticed, while registries use it.
+const discoveryTTL = 5 * time.Minute
 
 // find returns a kind with the version to use, and begins to watch it; empty where the cluster lacks the kind.
 func (k *optionalKinds) find(ctx context.Context, kind schema.GroupKind) (schema.GroupVersionKind, error) {
@@ -154,7 +154,7 @@ func (k *optionalKinds) begin(ctx context.Context, kind schema.GroupKind) (schem
 		if !served {
 			continue
 		}
-		if err := k.controller.Watch(source.Kind[client.Object](k.cache, emptyOfKind(gvk), calm(handler.EnqueueRequestsFromMapFunc(byLabel)))); err != nil {
+		if err := k.controller.Watch(source.Kind[client.Object](k.cache, emptyOfKind(gvk), debounce(handler.EnqueueRequestsFromMapFunc(byLabel)))); err != nil {
 			return schema.GroupVersionKind{}, fmt.Errorf("watch %s: %w", kind, err)
 		}
 		log.FromContext(ctx).Info("the cluster has an optional kind", "kind", gvk.String())

@@ -37,7 +37,7 @@ func (r *Reconciler) observeOptional(ctx context.Context, o *observed) {
 			kinds = append(kinds, kind)
 		}
 	}
-	o.optional, o.unknown, o.kindAge = map[schema.GroupKind]optionalState{}, map[schema.GroupKind]error{}, r.kinds.age
+	o.optional, o.unknown, o.discoveryTTL = map[schema.GroupKind]optionalState{}, map[schema.GroupKind]error{}, r.kinds.age
 	for _, kind := range kinds {
 		_, wanted := wants[kind]
 		state, err := r.observeKind(ctx, o.registry, kind, wanted)
@@ -101,7 +101,7 @@ func (d *decision) planOptional(o *observed, into *[]child, certificates bool) e
 			if err != nil {
 				return err
 			}
-			d.lookIn(o.kindAge) // that a kind or a version of it has gone is no event
+			d.lookIn(o.discoveryTTL) // that a kind or a version of it has gone is no event
 			annotations := want.GetAnnotations()
 			if annotations == nil {
 				annotations = map[string]string{}

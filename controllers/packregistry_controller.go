@@ -64,8 +64,8 @@ type Reconciler struct {
 
 	kinds  *optionalKinds
 	prober *prober
-	// kindAge overrides the package's.
-	kindAge time.Duration
+	// discoveryTTL overrides the package's.
+	discoveryTTL time.Duration
 	// pruned keeps, by name, what ReplicaSets were listed for last, and all were found to use.
 	pruned sync.Map
 	// leaseExpiry overrides the package's.
@@ -79,9 +79,9 @@ type Reconciler struct {
 	// made keeps, by name, a registry's *madeLines.
 	made sync.Map
 
-	// told keeps, by name, the conditions that events have told. The cache may still show a status from before the one
+	// recorded keeps, by name, the conditions that events were made of. The cache may still show a status from before the one
 	// that was written last, and a transition would be told twice.
-	told sync.Map
+	recorded sync.Map
 }
 
 // +kubebuilder:rbac:groups=packregistry.dev,resources=packregistries,verbs=get;list;watch
@@ -111,7 +111,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		if apierrors.IsNotFound(err) {
 			r.forget(request.NamespacedName)
 			r.others.keep(request.NamespacedName)
-			commons.Delete(request.NamespacedName)
+			internedMetadata.Delete(request.NamespacedName)
 		}
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
@@ -135,7 +135,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, errors.Join(err, r.protect(ctx, observed))
 	}
 	decision := decide(observed)
-	applyErr := r.carryOut(ctx, observed, &decision)
+	applyErr := r.applyDecision(ctx, observed, &decision)
 	status := report(observed, decision, applyErr)
 	if err := r.writeStatus(ctx, observed, status, decision.refused); err != nil {
 		return ctrl.Result{}, err
@@ -149,7 +149,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 
 // forget drops what is remembered of a PackRegistry that is no more, or not this operator's.
 func (r *Reconciler) forget(name types.NamespacedName) {
-	r.told.Delete(name)
+	r.recorded.Delete(name)
 	forgetReady(name)
 	r.turns.release(name)
 	r.refusals.forgetAll(name)

@@ -29,13 +29,13 @@ type pass struct {
 	podsWait bool
 }
 
-// carryOut applies what was decided. Users, certificates and deletion policies come first, also where the rest of the spec
+// applyDecision applies what was decided. Users, certificates and deletion policies come first, also where the rest of the spec
 // cannot or must not be carried out: what protects packs never waits for anything else.
-func (r *Reconciler) carryOut(ctx context.Context, o *observed, d *decision) error {
+func (r *Reconciler) applyDecision(ctx context.Context, o *observed, d *decision) error {
 	p := &pass{Reconciler: r, o: o, d: d, me: client.ObjectKeyFromObject(o.registry)}
 	held := d.stalled() || o.registry.Spec.Suspend
 	p.applyFirst(ctx, held)
-	p.keep(r.wakePods(ctx, d))
+	p.keep(r.triggerResync(ctx, d))
 	if held {
 		r.turns.release(p.me)
 		return errors.Join(p.failed...)
@@ -98,7 +98,7 @@ func (r *Reconciler) protect(ctx context.Context, o *observed) error {
 	d := decideProtected(o)
 	p := &pass{Reconciler: r, o: o, d: &d, me: client.ObjectKeyFromObject(o.registry)}
 	p.applyFirst(ctx, true)
-	p.keep(r.wakePods(ctx, &d))
+	p.keep(r.triggerResync(ctx, &d))
 	return errors.Join(p.failed...)
 }
 
@@ -184,7 +184,7 @@ func (p *pass) applyPods(ctx context.Context) {
 		return
 	}
 	if p.d.upgrade {
-		wait, again, err := p.takeTurn(ctx, p.o)
+		wait, again, err := p.acquireSlot(ctx, p.o)
 		p.keep(err)
 		if p.d.turn = wait; wait != "" {
 			p.d.lookIn(again)

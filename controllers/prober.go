@@ -230,7 +230,7 @@ func (r *Reconciler) askAgain(kind probeKind, target probeTarget, answer probeAn
 	switch {
 	case kind == probeSpace:
 		return spacePoll
-	case answer.certificate == nil, !judgeLeaf(answer.certificate, []string{target.host}, r.Now()).ok():
+	case answer.certificate == nil, !evaluateLeaf(answer.certificate, []string{target.host}, r.Now()).ok():
 		return servedPoll
 	}
 	return servedLook

@@ -71,8 +71,8 @@ func isUpgrade(o *observed, want func(release string) (child, error)) (bool, err
 	return !same, err
 }
 
-// takeTurn lets a registry be upgraded now, or says why not, and when to ask again.
-func (r *Reconciler) takeTurn(ctx context.Context, o *observed) (wait string, again time.Duration, err error) {
+// acquireSlot lets a registry be upgraded now, or says why not, and when to ask again.
+func (r *Reconciler) acquireSlot(ctx context.Context, o *observed) (wait string, again time.Duration, err error) {
 	u := &r.turns
 	u.mu.Lock()
 	defer u.mu.Unlock()

@@ -32,7 +32,7 @@ const (
 	sessionToken    = "AWS_SESSION_TOKEN"
 )
 
-func judgeBucket(spec *v1alpha1.S3Spec, sources map[string]*corev1.Secret) bucketState {
+func evaluateBucket(spec *v1alpha1.S3Spec, sources map[string]*corev1.Secret) bucketState {
 	var b bucketState
 	if spec == nil {
 		return b

@@ -255,11 +255,11 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 		client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
 		if o.registry.DecodeError != "" && apierrors.IsInvalid(err) {
 			// An API server that checks all of an object at each change takes no status of this one: an event is what is left.
-			r.tellTransitions(o.registry, status, refused)
+			r.recordTransitions(o.registry, status, refused)
 		}
 		return client.IgnoreNotFound(err)
 	}
-	r.tellTransitions(o.registry, status, refused)
+	r.recordTransitions(o.registry, status, refused)
 	return nil
 }
 

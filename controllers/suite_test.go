@@ -189,7 +189,7 @@ func startInstallation(t *testing.T, me Installation, version, image, namespace 
 		},
 	})
 	must(t, mgr.Add(&Heartbeat{Client: inner, Installation: me, renewal: testLeaseExpiry / 10}))
-	r := &Reconciler{Client: counting, APIReader: mgr.GetAPIReader(), Metadata: mgr.GetCache(), Recorder: mgr.GetEventRecorder("test"), kindAge: 2 * time.Second,
+	r := &Reconciler{Client: counting, APIReader: mgr.GetAPIReader(), Metadata: mgr.GetCache(), Recorder: mgr.GetEventRecorder("test"), discoveryTTL: 2 * time.Second,
 		Installation: me, leaseExpiry: testLeaseExpiry,
 		Image: image, Version: version, Now: func() time.Time { o.reconciles.Add(1); return time.Now() }}
 	for _, change := range changes {

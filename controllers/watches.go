@@ -49,26 +49,26 @@ func CacheOptions(namespaces ...string) cache.Options {
 		only[namespace] = cache.Config{}
 	}
 	selector := labels.SelectorFromSet(labels.Set{children.LabelManagedBy: children.ManagedBy})
-	ours := func(slim func(any) (any, error)) cache.ByObject {
-		return cache.ByObject{Label: selector, Transform: slim}
+	ours := func(transform func(any) (any, error)) cache.ByObject {
+		return cache.ByObject{Label: selector, Transform: transform}
 	}
 	return cache.Options{
 		DefaultNamespaces: only,
 		ByObject: map[client.Object]cache.ByObject{
-			&v1alpha1.PackRegistry{}:        {Transform: slimRegistry, Label: labels.Everything()},
-			&appsv1.Deployment{}:            ours(slimDeployment),
-			&corev1.Service{}:               ours(slimService),
-			&corev1.PersistentVolumeClaim{}: ours(slimClaim),
-			&corev1.ConfigMap{}:             ours(slimConfigMap),
-			&policyv1.PodDisruptionBudget{}: ours(slimBudget),
-			&networkingv1.Ingress{}:         ours(slimIngress),
-			&networkingv1.NetworkPolicy{}:   ours(slimPolicy),
-			&corev1.Pod{}:                   ours(slimPod),
+			&v1alpha1.PackRegistry{}:        {Transform: transformRegistry, Label: labels.Everything()},
+			&appsv1.Deployment{}:            ours(transformDeployment),
+			&corev1.Service{}:               ours(transformService),
+			&corev1.PersistentVolumeClaim{}: ours(transformClaim),
+			&corev1.ConfigMap{}:             ours(transformConfigMap),
+			&policyv1.PodDisruptionBudget{}: ours(transformBudget),
+			&networkingv1.Ingress{}:         ours(transformIngress),
+			&networkingv1.NetworkPolicy{}:   ours(transformPolicy),
+			&corev1.Pod{}:                   ours(transformPod),
 			secretMetadata(): {
 				Label: labels.Everything(),
 				// Helm keeps each release's whole manifest in Secrets of this type.
 				Field:     fields.OneTermNotEqualSelector("type", "helm.sh/release.v1"),
-				Transform: slimSecret,
+				Transform: transformSecret,
 			},
 		},
 		// Kinds that a cluster may lack cannot be named here.
@@ -111,7 +111,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 	if err := mgr.Add(r.prober); err != nil {
 		return err
 	}
-	child := func() handler.EventHandler { return calm(handler.EnqueueRequestsFromMapFunc(byLabel)) }
+	child := func() handler.EventHandler { return debounce(handler.EnqueueRequestsFromMapFunc(byLabel)) }
 	built, err := ctrl.NewControllerManagedBy(mgr).
 		Named("packregistry").
 		// Its own status changes are no news, those by another operator are.
@@ -127,8 +127,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		Watches(&corev1.Pod{}, child()).
 		// Where an older one gives up a host or a claim, a younger one may have it.
 		Watches(&v1alpha1.PackRegistry{}, handler.EnqueueRequestsFromMapFunc(r.byRivalry), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		WatchesRawSource(source.Channel(r.prober.changed, calm(&handler.EnqueueRequestForObject{}))).
-		WatchesMetadata(&corev1.Secret{}, calm(handler.EnqueueRequestsFromMapFunc(r.bySecret))).
+		WatchesRawSource(source.Channel(r.prober.changed, debounce(&handler.EnqueueRequestForObject{}))).
+		WatchesMetadata(&corev1.Secret{}, debounce(handler.EnqueueRequestsFromMapFunc(r.bySecret))).
 		WithOptions(options).
 		Build(r)
 	if err != nil {
@@ -138,7 +138,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 	if err != nil {
 		return err
 	}
-	r.kinds = &optionalKinds{discovery: asks, cache: mgr.GetCache(), controller: built, age: cmp.Or(r.kindAge, kindAge), watched: map[schema.GroupKind]watchedKind{}}
+	r.kinds = &optionalKinds{discovery: asks, cache: mgr.GetCache(), controller: built, age: cmp.Or(r.discoveryTTL, discoveryTTL), watched: map[schema.GroupKind]watchedKind{}}
 	return nil
 }
 
@@ -153,27 +153,27 @@ func (r *Reconciler) takenOver(e event.UpdateEvent) bool {
 // longestBackoff bounds the wait after a failure.
 const longestBackoff = time.Minute
 
-// calmTime is how long news of a child waits for more of the same registry: what one reconcile makes comes back as an
+// debounceTime is how long news of a child waits for more of the same registry: what one reconcile makes comes back as an
 // event for each child, and one look at all of them is enough.
-const calmTime = 100 * time.Millisecond
+const debounceTime = 100 * time.Millisecond
 
-// calm lets a handler's requests wait for calmTime.
-func calm(inner handler.EventHandler) handler.EventHandler {
+// debounce lets a handler's requests wait for debounceTime.
+func debounce(inner handler.EventHandler) handler.EventHandler {
 	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 	return handler.Funcs{
-		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q queue) { inner.Create(ctx, e, waiting{q}) },
-		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q queue) { inner.Update(ctx, e, waiting{q}) },
-		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q queue) { inner.Delete(ctx, e, waiting{q}) },
-		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { inner.Generic(ctx, e, waiting{q}) },
+		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q queue) { inner.Create(ctx, e, debounced{q}) },
+		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q queue) { inner.Update(ctx, e, debounced{q}) },
+		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q queue) { inner.Delete(ctx, e, debounced{q}) },
+		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { inner.Generic(ctx, e, debounced{q}) },
 	}
 }
 
-// waiting is a queue to which everything is added a little later.
-type waiting struct {
+// debounced is a queue to which everything is added a little later.
+type debounced struct {
 	workqueue.TypedRateLimitingInterface[reconcile.Request]
 }
 
-func (q waiting) Add(request reconcile.Request) { q.AddAfter(request, calmTime) }
+func (q debounced) Add(request reconcile.Request) { q.AddAfter(request, debounceTime) }
 
 func byLabel(_ context.Context, o client.Object) []reconcile.Request {
 	name := o.GetLabels()[children.LabelRegistry]
