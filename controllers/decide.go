@@ -3,6 +3,7 @@ package controllers
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -24,6 +25,8 @@ type decision struct {
 	invalid string
 	// conflict names a child that somebody else owns.
 	conflict string
+	// notAllowed is what the spec asks for and may not have.
+	notAllowed string
 
 	users       mergedUsers
 	certificate certificateState
@@ -61,7 +64,9 @@ type decision struct {
 }
 
 // stalled says whether only a person can help.
-func (d *decision) stalled() bool { return d.invalid != "" || d.conflict != "" }
+func (d *decision) stalled() bool {
+	return d.invalid != "" || d.conflict != "" || d.notAllowed != ""
+}
 
 // claimPoll is how often to look for a claim that users are to bring.
 const claimPoll = 5 * time.Second
@@ -81,7 +86,7 @@ func decide(o *observed) decision {
 	if d.invalid == "" {
 		d.invalid = impossible(o)
 	}
-	if d.invalid != "" {
+	if d.stalled() {
 		return d
 	}
 	if claimMissing(o) {
@@ -114,6 +119,10 @@ func decideProtected(o *observed) decision {
 	d.conflict = rivalry(r, o.rivals)
 	if wrong := r.DecodeError; wrong != "" {
 		d.invalid = "the spec cannot be read as it is stored: " + clip(wrong)
+	}
+	d.notAllowed = strings.Join(slices.Concat(o.refused, o.refusedHosts), "; ")
+	if len(o.refusedHosts) > 0 {
+		d.lookIn(hostsAge)
 	}
 	d.planFirst(o)
 	return d

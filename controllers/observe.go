@@ -33,7 +33,7 @@ type observed struct {
 	// sources are the Secrets that the spec names, by name, and ConfigMaps of certificates to trust, by sourceOf.
 	sources map[string]*corev1.Secret
 	// unread says what could not be read: nothing is decided of it.
-	unread struct{ users, tls, claim, rivals, pods bool }
+	unread struct{ users, tls, claim, rivals, pods, hosts bool }
 	// users is the operator's own Secret of merged users.
 	users *corev1.Secret
 	// made are lines that were made from basic-auth Secrets.
@@ -77,6 +77,8 @@ type observed struct {
 	pods                []corev1.Pod
 	// space is how full the claim's volume is, or nil where nobody says.
 	space *Space
+	// refused is what the spec asks for and may not have, refusedHosts which of its hosts.
+	refused, refusedHosts []string
 	// rivals want a host or a claim of this registry.
 	rivals []v1alpha1.PackRegistry
 }
@@ -85,7 +87,9 @@ type observed struct {
 func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistry) (*observed, error) {
 	o := &observed{registry: registry, operator: r.Installation.reference(), image: r.Image, release: r.release(), now: r.Now(), made: r.linesMade(registry), sources: map[string]*corev1.Secret{}}
 	mine := []client.ListOption{client.InNamespace(registry.Namespace), client.MatchingLabels{children.LabelRegistry: registry.Name}}
-	failed := r.observeProtected(ctx, o, mine)
+	limitsErr := r.observeLimits(ctx, o)
+	o.unread.hosts = limitsErr != nil
+	failed := append(r.observeProtected(ctx, o, mine), limitsErr)
 	failed = append(failed, r.observePods(ctx, o, mine)...)
 	failed = append(failed,
 		read(ctx, r.Client, o, children.ServiceName(registry), &o.service, &corev1.Service{}),

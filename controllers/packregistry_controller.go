@@ -6,6 +6,7 @@
 //	decide.go    pure functions of that value: which children (plan.go, prune.go), which pods' volumes to sync again, what is
 //	             wrong (with htpasswd.go, certificate.go, certificate_certmanager.go, certificate_selfsigned.go, s3.go,
 //	             uniqueness.go, volume_usage.go, optional_children.go and rollout_queue.go)
+//	             and what is allowed at all (package limits, allowed.go)
 //	pass.go      applies children one by one: what protects packs first, and none held up by another that is refused (refusal.go)
 //	apply.go     server-side apply of what differs from what the operator owns already
 //	status.go    the status, whose conditions are data (conditions.go); events on their transitions (events.go)
@@ -33,6 +34,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/limits"
 )
 
 // FieldOwner is the operator's name in managed fields.
@@ -51,6 +53,8 @@ type Reconciler struct {
 	Image string
 	// Installation is this one, among others that there may be in the cluster.
 	Installation Installation
+	// Limits are what a PackRegistry may ask for; nil for everything.
+	Limits *limits.Limits
 	// Version of the operator, which children carry.
 	Version string
 	// MaxConcurrentUpgrades is how many registries are rolled at once because the operator became another; at least 1.
@@ -76,6 +80,8 @@ type Reconciler struct {
 	refusals refusals
 	// autoscalers keeps, by name, a knownAutoscaler of each registry that somebody has scaled.
 	autoscalers sync.Map
+	// namespaceHosts keeps, by namespace, a knownHosts.
+	namespaceHosts sync.Map
 	// made keeps, by name, a registry's *madeLines.
 	made sync.Map
 
@@ -98,6 +104,7 @@ type Reconciler struct {
 // +kubebuilder:rbac:groups=policy,resources=poddisruptionbudgets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups=storage.k8s.io,resources=storageclasses,verbs=get
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=ingressclasses,verbs=get
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get
 // +kubebuilder:rbac:groups="",resources=secrets,verbs=get;list;watch;create;patch;delete
 // +kubebuilder:rbac:groups="",resources=pods,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=autoscaling,resources=horizontalpodautoscalers,verbs=list

@@ -36,6 +36,9 @@ func (d *decision) planFirst(o *observed) {
 			configMapChild(o.bundle, children.AuthorityBundle(r, d.authority.bundle)),
 			secretChild(o.leaf, children.SelfSignedSecret(r, d.authority.leaf)))
 	}
+	if o.unread.hosts || len(o.refusedHosts) > 0 {
+		return // nobody is asked for a certificate of hosts that are others'
+	}
 	if err := d.planOptional(o, &d.first, true); err != nil {
 		d.invalid = err.Error()
 	}

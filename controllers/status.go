@@ -230,6 +230,9 @@ func stalledBy(o *observed, d decision) *finding {
 	case d.invalid != "":
 		return &finding{status: metav1.ConditionTrue, reason: v1alpha1.ReasonInvalid, message: d.invalid}
 	}
+	if d.notAllowed != "" {
+		return &finding{status: metav1.ConditionTrue, reason: v1alpha1.ReasonNotAllowed, message: d.notAllowed}
+	}
 	if refused := worst(d.refused, true); refused != nil {
 		return refused
 	}

@@ -30,6 +30,7 @@ const (
 	ReasonProgressing      = "Progressing"
 	ReasonSuspended        = "Suspended"
 	ReasonInvalid          = "Invalid"
+	ReasonNotAllowed       = "NotAllowed"
 	ReasonConflict         = "Conflict"
 	ReasonSecretMissing    = "SecretMissing"
 	ReasonSecretInvalid    = "SecretInvalid"

@@ -30,6 +30,7 @@ import (
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers"
+	"packregistry.dev/controllers/limits"
 	"packregistry.dev/internal/metricsauth"
 )
 
@@ -62,10 +63,12 @@ type settings struct {
 	image                  string
 	upgrades               int
 	namespaces             string
+	limits                 *limits.Limits
 }
 
-func parse() settings {
+func parse() (settings, error) {
 	var s settings
+	var images, annotations, podFields, hosts string
 	flag.StringVar(&s.metricsAddr, "metrics-bind-address", ":8443", "where metrics are served; 0 for nowhere")
 	flag.BoolVar(&s.secureMetrics, "metrics-secure", true, "serve metrics over HTTPS to clients that may get /metrics")
 	flag.StringVar(&s.probeAddr, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
@@ -77,6 +80,10 @@ func parse() settings {
 	flag.StringVar(&s.image, "registry-image", os.Getenv("RELATED_IMAGE_REGISTRY"), "the registry's image where a spec names none (default $RELATED_IMAGE_REGISTRY)")
 	flag.IntVar(&s.upgrades, "max-concurrent-upgrades", 1, "how many registries are rolled at once because this operator renders them otherwise than the one before")
 	flag.StringVar(&s.namespaces, "namespaces", os.Getenv("WATCH_NAMESPACE"), "the namespaces to look after, separated by commas; all of them if empty (default $WATCH_NAMESPACE)")
+	flag.StringVar(&images, "allowed-images", "", "images that PackRegistries may name besides those of the default image's repository: repositories, references, or beginnings that end in '*', separated by commas")
+	flag.StringVar(&annotations, "allowed-annotations", limits.DefaultWord, "annotations that PackRegistries may put on what they become: keys, or beginnings that end in '*', separated by commas; default stands for those of this release")
+	flag.StringVar(&podFields, "allowed-pod-fields", limits.DefaultWord, "fields of spec.pod that PackRegistries may have, separated by commas; default stands for those of this release, '*' for all: "+strings.Join(limits.PodFields(), ", "))
+	flag.StringVar(&hosts, "hosts-annotation", "", "the annotation of a namespace that lists the hosts (a.example.com) and domains (*.example.com) that its PackRegistries may have; without it they may have any")
 	showVersion := flag.Bool("version", false, "print the version and end")
 	options := zap.Options{}
 	options.BindFlags(flag.CommandLine)
@@ -86,7 +93,9 @@ func parse() settings {
 		os.Exit(0)
 	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&options)))
-	return s
+	var err error
+	s.limits, err = limits.Parse(images, annotations, podFields, hosts)
+	return s, err
 }
 
 // namespaces splits a list; none means all.
@@ -104,7 +113,10 @@ func ownNamespace() string {
 }
 
 func run() error {
-	s := parse()
+	s, err := parse()
+	if err != nil {
+		return err
+	}
 	me := controllers.Installation{Namespace: cmp.Or(s.leaderNamespace, ownNamespace()), Name: s.name, Namespaces: namespaces(s.namespaces)}
 	scheme := runtime.NewScheme()
 	// Only the groups that are used: the whole of Kubernetes costs megabytes.
@@ -148,6 +160,7 @@ func run() error {
 		Image:     s.image,
 		Now:       time.Now,
 		Version:   version,
+		Limits:    s.limits,
 
 		Installation:          me,
 		MaxConcurrentUpgrades: s.upgrades,

@@ -105,3 +105,32 @@ func TestAnUpgradeStopsTheOldVersionFirst(t *testing.T) {
 		t.Errorf("strategy: %v", deployment.Spec.Strategy)
 	}
 }
+
+// What tenants may ask for goes to the operator as it is in the values, which are refused where the operator would refuse them.
+func TestLimits(t *testing.T) {
+	args := func(set ...string) string {
+		return strings.ReplaceAll(render(t, []string{"Deployment"}, set...), `"`, "")
+	}
+	got := args()
+	for _, words := range []string{`- --allowed-annotations=default`, `- --allowed-pod-fields=default`} {
+		if !strings.Contains(got, words) {
+			t.Errorf("it lacks %q:\n%s", words, got)
+		}
+	}
+	if strings.Contains(got, "--allowed-images") || strings.Contains(got, "--hosts-annotation") {
+		t.Errorf("unasked for:\n%s", got)
+	}
+	got = args("--set", "limits.images={mirror.example.com/*,registry.example.com/registry}", "--set", "limits.annotations={default,example.com/*}",
+		"--set-json", "limits.podFields=[]", "--set", "limits.hostsAnnotation=example.com/hosts")
+	for _, words := range []string{"- --allowed-images=mirror.example.com/*,registry.example.com/registry\n", "- --allowed-annotations=default,example.com/*\n", "- --allowed-pod-fields=\n", "- --hosts-annotation=example.com/hosts\n"} {
+		if !strings.Contains(got, words) {
+			t.Errorf("it lacks %q:\n%s", words, got)
+		}
+	}
+	for _, wrong := range []string{"limits.images={registry.example.com*}", "limits.annotations={*.example.com}", "limits.podFields={a b}", "limits.nonsense=1"} {
+		cmd := exec.CommandContext(t.Context(), filepath.Join(testserver.Tool(t, "helm"), "helm"), "template", "x", "../../charts/packregistry-operator", "--set", wrong)
+		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "limits") {
+			t.Errorf("%s: %v: %s", wrong, err, out)
+		}
+	}
+}

@@ -294,12 +294,15 @@ func TestTheAPIServerIsRestarted(t *testing.T) {
 
 // What keeps a registry from running is told by its cause.
 func TestFailedRolloutsAreTold(t *testing.T) {
+	released := currentImages(t).registry // other repositories' images are not allowed
 	for name, tt := range map[string]struct {
 		edit      func(*v1alpha1.PackRegistrySpec)
 		condition string
 		words     []string
 	}{
-		"image": {func(s *v1alpha1.PackRegistrySpec) { s.Image = "127.0.0.1:1/no/such:image" }, v1alpha1.ConditionAvailable, []string{"ImagePull", "127.0.0.1:1"}},
+		"image": {func(s *v1alpha1.PackRegistrySpec) {
+			s.Image = released[:strings.LastIndex(released, ":")] + ":none-such"
+		}, v1alpha1.ConditionAvailable, []string{"ImagePull", ":none-such"}},
 		"crash": {func(s *v1alpha1.PackRegistrySpec) {
 			s.Storage = v1alpha1.StorageSpec{S3: &v1alpha1.S3Spec{Bucket: "nobody", Endpoint: "http://127.0.0.1:1", SecretRef: &v1alpha1.SecretRef{Name: "keys"}}}
 		}, v1alpha1.ConditionAvailable, []string{"bucket nobody at http://127.0.0.1:1", "connection refused"}},

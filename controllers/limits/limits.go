@@ -1,0 +1,237 @@
+// Package limits says what those who may create PackRegistries may ask for with them. A PackRegistry becomes pods, Services and
+// Ingresses, which the operator makes with rights of its own: what is not limited here, whoever creates a PackRegistry can do with
+// these rights. Administrators set the limits by the operator's flags; the defaults are for clusters whose tenants create
+// PackRegistries, and may do little else.
+//
+// All functions are pure. What they refuse is named by its path in the spec, beside what is allowed and who can change that.
+package limits
+
+import (
+	"fmt"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+// Limits are what is allowed.
+type Limits struct {
+	// Images are repositories, of which any tag and digest is allowed, whole references, or beginnings that end in '*'. Images of the
+	// default image's repository are always allowed.
+	Images []string
+	// Annotations are keys, or beginnings of keys that end in '*'.
+	Annotations []string
+	// PodFields are fields of spec.pod, as PodFields lists them.
+	PodFields []string
+	// HostsAnnotation is the annotation of a namespace that lists the hosts of its PackRegistries; any host is allowed if it is
+	// empty.
+	HostsAnnotation string
+}
+
+// secretKeyRef is what would let a PackRegistry read Secrets by variables.
+const secretKeyRef = "env.valueFrom.secretKeyRef"
+
+// DefaultWord stands for the defaults in a list.
+const DefaultWord = "default"
+
+// DefaultAnnotations are those that only say how large and how slow a transfer may be, that a load balancer is not for the Internet,
+// and the like. Others may lead an Ingress controller elsewhere, run code in it, or let something be put into pods.
+var DefaultAnnotations = []string{
+	"alb.ingress.kubernetes.io/healthcheck-path", "alb.ingress.kubernetes.io/target-type",
+	"cluster-autoscaler.kubernetes.io/safe-to-evict",
+	"haproxy-ingress.github.io/proxy-body-size", "haproxy-ingress.github.io/timeout-client", "haproxy-ingress.github.io/timeout-server",
+	"haproxy.org/timeout-client", "haproxy.org/timeout-server",
+	"networking.gke.io/load-balancer-type",
+	"nginx.ingress.kubernetes.io/force-ssl-redirect", "nginx.ingress.kubernetes.io/proxy-body-size", "nginx.ingress.kubernetes.io/proxy-buffering",
+	"nginx.ingress.kubernetes.io/proxy-read-timeout", "nginx.ingress.kubernetes.io/proxy-request-buffering",
+	"nginx.ingress.kubernetes.io/proxy-send-timeout", "nginx.ingress.kubernetes.io/ssl-redirect",
+	"nginx.org/client-max-body-size", "nginx.org/proxy-read-timeout", "nginx.org/proxy-send-timeout",
+	"projectcontour.io/response-timeout",
+	"prometheus.io/path", "prometheus.io/port", "prometheus.io/scheme", "prometheus.io/scrape",
+	"service.beta.kubernetes.io/aws-load-balancer-internal", "service.beta.kubernetes.io/aws-load-balancer-scheme",
+	"service.beta.kubernetes.io/azure-load-balancer-internal",
+	"traefik.ingress.kubernetes.io/router.entrypoints", "traefik.ingress.kubernetes.io/router.tls",
+}
+
+// DefaultPodFields are all but those that would let a PackRegistry read Secrets (by a variable, a volume or another container),
+// run other programs, have another identity, or displace the pods of others. The user and the group 0 are refused by the
+// schema. A field that this list does not know is refused.
+var DefaultPodFields = []string{
+	"affinity", "annotations", "dnsConfig", "dnsPolicy", "env", "env.valueFrom.configMapKeyRef", "env.valueFrom.fieldRef", "env.valueFrom.resourceFieldRef",
+	"hostAliases", "imagePullPolicy", "imagePullSecrets", "labels", "nodeSelector", "probes", "resources", "runtimeClassName", "schedulerName",
+	"securityContext", "terminationGracePeriodSeconds", "tolerations", "topologySpreadConstraints",
+}
+
+// Parse reads lists that are separated by commas, in which DefaultWord stands for the defaults.
+func Parse(images, annotations, podFields, hostsAnnotation string) (*Limits, error) {
+	l := &Limits{Images: list(images, nil), Annotations: list(annotations, DefaultAnnotations), PodFields: list(podFields, DefaultPodFields), HostsAnnotation: hostsAnnotation}
+	for _, pattern := range slices.Concat(l.Images, l.Annotations) {
+		if i := strings.IndexByte(pattern, '*'); i >= 0 && i != len(pattern)-1 {
+			return nil, fmt.Errorf("%q: '*' stands for the end of a name only", pattern)
+		}
+	}
+	for _, pattern := range l.Images {
+		if start, ok := strings.CutSuffix(pattern, "*"); ok && start != "" && !strings.ContainsAny(start[len(start)-1:], "/:@") {
+			return nil, fmt.Errorf("image %q: put '*' after '/', ':' or '@', so that it ends no name of a host or repository that goes on otherwise", pattern)
+		}
+	}
+	known := PodFields()
+	for _, field := range l.PodFields {
+		if field != "*" && !slices.Contains(known, field) {
+			return nil, fmt.Errorf("%q is no field of spec.pod; there are %s", field, strings.Join(known, ", "))
+		}
+	}
+	return l, nil
+}
+
+func list(text string, defaults []string) []string {
+	var all []string
+	for _, word := range strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' || r == '\n' }) {
+		if word == DefaultWord {
+			all = append(all, defaults...)
+			continue
+		}
+		all = append(all, word)
+	}
+	return all
+}
+
+// PodFields are the fields of spec.pod that can be allowed, and what can be allowed within them.
+func PodFields() []string {
+	fields := []string{"env.valueFrom.configMapKeyRef", "env.valueFrom.fieldRef", "env.valueFrom.resourceFieldRef", secretKeyRef}
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[v1alpha1.PodSpec]()) {
+		fields = append(fields, jsonName(f))
+	}
+	slices.Sort(fields)
+	return fields
+}
+
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+// Refused lists what a spec asks for and may not have. A nil Limits allows everything.
+func (l *Limits) Refused(spec *v1alpha1.PackRegistrySpec, defaultImage string) []string {
+	if l == nil {
+		return nil
+	}
+	var refused []string
+	if why := l.refusedImage(spec.Image, defaultImage); why != "" {
+		refused = append(refused, why)
+	}
+	refused = append(refused, l.refusedPod(&spec.Pod)...)
+	for _, at := range []struct {
+		path        string
+		annotations map[string]string
+	}{
+		{"spec.metadata.annotations", spec.Metadata.Annotations}, {"spec.pod.annotations", spec.Pod.Annotations},
+		{"spec.service.annotations", spec.Service.Annotations}, {"spec.ingress.annotations", ingressAnnotations(spec)},
+	} {
+		for _, key := range slices.Sorted(maps.Keys(at.annotations)) {
+			if !matches(l.Annotations, key) {
+				refused = append(refused, fmt.Sprintf("%s[%s] is not allowed: who runs the operator can allow it (--allowed-annotations, in its chart limits.annotations)", at.path, key))
+			}
+		}
+	}
+	return refused
+}
+
+// Strip takes annotations for all objects that are not allowed out of a spec that is refused: users and certificates follow their
+// sources all the same, and must not carry them.
+func (l *Limits) Strip(spec *v1alpha1.PackRegistrySpec) {
+	if l != nil {
+		maps.DeleteFunc(spec.Metadata.Annotations, func(key, _ string) bool { return !matches(l.Annotations, key) })
+	}
+}
+
+func ingressAnnotations(spec *v1alpha1.PackRegistrySpec) map[string]string {
+	if spec.Ingress == nil {
+		return nil
+	}
+	return spec.Ingress.Annotations
+}
+
+func (l *Limits) refusedImage(image, defaultImage string) string {
+	if image == "" || matches(l.Images, image) || slices.Contains(l.Images, repository(image)) || repository(image) == repository(defaultImage) {
+		return ""
+	}
+	allowed := append([]string{repository(defaultImage)}, l.Images...)
+	return fmt.Sprintf("spec.image is not allowed: there may be images of %s; who runs the operator can allow others (--allowed-images, in its chart limits.images)",
+		strings.Join(slices.DeleteFunc(allowed, func(s string) bool { return s == "" }), ", "))
+}
+
+// repository is a reference without its tag and digest.
+func repository(image string) string {
+	image, _, _ = strings.Cut(image, "@")
+	if i := strings.LastIndexByte(image, ':'); i > strings.LastIndexByte(image, '/') {
+		image = image[:i]
+	}
+	return image
+}
+
+func (l *Limits) refusedPod(pod *v1alpha1.PodSpec) []string {
+	var refused []string
+	need := func(field, path string) {
+		if !matches(l.PodFields, field) {
+			refused = append(refused, fmt.Sprintf("spec.pod.%s is not allowed: who runs the operator can allow it (--allowed-pod-fields with %s, in its chart limits.podFields)", path, field))
+		}
+	}
+	value := reflect.ValueOf(*pod)
+	for _, f := range reflect.VisibleFields(value.Type()) {
+		if !value.FieldByIndex(f.Index).IsZero() {
+			need(jsonName(f), jsonName(f))
+		}
+	}
+	for i, env := range pod.Env {
+		if env.ValueFrom == nil {
+			continue
+		}
+		from := reflect.ValueOf(*env.ValueFrom)
+		for _, f := range reflect.VisibleFields(from.Type()) {
+			if !from.FieldByIndex(f.Index).IsZero() {
+				need("env.valueFrom."+jsonName(f), fmt.Sprintf("env[%d].valueFrom.%s", i, jsonName(f)))
+			}
+		}
+	}
+	return refused
+}
+
+// RefusedHosts lists the hosts that a namespace's PackRegistries may not have, by the value of the namespace's annotation.
+func (l *Limits) RefusedHosts(hosts []string, namespace, allowed string) []string {
+	if l == nil || l.HostsAnnotation == "" {
+		return nil
+	}
+	var refused []string
+	for i, host := range hosts {
+		if slices.ContainsFunc(list(allowed, nil), func(pattern string) bool { return hostMatches(pattern, host) }) {
+			continue
+		}
+		may := "there may be " + allowed
+		if allowed == "" {
+			may = "there may be none"
+		}
+		refused = append(refused, fmt.Sprintf("spec.hosts[%d]: %s is not allowed in namespace %s: %s; who may edit the namespace can allow it (annotation %s)", i, host, namespace, may, l.HostsAnnotation))
+	}
+	return refused
+}
+
+// hostMatches: *.example.com are all names below example.com, and not itself; * is any host.
+func hostMatches(pattern, host string) bool {
+	if suffix, ok := strings.CutPrefix(pattern, "*."); ok {
+		return strings.HasSuffix(host, "."+suffix)
+	}
+	return pattern == "*" || pattern == host
+}
+
+// matches says whether a name is among patterns, of which those that end in '*' are beginnings.
+func matches(patterns []string, name string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		if start, ok := strings.CutSuffix(pattern, "*"); ok {
+			return strings.HasPrefix(name, start)
+		}
+		return pattern == name
+	})
+}

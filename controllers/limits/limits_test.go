@@ -1,0 +1,132 @@
+package limits
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+
+	"packregistry.dev/api/v1alpha1"
+)
+
+const released = "packregistry.dev/registry:1.0.0"
+
+func TestRefused(t *testing.T) {
+	for _, tt := range []struct {
+		name, spec                     string
+		images, annotations, podFields string
+		refused                        []string // words of each, in this order
+	}{
+		{"nothing is asked for", `{}`, "", "default", "default", nil},
+		{"another release", `{"image":"packregistry.dev/registry:2.0.0"}`, "", "default", "default", nil},
+		{"a digest", `{"image":"packregistry.dev/registry@sha256:00"}`, "", "default", "default", nil},
+		{"a longer name", `{"image":"packregistry.dev/registry2:1.0.0"}`, "", "default", "default", []string{"spec.image is not allowed: there may be images of packregistry.dev/registry;"}},
+		{"a repository below", `{"image":"packregistry.dev/registry/x"}`, "", "default", "default", []string{"spec.image"}},
+		{"the name at another host", `{"image":"evil.example.com/packregistry.dev/registry:1.0.0"}`, "", "default", "default", []string{"spec.image"}},
+		{"a port is no tag", `{"image":"packregistry.dev:1/registry"}`, "", "default", "default", []string{"spec.image"}},
+		{"a mirror", `{"image":"mirror.example.com/registry:1.0.0"}`, "mirror.example.com/registry", "default", "default", nil},
+		{"all of a mirror", `{"image":"mirror.example.com/a/b@sha256:00"}`, "mirror.example.com/*", "default", "default", nil},
+		{"one reference", `{"image":"mirror.example.com/registry:2"}`, "mirror.example.com/registry:1", "default", "default", []string{"spec.image"}},
+		{"any image", `{"image":"a"}`, "*", "default", "default", nil},
+
+		{"how slow a transfer may be", `{"ingress":{"annotations":{"nginx.ingress.kubernetes.io/proxy-body-size":"0"}}}`, "", "default", "default", nil},
+		{"a snippet", `{"ingress":{"annotations":{"nginx.ingress.kubernetes.io/configuration-snippet":"hush"}}}`, "", "default", "default",
+			[]string{"spec.ingress.annotations[nginx.ingress.kubernetes.io/configuration-snippet]"}},
+		{"a snippet for all", `{"metadata":{"annotations":{"nginx.ingress.kubernetes.io/server-snippet":"hush"}}}`, "", "default", "default", []string{"spec.metadata.annotations["}},
+		{"a name of others", `{"service":{"annotations":{"external-dns.alpha.kubernetes.io/hostname":"hush"}}}`, "", "default", "default", []string{"spec.service.annotations["}},
+		{"no profile", `{"pod":{"annotations":{"container.apparmor.security.beta.kubernetes.io/registry":"unconfined"}}}`, "", "default", "default", []string{"spec.pod.annotations["}},
+		{"some more", `{"service":{"annotations":{"example.com/a":"","prometheus.io/port":""}}}`, "", "default,example.com/*", "default", nil},
+		{"others instead", `{"service":{"annotations":{"example.com/a":"","prometheus.io/port":""}}}`, "", "example.com/a", "default", []string{"prometheus.io/port"}},
+
+		{"what pods may have", `{"pod":{"resources":{"limits":{"cpu":"1"}},"tolerations":[{"operator":"Exists"}],"env":[{"name":"A","value":"b"}],"securityContext":{"runAsUser":7,"supplementalGroups":[8]},"probes":{"liveness":{"periodSeconds":9}}}}`,
+			"", "default", "default", nil},
+		{"a Secret as a variable", `{"pod":{"env":[{"name":"A"},{"name":"B","valueFrom":{"secretKeyRef":{"name":"hush","key":"hush"}}}]}}`, "", "default", "default",
+			[]string{"spec.pod.env[1].valueFrom.secretKeyRef is not allowed"}},
+		{"a setting as a variable", `{"pod":{"env":[{"name":"B","valueFrom":{"configMapKeyRef":{"name":"a","key":"b"}}}]}}`, "", "default", "default", nil},
+		{"a kind of source that nobody knows yet", `{"pod":{"env":[{"name":"B","valueFrom":{"fileKeyRef":{"volumeName":"a","path":"b","key":"c"}}}]}}`, "", "default", "default", []string{"env[0].valueFrom.fileKeyRef"}},
+		{"other programs, other people's rights", `{"pod":{"serviceAccountName":"a","priorityClassName":"b","volumes":[{}],"volumeMounts":[{}],"initContainers":[{}],"containers":[{}]}}`, "", "default", "default",
+			[]string{"priorityClassName", "serviceAccountName", "volumes", "volumeMounts", "initContainers", "containers"}},
+		{"an identity by permission", `{"pod":{"serviceAccountName":"a"}}`, "", "default", "default,serviceAccountName", nil},
+		{"less than by default", `{"pod":{"tolerations":[{"operator":"Exists"}],"resources":{"limits":{"cpu":"1"}}}}`, "", "default", "resources", []string{"spec.pod.tolerations"}},
+		{"everything", `{"image":"a","metadata":{"annotations":{"a":"b"}},"pod":{"containers":[{}],"env":[{"name":"B","valueFrom":{"secretKeyRef":{"name":"a","key":"b"}}}]}}`, "*", "*", "*", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			l, err := Parse(tt.images, tt.annotations, tt.podFields, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var spec v1alpha1.PackRegistrySpec
+			if err := json.Unmarshal([]byte(tt.spec), &spec); err != nil {
+				t.Fatal(err)
+			}
+			got := l.Refused(&spec, released)
+			if len(got) != len(tt.refused) {
+				t.Fatalf("refused: %q", got)
+			}
+			for i, words := range tt.refused {
+				if !slices.ContainsFunc(got, func(why string) bool { return strings.Contains(why, words) }) || !strings.Contains(got[i], "--allowed-") || strings.Contains(got[i], "hush") {
+					t.Errorf("%q: not %q", got, words)
+				}
+			}
+			if none := (*Limits)(nil).Refused(&spec, released); none != nil {
+				t.Errorf("refused without limits: %q", none)
+			}
+		})
+	}
+}
+
+// Every field of a pod is either allowed by default or known here as one that is not: a new one is looked at.
+func TestEveryPodFieldIsJudged(t *testing.T) {
+	refused := []string{"containers", "env.valueFrom.secretKeyRef", "initContainers", "priorityClassName", "serviceAccountName", "volumeMounts", "volumes"}
+	for _, field := range PodFields() {
+		if slices.Contains(DefaultPodFields, field) == slices.Contains(refused, field) {
+			t.Errorf("%s is neither allowed nor refused by default, or both", field)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct{ images, annotations, podFields, wrong string }{
+		{"a*b", "", "", "the end of a name only"},
+		{"registry.example.com*", "", "", "registry.example.com*"},
+		{"", "*.example.com", "", "the end of a name only"},
+		{"", "", "serviceAccount", "is no field of spec.pod"},
+		{"a/*,b:*,c@*,*", "example.com/*,a", "default,*", ""},
+		{"", "", "", ""},
+	} {
+		l, err := Parse(tt.images, tt.annotations, tt.podFields, "")
+		if tt.wrong == "" && (err != nil || l == nil) || tt.wrong != "" && (err == nil || !strings.Contains(err.Error(), tt.wrong)) {
+			t.Errorf("%+v: %v", tt, err)
+		}
+	}
+}
+
+func TestRefusedHosts(t *testing.T) {
+	l := &Limits{HostsAnnotation: "example.com/hosts"}
+	for _, tt := range []struct {
+		host, allowed string
+		refused       bool
+	}{
+		{"packs.team.example.com", "", true},
+		{"packs.team.example.com", "*.team.example.com", false},
+		{"a.b.team.example.com", "other.example.com,*.team.example.com", false},
+		{"team.example.com", "*.team.example.com", true},
+		{"notteam.example.com", "*.team.example.com", true},
+		{"xteam.example.com", "team.example.com", true},
+		{"team.example.com", "a, team.example.com", false},
+		{"192.0.2.1", "*.2.1", false}, // as it is written
+		{"192.0.2.1", "192.0.2.1", false},
+		{"anything.example.org", "*", false},
+	} {
+		got := l.RefusedHosts([]string{tt.host}, "team", tt.allowed)
+		if (len(got) > 0) != tt.refused {
+			t.Errorf("%+v: %q", tt, got)
+		}
+		if tt.refused && (!strings.Contains(got[0], "spec.hosts[0]: "+tt.host) || !strings.Contains(got[0], "annotation example.com/hosts")) {
+			t.Error(got)
+		}
+		if got := (&Limits{}).RefusedHosts([]string{tt.host}, "team", ""); got != nil {
+			t.Errorf("without the option: %q", got)
+		}
+	}
+}
