@@ -6,7 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
+	"sigs.k8s.io/yaml"
+
+	"packregistry.dev/internal/helmchart"
 	"packregistry.dev/pack"
 )
 
@@ -112,4 +116,47 @@ func PacksIn(dir string) []string {
 		}
 	}
 	return found
+}
+
+// CheckImages warns of images that the pack's charts use with their own values, and that pack.content.images lacks. A chart
+// that does not render without the values of a cluster has none.
+func (v *Validation) CheckImages(d *pack.Directory) {
+	listed := map[string]bool{}
+	text, err := os.ReadFile(filepath.Join(v.Directory, pack.ValuesFile))
+	var values struct {
+		Pack struct {
+			Content struct {
+				Images []struct {
+					Image string `json:"image"`
+				} `json:"images"`
+			} `json:"content"`
+		} `json:"pack"`
+	}
+	if err != nil || yaml.Unmarshal(text, &values) != nil || len(values.Pack.Content.Images) == 0 {
+		return // which has a warning already
+	}
+	for _, item := range values.Pack.Content.Images {
+		listed[shortImage(item.Image)] = true
+	}
+	for _, file := range d.Charts {
+		chart, err := helmchart.Load(filepath.Join(v.Directory, filepath.FromSlash(file)))
+		if err != nil {
+			continue
+		}
+		images, err := chart.Images()
+		if err != nil {
+			continue
+		}
+		for _, image := range images {
+			if !listed[shortImage(image)] {
+				v.Warnings = append(v.Warnings, pack.Violation{Rule: "images", Path: pack.ValuesFile, Message: "the chart " + chart.Name + " uses the image " + image +
+					", which pack.content.images lacks", Mend: "add it: where there is no internet it would be missing"})
+			}
+		}
+	}
+}
+
+// shortImage is an image without what is understood of itself.
+func shortImage(image string) string {
+	return strings.TrimPrefix(strings.TrimPrefix(image, "docker.io/"), "library/")
 }

@@ -30,8 +30,12 @@ A pack with errors is refused by registries, by the same rules. Warnings do not 
 			found := make([]*client.Validation, len(dirs))
 			errors := 0
 			for i, dir := range dirs {
-				if found[i], _, err = client.Validate(dir); err != nil {
+				var d *pack.Directory
+				if found[i], d, err = client.Validate(dir); err != nil {
 					return err
+				}
+				if d != nil {
+					found[i].CheckImages(d)
 				}
 				if strict {
 					found[i].Strict()
