@@ -145,8 +145,9 @@ bench-parts: ## Benchmarks of the server's parts
 
 .PHONY: fuzz
 fuzz: ## Each fuzz target for FUZZTIME (10s)
-	@for p in ./pack ./server ./server/internal/clientip ./server/auth ./server/config ./server/store ./controllers/children; do \
-	  for f in $$(go test -list '^Fuzz' $$p | grep ^Fuzz); do go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} $$p; done; done
+	@set -e; for p in $$(git grep -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do \
+	  for f in $$(go test -list '^Fuzz' ./$$p | grep ^Fuzz); do \
+	    go test -run '^$$' -fuzz "^$$f$$" -fuzztime $${FUZZTIME:-10s} ./$$p; done; done
 
 .PHONY: vuln
 vuln: ## Known vulnerabilities of the dependencies (needs the Go vulnerability database)

@@ -22,8 +22,10 @@ const (
 	// maxRatio is how much larger than its compressed bytes an archive may be, beyond the first ratioFrom bytes.
 	maxRatio  = 200
 	ratioFrom = 16 << 20
-	// maxBrowsable bounds the files that are kept as blobs of their own.
-	maxBrowsable = 4 << 20
+	// maxBrowsable bounds each of the files that are kept as blobs of their own, and maxBrowsableSum all of them: they are held in
+	// memory, and bytes that are all the same take next to none in the archive.
+	maxBrowsable    = 4 << 20
+	maxBrowsableSum = 8 << 20
 )
 
 // Archive is what was found in a pack's archive.
@@ -88,6 +90,7 @@ type archiveReader struct {
 	// entries counts headers, and announced the bytes that they say will follow.
 	entries    int
 	announced  int64
+	shown      shownFiles
 	violations []Violation
 	visit      func(name string, size int64, content io.Reader) error
 }
@@ -246,17 +249,13 @@ func (a *archiveReader) file(name string, size int64, content io.Reader) error {
 	if !IsBrowsable(name) {
 		return errors.Join(a.contents.add(name, content), drain(content))
 	}
-	limit := int64(maxBrowsable)
-	if name == MetadataFile {
-		limit = maxMetadata
+	if problem := a.shown.add(name, size); problem != "" {
+		a.violate(name, "%s", problem)
+		return errStop
 	}
-	data, err := io.ReadAll(io.LimitReader(content, limit+1))
-	if err != nil {
+	data := make([]byte, size)
+	if _, err := io.ReadFull(content, data); err != nil {
 		return err
-	}
-	if int64(len(data)) > limit {
-		a.violate(name, "larger than %d bytes", limit)
-		return nil
 	}
 	a.found.Browsable[name] = data
 	return nil

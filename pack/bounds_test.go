@@ -7,19 +7,21 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"testing"
 
+	"packregistry.dev/internal/testfuzz"
 	"packregistry.dev/internal/testpack"
 	"packregistry.dev/pack"
 )
 
 // sparse is an archive whose one further file says that it has so many bytes, and holds none of them. The standard writer
 // makes none, so the header's record is written as a file of its own, as PAX does it.
-func sparse(t *testing.T, valid []entry, size string) []byte {
+func sparse(t testing.TB, valid []entry, size string) []byte {
 	t.Helper()
 	var records strings.Builder
 	for _, kv := range [][2]string{{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.name", "a/big"}, {"GNU.sparse.realsize", size}} {
@@ -98,6 +100,12 @@ func TestSparseFilesAreRefused(t *testing.T) {
 func TestArchivesAreBounded(t *testing.T) {
 	with := func(more ...entry) []byte { return tarOf(t, false, append(validEntries(), more...)...) }
 	folder := func(name string) entry { return entry{tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: 0o755}, ""} }
+	shown := func(size int, names ...string) (entries []entry) {
+		for _, name := range names {
+			entries = append(entries, file("a/"+name, strings.Repeat("x", size)))
+		}
+		return entries
+	}
 	many := func(n int, f func(i int) entry) []byte {
 		entries := make([]entry, n)
 		for i := range entries {
@@ -137,6 +145,9 @@ func TestArchivesAreBounded(t *testing.T) {
 		{"a stream", with(file("a/x:y", "")), "not every system allows"},
 		{"a wildcard", with(file("a/*", "")), "not every system allows"},
 		{"a dot at the end", with(file("a/x.", "")), "ends in a blank or a dot"},
+		{"shown files of 8 MiB", with(shown(4<<20-1<<10, "README.md", "logo.png")...), ""},
+		{"shown files of more", with(append(shown(4<<20, "README.md", "logo.png"), shown(1, "schema.yaml")...)...), "larger than 8388608 bytes together"},
+		{"a shown file of more", with(shown(4<<20+1, "README.md")...), "README.md: larger than 4194304 bytes"},
 		{"a blank at the end", with(file("a/x /y", "")), "ends in a blank or a dot"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -255,9 +266,14 @@ func TestDirectoriesHoldWhatArchivesMay(t *testing.T) {
 		{"case", "manifests/APP.yaml", "in case only"},
 		{"depth", strings.Repeat("d/", 101) + "f", "folders deep"},
 		{"a backslash", `x\y`, "not every system allows"},
+		{"a shown file", "schema.yaml", "larger than 4194304 bytes"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			dir := testpack.Dir(t, "a", "1", map[string]string{tt.file: "x"})
+			content := "x"
+			if pack.IsBrowsable(tt.file) {
+				content = strings.Repeat("x", 4<<20+1)
+			}
+			dir := testpack.Dir(t, "a", "1", map[string]string{tt.file: content})
 			if _, err := os.Stat(filepath.Join(dir, tt.file)); err != nil {
 				t.Fatal(err)
 			}
@@ -267,4 +283,46 @@ func TestDirectoriesHoldWhatArchivesMay(t *testing.T) {
 			}
 		})
 	}
+}
+
+// hostileArchives are small texts that become much for whoever reads them without a bound.
+func hostileArchives(t testing.TB) [][]byte {
+	with := func(more ...entry) []byte { return tarOf(t, true, append(validEntries(), more...)...) }
+	twice := make([]entry, 3000)
+	for i := range twice {
+		twice[i] = file("a/x", "")
+	}
+	return [][]byte{
+		sparse(t, validEntries(), "4611686018427387904"),
+		with(file("a/"+strings.Repeat("d/", 100_000)+"f", "")),
+		with(twice...),
+		with(file("a/zeros", strings.Repeat("\x00", 8<<20))),
+		with(file("a/README.md", strings.Repeat("\x00", 3<<20)), file("a/logo.png", strings.Repeat("\x00", 3<<20))),
+		tarOf(t, true, file("a/pack.json", `{"charts":[`+strings.Repeat("1,", 500_000)+`1]}`), file("a/values.yaml", "")),
+	}
+}
+
+// Names of files are looked at in proportion to their length, and what passes can be unpacked everywhere.
+func FuzzNames(f *testing.F) {
+	for _, name := range []string{"a/b", "CON", "x:y", "\u202e", strings.Repeat("d/", 2000) + "f", strings.Repeat("e\u0301", 1000), "a/\x00"} {
+		f.Add(name)
+	}
+	f.Fuzz(func(t *testing.T, name string) {
+		if len(name) > 1<<20 || strings.HasSuffix(name, "/") {
+			return
+		}
+		var b bytes.Buffer
+		w := tar.NewWriter(&b)
+		if w.WriteHeader(&tar.Header{Name: "a/" + name, Typeflag: tar.TypeReg, Mode: 0o644}) != nil || w.Close() != nil {
+			return
+		}
+		testfuzz.Proportionate(t, b.Len(), func() {
+			pack.UnpackTo(t.Context(), bytes.NewReader(b.Bytes()), func(name string, _ io.Reader) error { //nolint:errcheck // whatever it says
+				if !fs.ValidPath(name) || strings.ContainsAny(name, ":\\*?\"<>|\x00\x1b\n") {
+					t.Errorf("unpacks to %q", name)
+				}
+				return nil
+			})
+		})
+	})
 }

@@ -111,6 +111,7 @@ func (d *Directory) lookInto(name string) error {
 // that is no pack may be a whole disk.
 func (d *Directory) list() (violations []Violation, err error) {
 	names := newNameSet()
+	var shown shownFiles
 	refuse := func(name, problem string) {
 		violations = append(violations, Violation{Path: name, Message: problem})
 	}
@@ -148,6 +149,11 @@ func (d *Directory) list() (violations []Violation, err error) {
 			info, err := entry.Info()
 			if err != nil {
 				return err
+			}
+			if IsBrowsable(name) {
+				if problem := shown.add(name, info.Size()); problem != "" {
+					refuse(name, problem)
+				}
 			}
 			d.files = append(d.files, name)
 			d.size += info.Size()

@@ -113,3 +113,21 @@ func IsBrowsable(name string) bool {
 	}
 	return false
 }
+
+// shownFiles counts the bytes of the files that IsBrowsable names, of a directory and of an archive alike.
+type shownFiles int64
+
+// add adds a file, and says what is wrong with that.
+func (s *shownFiles) add(name string, size int64) (problem string) {
+	limit := int64(maxBrowsable)
+	if name == MetadataFile {
+		limit = maxMetadata
+	}
+	if size > limit {
+		return fmt.Sprintf("larger than %d bytes", limit)
+	}
+	if *s += shownFiles(size); *s > maxBrowsableSum {
+		return fmt.Sprintf("the files that a console shows are larger than %d bytes together", maxBrowsableSum)
+	}
+	return ""
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/klauspost/compress/gzip"
 	"github.com/opencontainers/go-digest"
 
+	"packregistry.dev/internal/testfuzz"
 	"packregistry.dev/internal/testpack"
 	"packregistry.dev/pack"
 )
@@ -261,7 +262,14 @@ func FuzzReadArchive(f *testing.F) {
 	f.Add(archiveOf(f, dir))
 	f.Add(tarOf(f, false, file("a/pack.json", "{}")))
 	f.Add([]byte{0x1f, 0x8b})
+	for _, archive := range hostileArchives(f) {
+		f.Add(archive)
+	}
 	f.Fuzz(func(t *testing.T, archive []byte) {
+		// What is shown is kept, 8 MiB of it at most, however few bytes it takes in the archive.
+		testfuzz.Proportionate(t, 48<<10+len(archive), func() {
+			pack.ReadArchive(t.Context(), bytes.NewReader(archive)) //nolint:errcheck // whatever it says
+		})
 		pack.ReadArchive(t.Context(), bytes.NewReader(archive))                                     //nolint:errcheck // it must only not panic or run away
 		pack.UnpackTo(t.Context(), bytes.NewReader(archive), func(name string, r io.Reader) error { //nolint:errcheck // ibid.
 			if !fs.ValidPath(name) {
@@ -275,7 +283,10 @@ func FuzzReadArchive(f *testing.F) {
 
 func FuzzParseMetadata(f *testing.F) {
 	f.Add([]byte(testpack.Metadata("a", "1")))
+	f.Add([]byte(`{"charts":[` + strings.Repeat("1,", 9_000) + `1]}`))
+	f.Add([]byte(`{"constraints":{"dependencies":[` + strings.Repeat(`{},`, 5_000) + `{}]}}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
+		testfuzz.Proportionate(t, len(text), func() { pack.ParseMetadata(text) })
 		m, violations := pack.ParseMetadata(text)
 		if len(violations) == 0 && (m.Name == "" || strings.ContainsAny(m.Tag(), "/: ")) {
 			t.Errorf("accepted: %q makes %s:%s", text, m.Name, m.Tag())

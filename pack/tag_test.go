@@ -3,6 +3,8 @@ package pack
 import (
 	"strings"
 	"testing"
+
+	"packregistry.dev/internal/testfuzz"
 )
 
 func TestIsVersionTag(t *testing.T) {
@@ -37,9 +39,10 @@ func FuzzVersionTags(f *testing.F) {
 		f.Add(tag)
 	}
 	f.Fuzz(func(t *testing.T, tag string) {
-		if !validTag.MatchString(tag) {
+		if len(tag) > 10<<10 || !validTag.MatchString(tag) {
 			return
 		}
+		testfuzz.Proportionate(t, len(tag), func() { IsVersionTag(tag); IsParentTag(tag); Parents(tag); Newer(tag, tag) })
 		if len(Parents(tag)) > 0 && !IsVersionTag(tag) {
 			t.Errorf("%q has the parents %v and is no version", tag, Parents(tag))
 		}

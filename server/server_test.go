@@ -28,6 +28,7 @@ import (
 	"oras.land/oras-go/v2/content/memory"
 	"oras.land/oras-go/v2/registry/remote"
 
+	"packregistry.dev/internal/testfuzz"
 	"packregistry.dev/internal/testpack"
 	"packregistry.dev/internal/testserver"
 	"packregistry.dev/pack"
@@ -652,6 +653,7 @@ func FuzzPaths(f *testing.F) {
 	f.Add("GET", "/v2/a/manifests/t")
 	f.Add("GET", "/v1/../../x/blobs/sha256:y")
 	f.Fuzz(func(t *testing.T, method, path string) {
+		testfuzz.Proportionate(t, len(path), func() { match(method, path) })
 		row, door, name, param, _ := match(method, path)
 		if row == nil {
 			return

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"packregistry.dev/internal/htpasswd"
+	"packregistry.dev/internal/testfuzz"
 )
 
 // good is well-formed; of what password does not matter.
@@ -113,7 +114,12 @@ func FuzzCheckUser(f *testing.F) {
 func FuzzParse(f *testing.F) {
 	f.Add("ann:" + good)
 	f.Add("\ufeffann:" + good + "\r\n\"bob:" + good + "\"")
+	f.Add(strings.Repeat("a:"+good+"\n", 2000))
+	f.Add(strings.Repeat(":\n", 20000))
 	f.Fuzz(func(t *testing.T, text string) {
+		testfuzz.Proportionate(t, len(text), func() {
+			htpasswd.Parse([]byte(text)) //nolint:errcheck // whatever it says
+		})
 		file, err := htpasswd.Parse([]byte(text))
 		if err != nil {
 			return

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"packregistry.dev/internal/pemfile"
+	"packregistry.dev/internal/testfuzz"
 )
 
 // pair makes a certificate and its key, in PEM.
@@ -158,7 +159,12 @@ func FuzzCertificates(f *testing.F) {
 	a, key := pair(f, "a")
 	f.Add([]byte(a + a))
 	f.Add([]byte(key + "\ufeff" + a))
+	f.Add([]byte(strings.Repeat("-----BEGIN CERTIFICATE-----\n", 1000)))
+	f.Add([]byte(strings.Repeat("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----\n", 1000)))
 	f.Fuzz(func(t *testing.T, text []byte) {
+		testfuzz.Proportionate(t, len(text), func() {
+			pemfile.Certificates(text) //nolint:errcheck // whatever it says
+		})
 		list, err := pemfile.Certificates(text)
 		if err != nil {
 			return

@@ -12,6 +12,8 @@ import (
 
 	"github.com/santhosh-tekuri/jsonschema/v6"
 	"go.yaml.in/yaml/v3"
+
+	"packregistry.dev/internal/testfuzz"
 )
 
 const s3 = "version: 0.1\nstorage:\n  s3:\n    bucket: b\n    region: r\n"
@@ -528,9 +530,15 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add([]byte(minimal), "REGISTRY_STORAGE=[]")
 	f.Add([]byte(minimal), "REGISTRY_AUTH_HTPASSWD={a: &a [*a]}")
+	f.Add([]byte("a: &a [x,x,x,x,x,x,x,x,x]\nb: &b [*a,*a,*a,*a,*a,*a,*a,*a,*a]\nc: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\ne: [*d,*d,*d,*d,*d,*d,*d,*d,*d]\n"), "REGISTRY_HTTP_HEADERS={X: [a]}")
+	f.Add([]byte(strings.Repeat("[", 5000)), "REGISTRY_LOG_FIELDS="+strings.Repeat("{a: ", 5000))
 	f.Add([]byte("a: &a {<<: *a}"), "REGISTRY_HTTP_TLS_CLIENTCAS_99999999999=x")
 	f.Fuzz(func(t *testing.T, text []byte, variable string) {
-		c, _, err := Parse(text, Options{Environ: []string{variable, "REGISTRY_" + variable}})
+		options := Options{Environ: []string{variable, "REGISTRY_" + variable}}
+		testfuzz.Proportionate(t, len(text)+len(variable), func() {
+			Parse(text, options) //nolint:errcheck // whatever it says
+		})
+		c, _, err := Parse(text, options)
 		if err != nil {
 			return
 		}

@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/opencontainers/go-digest"
+
+	"packregistry.dev/internal/testfuzz"
 )
 
 // The grammars as the distribution specification 1.1 writes them ("Pulling manifests"), with "_" or "__" as in its text.
@@ -57,5 +59,10 @@ func FuzzGrammar(f *testing.F) {
 		"sha256:" + strings.Repeat("a", 64), "sha256:" + strings.Repeat("A", 64), "sha512:" + strings.Repeat("0", 128), "sha384:" + strings.Repeat("0", 96), "sha256:", ":", "x:y:z"} {
 		f.Add(s)
 	}
-	f.Fuzz(func(t *testing.T, s string) { checkGrammar(t, s) })
+	f.Add(strings.Repeat("a/", 20000))
+	f.Add("a" + strings.Repeat("-", 20000))
+	f.Fuzz(func(t *testing.T, s string) {
+		checkGrammar(t, s)
+		testfuzz.Proportionate(t, len(s), func() { ValidName(s); ValidTag(s); SupportedDigest(digest.Digest(s)) })
+	})
 }

@@ -9,6 +9,8 @@ import (
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"packregistry.dev/internal/testfuzz"
 )
 
 const schema1 = "application/vnd.docker.distribution.manifest.v1+prettyjws"
@@ -120,9 +122,16 @@ func TestCollectKeepsWhatAManifestOfAnotherFormatCouldName(t *testing.T) {
 func FuzzParseManifest(f *testing.F) {
 	f.Add(ocispec.MediaTypeImageManifest, []byte(`{"schemaVersion":2,"config":{"digest":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}}`))
 	f.Add(schema1, []byte(`{"fsLayers":[{"blobSum":"sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a"}]}`))
+	for _, text := range hostileManifests() {
+		f.Add(ocispec.MediaTypeImageManifest, []byte(text))
+	}
 	f.Fuzz(func(t *testing.T, mediaType string, text []byte) {
 		c, err := ParseManifest(mediaType, text)
 		m := &Manifest{MediaType: mediaType, Content: text}
+		testfuzz.Proportionate(t, len(text), func() {
+			ParseManifest(mediaType, text) //nolint:errcheck // whatever it says
+			m.references()
+		})
 		for _, ref := range m.references() {
 			if !SupportedDigest(ref.Digest) {
 				t.Errorf("names %q", ref.Digest)

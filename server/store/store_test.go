@@ -16,6 +16,7 @@ import (
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
+	"packregistry.dev/internal/testfuzz"
 	"packregistry.dev/internal/testserver"
 	"packregistry.dev/server/store/driver"
 	"packregistry.dev/server/store/driver/filesystem"
@@ -433,6 +434,11 @@ func FuzzEscape(f *testing.F) {
 		if ValidName(name) && unescape(escape(name)) != name {
 			t.Errorf("%q comes back as %q", name, unescape(escape(name)))
 		}
+		testfuzz.Proportionate(t, len(name), func() {
+			unescape(escape(name))
+			parseDigestName(name) //nolint:errcheck // whatever it says
+			parseDeletion(name)
+		})
 	})
 }
 

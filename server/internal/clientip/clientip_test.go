@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"packregistry.dev/internal/testfuzz"
 	"packregistry.dev/server/config"
 )
 
@@ -68,6 +69,8 @@ func TestFind(t *testing.T) {
 
 func FuzzFind(f *testing.F) {
 	f.Add("198.51.100.7, 10.0.0.1", `for="[::1]:1";host=a;proto=https`, "a")
+	f.Add(strings.Repeat("10.0.0.1,", 5000), strings.Repeat(`for="[::1]:1";`, 3000), "[::1]")
+	f.Add("", `for="`+strings.Repeat(`\\`, 20000), "")
 	networks, err := config.ParseNetworks([]string{"0.0.0.0/0", "::/0"})
 	if err != nil {
 		f.Fatal(err)
@@ -81,6 +84,7 @@ func FuzzFind(f *testing.F) {
 		}
 		for _, header := range []string{"X-Forwarded-For", "Forwarded", "X-Real-IP"} {
 			checkClient(t, Find(r, networks, header))
+			testfuzz.Proportionate(t, len(xff)+len(forwarded)+len(host), func() { Find(r, networks, header) })
 		}
 	})
 }
