@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"net/http"
 	"os"
@@ -11,6 +12,9 @@ import (
 
 	"packregistry.dev/internal/testserver"
 )
+
+// noPack is where packs lie, but is none.
+const noPack = "spectro-packs/archive/demo:1.0.0"
 
 // A real distribution registry is filled by a real client; ours takes over what it stored, in place, and answers the same.
 func TestImport(t *testing.T) {
@@ -32,7 +36,7 @@ func TestImport(t *testing.T) {
 			if out, err := registry(t, "serve", config); err == nil || !strings.Contains(err.Error(), "registry import") {
 				t.Fatalf("served an empty registry over another one's storage: %s, %v", out, err)
 			}
-			for round, want := range []string{`"manifests":4,"tags":3,"blobs":6`, `"manifests":4,"tags":3,"blobs":0`} {
+			for round, want := range []string{`"manifests":5,"tags":4,"blobs":8`, `"manifests":5,"tags":4,"blobs":0`} {
 				if out, err := registry(t, "import", config); err != nil || !strings.Contains(out, want) {
 					t.Errorf("round %d: %s, %v", round, out, err)
 				}
@@ -47,6 +51,13 @@ func TestImport(t *testing.T) {
 				}
 			}
 			c.run(crane, "validate", "--insecure", "--remote", host+"/team/app:v1")
+			// What was taken over counts as not validated, whatever tag it has.
+			_, manifest := p.want("GET", "/v2/"+strings.Replace(noPack, ":", "/manifests/", 1), nil, 200)
+			for _, tag := range []string{"1.0.0", "stable", "2.0.0"} {
+				if r, text, err := p.do("PUT", "/v1/demo/manifests/"+tag, bytes.NewReader(manifest)); err != nil || r.StatusCode != http.StatusBadRequest {
+					t.Errorf("an import that is no pack was given the tag %s: %v %s %v", tag, r, text, err)
+				}
+			}
 			if out, err := registry(t, "verify", config); err != nil {
 				t.Errorf("%s, %v", out, err)
 			}
@@ -82,11 +93,12 @@ func fill(t *testing.T, host string) map[string]string {
 	}
 	c.run(crane, "append", "--insecure", "-f", "one.tar", "-t", host+"/team/app:v1")
 	c.run(crane, "append", "--insecure", "-f", "two.tar", "-t", host+"/team/app:v2")
+	c.run(crane, "append", "--insecure", "-f", "two.tar", "-t", host+"/"+noPack)
 	c.run(crane, "append", "--insecure", "-f", "two.tar", "-t", host+"/team/app/nested:gone")
 	c.run(crane, "delete", "--insecure", host+"/team/app/nested@"+strings.TrimSpace(c.run(crane, "digest", "--insecure", host+"/team/app/nested:gone")))
 	c.run(crane, "index", "append", "--insecure", "-m", host+"/team/app:v1", "-t", host+"/multi:latest")
 	digests := map[string]string{}
-	for _, image := range []string{"team/app:v1", "team/app:v2", "multi:latest"} {
+	for _, image := range []string{"team/app:v1", "team/app:v2", "multi:latest", noPack} {
 		digests[image] = strings.TrimSpace(c.run(crane, "digest", "--insecure", host+"/"+image))
 	}
 	return digests

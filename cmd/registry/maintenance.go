@@ -110,7 +110,10 @@ It is only read, and can be removed afterwards.
 
 Everything is compared with its digest on the way. What is there already is passed over: an import that
 was interrupted goes on, and one that is repeated brings what came meanwhile. What cannot be taken over
-is listed at the end, in a summary as JSON; the exit status is 1 then.`,
+is listed at the end, in a summary as JSON; the exit status is 1 then.
+
+Packs are not validated. A tag that is taken over stays as it is; before it is pushed or tagged again a
+pack is validated as any other (packs.validation).`,
 		Example: `  registry import /etc/registry/config.yml
   registry import --from /var/lib/registry /etc/registry/config.yml`,
 	}
