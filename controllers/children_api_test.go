@@ -63,13 +63,7 @@ func TestAPIMetadataOfChildren(t *testing.T) {
 	if s := get(t, r.Namespace, r.Name, &corev1.Service{}); len(s.Spec.Selector) != 2 {
 		t.Errorf("the Service selects %v", s.Spec.Selector)
 	}
-	o.settle(t)
-	o.stop()
-	again := startOperator(t, r.Namespace)
-	again.settle(t)
-	if n := again.writes.Load(); n != 0 {
-		t.Errorf("%d writes after a restart", n)
-	}
+	wantNoWritesAfterRestart(t, o, r.Namespace)
 	patchSpec(t, r, `{"metadata":null}`)
 	want("", "")
 }
@@ -85,13 +79,7 @@ func TestAPIServiceFields(t *testing.T) {
 		}
 		return nil
 	})
-	o.settle(t)
-	o.stop()
-	again := startOperator(t, r.Namespace)
-	again.settle(t)
-	if n := again.writes.Load(); n != 0 {
-		t.Errorf("%d writes after a restart", n)
-	}
+	wantNoWritesAfterRestart(t, o, r.Namespace)
 	patchSpec(t, r, `{"service":null}`)
 	eventually(t, "the Service has it no more", func() error {
 		if s := get(t, r.Namespace, r.Name, &corev1.Service{}); s.Spec.SessionAffinity != corev1.ServiceAffinityNone || s.Labels["of"] != "" || s.Spec.ClusterIP != address {
@@ -139,13 +127,7 @@ func TestAPIPodAdditions(t *testing.T) {
 	})
 	rollOut(t, r.Namespace, r.Name)
 	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
-	o.settle(t)
-	o.stop()
-	again := startOperator(t, r.Namespace)
-	again.settle(t)
-	if n := again.writes.Load(); n != 0 {
-		t.Errorf("%d writes after a restart", n)
-	}
+	wantNoWritesAfterRestart(t, o, r.Namespace)
 	if live := get(t, r.Namespace, r.Name, &v1alpha1.PackRegistry{}); live.Status.Image != "registry:test" {
 		t.Errorf("status.image is %s", live.Status.Image)
 	}
@@ -222,4 +204,16 @@ func asJSON(t *testing.T, v any) string {
 	data, err := json.Marshal(v)
 	must(t, err)
 	return string(data)
+}
+
+// wantNoWritesAfterRestart lets an operator come to rest, and another one, which remembers nothing, take its place.
+func wantNoWritesAfterRestart(t *testing.T, o *operator, namespace string) {
+	t.Helper()
+	o.settle(t)
+	o.stop()
+	again := startOperator(t, namespace)
+	again.settle(t)
+	if n := again.writes.Load(); n != 0 {
+		t.Errorf("%d writes after a restart", n)
+	}
 }
