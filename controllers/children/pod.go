@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
@@ -116,61 +115,43 @@ func probe(path string, period, failures int32, timing v1alpha1.ProbeTiming) *co
 	return p
 }
 
-// Grant is something that a spec asks for of its pods, and that who runs the cluster may not want to leave to everybody who may
-// write PackRegistries: it is more than the registry needs.
-type Grant struct {
-	// Path of the field that asks for it.
+// Addition is an image or a volume that a spec adds to its pods, and that who runs the operator may not want to leave to
+// everybody who may write PackRegistries.
+type Addition struct {
+	// Path of the field below spec.pod.
 	Path string
-	// Image is an image that would run, or "".
+	// Image that would run, or be mounted; or "".
 	Image string
-	// Volume is the kind of a volume that would be mounted, such as hostPath, or "".
+	// Volume is the kind of a volume, such as hostPath; or "".
 	Volume string
 }
 
-// Grants lists what a spec asks for that limits may forbid: images, kinds of volumes, and every other field of spec.pod that gives
-// pods more rights than the operator gives them. An error says what cannot be decoded.
-func Grants(r *v1alpha1.PackRegistry) ([]Grant, error) {
-	pod := r.Spec.Pod
-	additions, err := decodeAdditions(pod)
+// Additions lists the images and the volumes that a spec adds to its pods. An error says what cannot be decoded, of which no pods are
+// made.
+func Additions(pod v1alpha1.PodSpec) ([]Addition, error) {
+	decoded, err := decodeAdditions(pod)
 	if err != nil {
 		return nil, err
 	}
-	var grants []Grant
-	add := func(asks bool, g Grant) {
-		if asks {
-			grants = append(grants, g)
-		}
-	}
-	add(r.Spec.Image != "", Grant{Path: "spec.image", Image: r.Spec.Image})
-	for kind, list := range map[string][]*corev1apply.ContainerApplyConfiguration{"initContainers": additions.initContainers, "containers": additions.containers} {
-		for i, c := range list {
-			path := fmt.Sprintf("spec.pod.%s[%d]", kind, i)
-			add(true, Grant{Path: path})
+	var list []Addition
+	images := func(field string, containers []*corev1apply.ContainerApplyConfiguration) {
+		for i, c := range containers {
 			if c.Image != nil {
-				add(true, Grant{Path: path + ".image", Image: *c.Image})
+				list = append(list, Addition{Path: fmt.Sprintf("%s[%d].image", field, i), Image: *c.Image})
 			}
 		}
 	}
-	for i, object := range pod.Volumes {
-		for _, kind := range volumeKinds(object) {
-			add(true, Grant{Path: fmt.Sprintf("spec.pod.volumes[%d].%s", i, kind), Volume: kind})
+	images("initContainers", decoded.initContainers)
+	images("containers", decoded.containers)
+	for i, v := range decoded.volumes {
+		for _, kind := range volumeKinds(pod.Volumes[i]) {
+			list = append(list, Addition{Path: fmt.Sprintf("volumes[%d].%s", i, kind), Volume: kind})
+		}
+		if v.Image != nil && v.Image.Reference != nil {
+			list = append(list, Addition{Path: fmt.Sprintf("volumes[%d].image.reference", i), Image: *v.Image.Reference})
 		}
 	}
-	for path, asks := range map[string]bool{
-		"spec.pod.serviceAccountName": pod.ServiceAccountName != "",
-		"spec.pod.priorityClassName":  pod.PriorityClassName != "",
-		"spec.pod.runtimeClassName":   pod.RuntimeClassName != "",
-		"spec.pod.schedulerName":      pod.SchedulerName != "",
-		"spec.pod.hostAliases":        len(pod.HostAliases) > 0,
-		"spec.pod.dnsConfig":          pod.DNSConfig != nil,
-		"spec.pod.tolerations":        len(pod.Tolerations) > 0,
-		"spec.pod.nodeSelector":       len(pod.NodeSelector) > 0,
-		"spec.pod.env":                len(pod.Env) > 0,
-	} {
-		add(asks, Grant{Path: path})
-	}
-	slices.SortFunc(grants, func(a, b Grant) int { return strings.Compare(a.Path, b.Path) })
-	return grants, nil
+	return list, nil
 }
 
 // volumeKinds are the kinds of a volume: the field beside its name.

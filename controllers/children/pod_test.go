@@ -127,29 +127,25 @@ func TestPodAdditionsAreChecked(t *testing.T) {
 	}
 }
 
-// All that limits may have to forbid is listed.
-func TestGrants(t *testing.T) {
-	r := registries["claim"]()
-	if grants, err := children.Grants(r); err != nil || len(grants) > 0 {
-		t.Errorf("a plain registry asks for %v, %v", grants, err)
+// All images and volumes that limits may have to forbid are listed.
+func TestAdditions(t *testing.T) {
+	var pod v1alpha1.PodSpec
+	if list, err := children.Additions(pod); err != nil || len(list) > 0 {
+		t.Errorf("nothing is added, and listed are %v, %v", list, err)
 	}
-	r.Spec.Image = "x/registry:1"
-	if err := json.Unmarshal([]byte(`{"containers":[{"name":"a","image":"y:1"}],"initContainers":[{"name":"b","image":"z:1"}],"serviceAccountName":"s","runtimeClassName":"r",
-		"volumes":[{"name":"v","hostPath":{"path":"/"}},{"name":"w"}],"hostAliases":[{"ip":"192.0.2.1"}],"priorityClassName":"p","schedulerName":"s","tolerations":[{}],
-		"nodeSelector":{"a":"b"},"env":[{"name":"A"}],"dnsConfig":{}}`), &r.Spec.Pod); err != nil {
+	if err := json.Unmarshal([]byte(`{"containers":[{"name":"a","image":"y:1"}],"initContainers":[{"name":"b","image":"z:1"}],
+		"volumes":[{"name":"v","hostPath":{"path":"/"}},{"name":"w"},{"name":"x","image":{"reference":"i:1"}}]}`), &pod); err != nil {
 		t.Fatal(err)
 	}
-	grants, err := children.Grants(r)
+	list, err := children.Additions(pod)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got []string
-	for _, g := range grants {
-		got = append(got, strings.TrimSpace(g.Path+" "+g.Image+g.Volume))
+	for _, a := range list {
+		got = append(got, a.Path+" "+a.Image+a.Volume)
 	}
-	want := []string{"spec.image x/registry:1", "spec.pod.containers[0]", "spec.pod.containers[0].image y:1", "spec.pod.dnsConfig", "spec.pod.env", "spec.pod.hostAliases",
-		"spec.pod.initContainers[0]", "spec.pod.initContainers[0].image z:1", "spec.pod.nodeSelector", "spec.pod.priorityClassName", "spec.pod.runtimeClassName",
-		"spec.pod.schedulerName", "spec.pod.serviceAccountName", "spec.pod.tolerations", "spec.pod.volumes[0].hostPath hostPath", "spec.pod.volumes[1].emptyDir emptyDir"}
+	want := []string{"initContainers[0].image z:1", "containers[0].image y:1", "volumes[0].hostPath hostPath", "volumes[1].emptyDir emptyDir", "volumes[2].image image", "volumes[2].image.reference i:1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
 )
 
 // Limits are what is allowed.
@@ -32,6 +33,9 @@ type Limits struct {
 
 // secretKeyRef is what would let a PackRegistry read Secrets by variables.
 const secretKeyRef = "env.valueFrom.secretKeyRef"
+
+// hostPath is what would let a PackRegistry mount directories of nodes, where it may have volumes at all.
+const hostPath = "volumes.hostPath"
 
 // DefaultWord stands for the defaults in a list.
 const DefaultWord = "default"
@@ -100,7 +104,7 @@ func list(text string, defaults []string) []string {
 
 // PodFields are the fields of spec.pod that can be allowed, and what can be allowed within them.
 func PodFields() []string {
-	fields := []string{"env.valueFrom.configMapKeyRef", "env.valueFrom.fieldRef", "env.valueFrom.resourceFieldRef", secretKeyRef}
+	fields := []string{hostPath, "env.valueFrom.configMapKeyRef", "env.valueFrom.fieldRef", "env.valueFrom.resourceFieldRef", secretKeyRef}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[v1alpha1.PodSpec]()) {
 		fields = append(fields, jsonName(f))
 	}
@@ -119,10 +123,11 @@ func (l *Limits) Refused(spec *v1alpha1.PackRegistrySpec, defaultImage string) [
 		return nil
 	}
 	var refused []string
-	if why := l.refusedImage(spec.Image, defaultImage); why != "" {
+	if why := l.refusedImage("spec.image", spec.Image, defaultImage); why != "" {
 		refused = append(refused, why)
 	}
 	refused = append(refused, l.refusedPod(&spec.Pod)...)
+	refused = append(refused, l.refusedAdditions(&spec.Pod, defaultImage)...)
 	for _, at := range []struct {
 		path        string
 		annotations map[string]string
@@ -154,13 +159,13 @@ func ingressAnnotations(spec *v1alpha1.PackRegistrySpec) map[string]string {
 	return spec.Ingress.Annotations
 }
 
-func (l *Limits) refusedImage(image, defaultImage string) string {
+func (l *Limits) refusedImage(path, image, defaultImage string) string {
 	if image == "" || matches(l.Images, image) || slices.Contains(l.Images, repository(image)) || repository(image) == repository(defaultImage) {
 		return ""
 	}
 	allowed := append([]string{repository(defaultImage)}, l.Images...)
-	return fmt.Sprintf("spec.image is not allowed: there may be images of %s; who runs the operator can allow others (--allowed-images, in its chart limits.images)",
-		strings.Join(slices.DeleteFunc(allowed, func(s string) bool { return s == "" }), ", "))
+	return fmt.Sprintf("%s is not allowed: there may be images of %s; who runs the operator can allow others (--allowed-images, in its chart limits.images)",
+		path, strings.Join(slices.DeleteFunc(allowed, func(s string) bool { return s == "" }), ", "))
 }
 
 // repository is a reference without its tag and digest.
@@ -175,8 +180,8 @@ func repository(image string) string {
 func (l *Limits) refusedPod(pod *v1alpha1.PodSpec) []string {
 	var refused []string
 	need := func(field, path string) {
-		if !matches(l.PodFields, field) {
-			refused = append(refused, fmt.Sprintf("spec.pod.%s is not allowed: who runs the operator can allow it (--allowed-pod-fields with %s, in its chart limits.podFields)", path, field))
+		if why := l.refusedField(field, path); why != "" {
+			refused = append(refused, why)
 		}
 	}
 	value := reflect.ValueOf(*pod)
@@ -194,6 +199,36 @@ func (l *Limits) refusedPod(pod *v1alpha1.PodSpec) []string {
 			if !from.FieldByIndex(f.Index).IsZero() {
 				need("env.valueFrom."+jsonName(f), fmt.Sprintf("env[%d].valueFrom.%s", i, jsonName(f)))
 			}
+		}
+	}
+	return refused
+}
+
+func (l *Limits) refusedField(field, path string) string {
+	if matches(l.PodFields, field) {
+		return ""
+	}
+	return fmt.Sprintf("spec.pod.%s is not allowed: who runs the operator can allow it (--allowed-pod-fields with %s, in its chart limits.podFields)", path, field)
+}
+
+// refusedAdditions looks into containers and volumes, where these are allowed: their images are images like the registry's, and
+// directories of nodes need a permission of their own. What does not decode becomes no pod, and is reported where pods are made.
+func (l *Limits) refusedAdditions(pod *v1alpha1.PodSpec, defaultImage string) []string {
+	additions, err := children.Additions(*pod)
+	if err != nil {
+		return nil
+	}
+	var refused []string
+	for _, a := range additions {
+		why := ""
+		switch {
+		case a.Image != "":
+			why = l.refusedImage("spec.pod."+a.Path, a.Image, defaultImage)
+		case a.Volume == "hostPath":
+			why = l.refusedField(hostPath, a.Path)
+		}
+		if why != "" {
+			refused = append(refused, why)
 		}
 	}
 	return refused

@@ -46,6 +46,14 @@ func TestRefused(t *testing.T) {
 		{"a kind of source that nobody knows yet", `{"pod":{"env":[{"name":"B","valueFrom":{"fileKeyRef":{"volumeName":"a","path":"b","key":"c"}}}]}}`, "", "default", "default", []string{"env[0].valueFrom.fileKeyRef"}},
 		{"other programs, other people's rights", `{"pod":{"serviceAccountName":"a","priorityClassName":"b","volumes":[{}],"volumeMounts":[{}],"initContainers":[{}],"containers":[{}]}}`, "", "default", "default",
 			[]string{"priorityClassName", "serviceAccountName", "volumes", "volumeMounts", "initContainers", "containers"}},
+		{"containers by permission, of the registry's image", `{"pod":{"containers":[{"name":"a","image":"packregistry.dev/registry:2"}]}}`, "", "default", "default,containers", nil},
+		{"containers by permission, of other images", `{"pod":{"containers":[{"name":"a","image":"evil:1"}],"initContainers":[{"name":"b","image":"evil:2"}]}}`, "", "default", "default,containers,initContainers",
+			[]string{"spec.pod.initContainers[0].image is not allowed: there may be images of packregistry.dev/registry", "spec.pod.containers[0].image is not allowed"}},
+		{"containers by permission, of a mirror", `{"pod":{"containers":[{"name":"a","image":"mirror/b:1"}]}}`, "mirror/*", "default", "default,containers", nil},
+		{"volumes by permission", `{"pod":{"volumes":[{"name":"a","secret":{"secretName":"b"}}]}}`, "", "default", "default,volumes", nil},
+		{"directories of nodes", `{"pod":{"volumes":[{"name":"a","hostPath":{"path":"/"}}]}}`, "", "default", "default,volumes", []string{"spec.pod.volumes[0].hostPath is not allowed: who runs the operator can allow it (--allowed-pod-fields with volumes.hostPath"}},
+		{"directories of nodes by permission", `{"pod":{"volumes":[{"name":"a","hostPath":{"path":"/"}}]}}`, "", "default", "default,volumes,volumes.hostPath", nil},
+		{"an image as a volume", `{"pod":{"volumes":[{"name":"a","image":{"reference":"evil:1"}}]}}`, "", "default", "default,volumes", []string{"spec.pod.volumes[0].image.reference is not allowed"}},
 		{"an identity by permission", `{"pod":{"serviceAccountName":"a"}}`, "", "default", "default,serviceAccountName", nil},
 		{"less than by default", `{"pod":{"tolerations":[{"operator":"Exists"}],"resources":{"limits":{"cpu":"1"}}}}`, "", "default", "resources", []string{"spec.pod.tolerations"}},
 		{"everything", `{"image":"a","metadata":{"annotations":{"a":"b"}},"pod":{"containers":[{}],"env":[{"name":"B","valueFrom":{"secretKeyRef":{"name":"a","key":"b"}}}]}}`, "*", "*", "*", nil},
@@ -77,7 +85,7 @@ func TestRefused(t *testing.T) {
 
 // Every field of a pod is either allowed by default or known here as one that is not: a new one is looked at.
 func TestEveryPodFieldIsJudged(t *testing.T) {
-	refused := []string{"containers", "env.valueFrom.secretKeyRef", "initContainers", "priorityClassName", "serviceAccountName", "volumeMounts", "volumes"}
+	refused := []string{"containers", "env.valueFrom.secretKeyRef", "initContainers", "priorityClassName", "serviceAccountName", "volumeMounts", "volumes", "volumes.hostPath"}
 	for _, field := range PodFields() {
 		if slices.Contains(DefaultPodFields, field) == slices.Contains(refused, field) {
 			t.Errorf("%s is neither allowed nor refused by default, or both", field)
