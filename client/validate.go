@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"sigs.k8s.io/yaml"
-
 	"packregistry.dev/internal/helmchart"
 	"packregistry.dev/pack"
 )
@@ -123,20 +121,12 @@ func PacksIn(dir string) []string {
 func (v *Validation) CheckImages(d *pack.Directory) {
 	listed := map[string]bool{}
 	text, err := os.ReadFile(filepath.Join(v.Directory, pack.ValuesFile))
-	var values struct {
-		Pack struct {
-			Content struct {
-				Images []struct {
-					Image string `json:"image"`
-				} `json:"images"`
-			} `json:"content"`
-		} `json:"pack"`
-	}
-	if err != nil || yaml.Unmarshal(text, &values) != nil || len(values.Pack.Content.Images) == 0 {
+	images := imagesIn(text)
+	if err != nil || len(images) == 0 {
 		return // which has a warning already
 	}
-	for _, item := range values.Pack.Content.Images {
-		listed[shortImage(item.Image)] = true
+	for _, image := range images {
+		listed[shortImage(image)] = true
 	}
 	for _, file := range d.Charts {
 		chart, err := helmchart.Load(filepath.Join(v.Directory, filepath.FromSlash(file)))

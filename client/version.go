@@ -37,6 +37,8 @@ type version struct {
 	manifest ocispec.Descriptor
 	archive  digest.Digest
 	layer    ocispec.Descriptor
+	// message says why it was replaced.
+	message string
 }
 
 // find finds a version by tag, parent tag or digest, or the newest where there is none.
@@ -106,7 +108,7 @@ func (c *Client) version(ctx context.Context, repo *remote.Repository, reference
 	if err := json.Unmarshal(text, &m); err != nil || len(m.Layers) != 1 {
 		return nil, fmt.Errorf("%s is not a pack: its manifest has %d layers, not one", reference, len(m.Layers))
 	}
-	v := &version{manifest: descriptor, archive: m.Layers[0].Digest, layer: m.Layers[0]}
+	v := &version{manifest: descriptor, archive: m.Layers[0].Digest, layer: m.Layers[0], message: m.Annotations[annotationMessage]}
 	if !strings.Contains(reference, ":") {
 		v.tag = reference
 	}

@@ -53,8 +53,8 @@ Its content is freed by the registry's garbage collection.`,
 }
 
 func tagCommand(o *options) *cobra.Command {
-	cmd := &cobra.Command{Use: "tag", Short: "Give versions other tags, and take them away"}
-	cmd.AddCommand(tagAddCommand(o), tagDeleteCommand(o))
+	cmd := &cobra.Command{Use: "tag", Short: "List tags, give versions others, and take them away"}
+	cmd.AddCommand(tagAddCommand(o), tagDeleteCommand(o), tagListCommand(o))
 	return cmd
 }
 

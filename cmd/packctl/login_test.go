@@ -60,6 +60,7 @@ func TestExitCodes(t *testing.T) {
 	home := t.TempDir()
 	demo := testpack.Dir(t, "demo", "1.0.0", nil)
 	changed := testpack.Dir(t, "demo", "1.0.0", map[string]string{"README.md": "changed"})
+	fresh := filepath.Join(t.TempDir(), "my-app")
 	many := packsBelow(t, "one", "two")
 	broken := testpack.Dir(t, "demo", "1.0.0", map[string]string{"values.yaml": ""})
 	for _, tt := range []struct {
@@ -114,6 +115,15 @@ func TestExitCodes(t *testing.T) {
 		{"pack tag add demo:1.x stable", 0, "demo:stable"},
 		{"pack tag add demo:1.0.0 beta -g lts", 0, "demo:lts__beta"},
 		{"pack ls demo", 0, "1.0.0"},
+		{"pack tag ls demo", 0, "1.0.0               1.0.x 1.x   sha256:"},
+		{"pack tag ls none", 5, "there is no pack none"},
+		{"pack describe demo", 0, "1.0.0, lts__beta, stable, 1.0.x, 1.x"},
+		{"pack describe demo:1.x", 0, "manifests/app.yaml   16 B"},
+		{"pack describe demo:1.x -o json", 0, `"displayName": "Test"`},
+		{"pack describe demo:9", 5, "there is no demo:9"},
+		{"pack init " + fresh, 0, "made my-app:0.1.0"},
+		{"pack validate " + fresh, 0, "my-app:0.1.0 is a valid pack\n  warning: logo.png: missing"},
+		{"pack init " + fresh, 1, "exists already"},
 		{"pack ls -n demo " + r.Host, 0, "1.0.0"},
 		{"pack tag delete demo:1.x", 3, "parent tag"},
 		{"pack delete demo:1.0.0", 2, "--force"},

@@ -49,7 +49,9 @@ func write(w io.Writer, format string, data any, asTable func() table) error {
 
 func (t table) write(w io.Writer) error {
 	lines := tabwriter.NewWriter(w, 0, 4, 3, ' ', 0)
-	fmt.Fprintln(lines, strings.Join(t.columns, "\t"))
+	if len(t.columns) > 0 {
+		fmt.Fprintln(lines, strings.Join(t.columns, "\t"))
+	}
 	for _, row := range t.rows {
 		fmt.Fprintln(lines, strings.Join(row, "\t"))
 	}
