@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -82,4 +83,25 @@ func TestAPIWhatIsNotAllowedIsNotCarriedOut(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// What this repository shows to people is allowed by the operator's defaults.
+func TestSamplesAreAllowed(t *testing.T) {
+	l, err := limits.Parse("", limits.DefaultWord, limits.DefaultWord, "")
+	must(t, err)
+	seen := 0
+	for _, u := range readSamples(t) {
+		if u.GetKind() != "PackRegistry" {
+			continue
+		}
+		r := &v1alpha1.PackRegistry{}
+		must(t, runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, r))
+		seen++
+		if refused := l.Refused(&r.Spec, "packregistry.dev/registry:1.0.0"); refused != nil {
+			t.Errorf("%s: %v", u.GetName(), refused)
+		}
+	}
+	if seen < 3 {
+		t.Errorf("%d samples", seen)
+	}
 }
