@@ -69,8 +69,12 @@ func (c *Client) List(ctx context.Context, only string) ([]Listed, error) {
 // names returns the names of all packs.
 func (c *Client) names(ctx context.Context) ([]string, error) {
 	var names []string
+	var seen pages
 	// Names come in byte order, so packs begin right after the prefix without its slash.
 	err := c.registry.Repositories(ctx, strings.TrimSuffix(c.prefix(), "/"), func(page []string) error {
+		if err := seen.add(len(page)); err != nil {
+			return err
+		}
 		for _, name := range page {
 			if rest, ok := strings.CutPrefix(name, c.prefix()); ok {
 				names = append(names, rest)

@@ -100,6 +100,9 @@ func (c *Client) version(ctx context.Context, repo *remote.Repository, reference
 		return nil, c.explain(err)
 	}
 	defer r.Close()
+	if err := checkSize("the manifest of "+reference, descriptor.Size, maxManifest); err != nil {
+		return nil, err
+	}
 	text, err := content.ReadAll(r, descriptor)
 	if err != nil {
 		return nil, c.explain(err)
@@ -107,6 +110,9 @@ func (c *Client) version(ctx context.Context, repo *remote.Repository, reference
 	var m ocispec.Manifest
 	if err := json.Unmarshal(text, &m); err != nil || len(m.Layers) != 1 {
 		return nil, fmt.Errorf("%s is not a pack: its manifest has %d layers, not one", reference, len(m.Layers))
+	}
+	if err := checkSize("the archive of "+reference, m.Layers[0].Size, pack.MaxSize); err != nil {
+		return nil, err
 	}
 	v := &version{manifest: descriptor, archive: m.Layers[0].Digest, layer: m.Layers[0], message: m.Annotations[annotationMessage]}
 	if !strings.Contains(reference, ":") {
@@ -122,7 +128,11 @@ func (c *Client) tags(ctx context.Context, name string) ([]string, error) {
 		return nil, err
 	}
 	var tags []string
+	var seen pages
 	err = repo.Tags(ctx, "", func(page []string) error {
+		if err := seen.add(len(page)); err != nil {
+			return err
+		}
 		for _, tag := range page {
 			if !pack.IsParentTag(tag) && !pack.IsSignatureTag(tag) {
 				tags = append(tags, tag)
