@@ -67,7 +67,7 @@ chart: ## Package the Helm chart into bin/
 	@$$($(TOOL) helm)/helm package charts/packregistry-operator --destination bin
 
 .PHONY: generate
-generate: ## Generate deep copies, the CRD, the roles, and the schema of the registry's configuration
+generate: ## Generate deep copies, the CRD, the roles, the schema of the registry's configuration, and packctl's documentation
 	@gen=$$($(TOOL) controller-gen)/controller-gen; \
 	rm -rf api/v1alpha1/applyconfiguration; \
 	$$gen object paths=./api/...; \
@@ -78,6 +78,7 @@ generate: ## Generate deep copies, the CRD, the roles, and the schema of the reg
 	@go run ./server/config/internal/schemagen server/config/config.go server/config/schema.json
 	@cp config/crd/packregistry.dev_packregistries.yaml charts/packregistry-operator/files/crd.yaml
 	@cp config/rbac/role.yaml charts/packregistry-operator/files/role.yaml
+	@rm -rf docs/packctl; go run ./cmd/packctl docs docs/packctl >/dev/null
 
 ##@ Checking
 .PHONY: test

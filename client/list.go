@@ -45,7 +45,7 @@ func (c *Client) List(ctx context.Context, only string) ([]Listed, error) {
 		pack.SortTags(tags)
 		return []Listed{{only, tags}}, nil
 	}
-	names, err := c.names(ctx)
+	names, err := c.Names(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -66,8 +66,8 @@ func (c *Client) List(ctx context.Context, only string) ([]Listed, error) {
 	return list, nil
 }
 
-// names returns the names of all packs.
-func (c *Client) names(ctx context.Context) ([]string, error) {
+// Names returns the names of all packs.
+func (c *Client) Names(ctx context.Context) ([]string, error) {
 	var names []string
 	var seen pages
 	// Names come in byte order, so packs begin right after the prefix without its slash.

@@ -47,6 +47,7 @@ func newCommand() *cobra.Command {
 	}
 	flags := root.PersistentFlags()
 	flags.StringVarP(&o.home, "home", "s", filepath.Join(home, ".packctl"), "the folder that logins are kept in")
+	flags.Lookup("home").DefValue = "~/.packctl" // as documents show it
 	flags.BoolVarP(&o.insecure, "insecure", "i", false, "accept any certificate, and plain HTTP from a server that speaks no TLS")
 	flags.StringVar(&o.caFile, "ca-file", "", "trust the CAs in this file too (besides /etc/packctl/certs.d/SERVER/ca.crt)")
 
@@ -55,7 +56,9 @@ func newCommand() *cobra.Command {
 	packs := &cobra.Command{Use: "pack", Short: "Work with packs"}
 	packs.PersistentFlags().StringVarP(&o.server, "registry-server", "r", "", "the server (the default is the one logged in to with --default, or first)")
 	packs.AddCommand(initCommand(), buildCommand(o), validateCommand(), pushCommand(o), listCommand(o), describeCommand(o), pullCommand(o), deleteCommand(o), tagCommand(o))
-	root.AddCommand(registry, packs, versionCommand())
+	root.AddCommand(registry, packs, versionCommand(), docsCommand())
+	o.addCompletions(registry, packs)
+	root.InitDefaultCompletionCmd()
 	markUsageErrors(root)
 	return root
 }
