@@ -213,6 +213,19 @@ func strew(root string) func(random *rand.Rand) {
 	}
 }
 
+// filled fills a volume for a moment.
+func filled(volume testserver.Volume) func(random *rand.Rand) {
+	return func(random *rand.Rand) {
+		volume.Fill()
+		<-time.After(time.Duration(random.IntN(200)) * time.Millisecond)
+		volume.Release()
+	}
+}
+
+func s3Storage(t *testing.T, s *testserver.S3) string {
+	return fmt.Sprintf("s3: {bucket: %s, regionendpoint: %q, accesskey: %s, secretkey: %s}", s.Bucket(t), s.Endpoint, s.AccessKey, s.SecretKey)
+}
+
 // Registries that collect without a pause, are stopped in the middle of anything and killed, and serve pushers meanwhile:
 // nothing that was acknowledged is lost, and in the end all garbage is gone.
 func TestHistoriesOfProcesses(t *testing.T) {
@@ -225,15 +238,14 @@ func TestHistoriesOfProcesses(t *testing.T) {
 		},
 		"volume": func(t *testing.T, f *fleet) string {
 			volume := testserver.SmallVolume(t, 32)
-			f.troubles = []func(*rand.Rand){strew(volume.Dir), func(random *rand.Rand) {
-				volume.Fill()
-				<-time.After(time.Duration(random.IntN(200)) * time.Millisecond)
-				volume.Release()
-			}}
+			f.troubles = []func(*rand.Rand){strew(volume.Dir), filled(volume)}
 			return "filesystem: {rootdirectory: " + volume.Dir + "}"
 		},
-		"s3": func(t *testing.T, _ *fleet) string {
-			return fmt.Sprintf("s3: {bucket: %s, regionendpoint: %q, accesskey: %s, secretkey: %s}", s.Bucket(t), s.Endpoint, s.AccessKey, s.SecretKey)
+		"s3": func(t *testing.T, _ *fleet) string { return s3Storage(t, s) },
+		"s3 on a volume": func(t *testing.T, f *fleet) string {
+			volume := testserver.SmallVolume(t, 64)
+			f.troubles = []func(*rand.Rand){filled(volume)}
+			return s3Storage(t, testserver.StartS3In(t, volume.Dir, testserver.FreeAddr(t)))
 		},
 	}
 	for name, kind := range kinds {
