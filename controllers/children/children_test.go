@@ -28,6 +28,7 @@ import (
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
+	"packregistry.dev/internal/testfuzz"
 	"packregistry.dev/server/config"
 )
 
@@ -339,6 +340,10 @@ func FuzzConfigIsAccepted(f *testing.F) {
 			TLS:     v1alpha1.TLSSpec{LetsEncrypt: &v1alpha1.LetsEncryptSpec{Email: email}},
 			Headers: map[string]v1alpha1.HeaderValues{header: {value}},
 			Log:     v1alpha1.LogSpec{Fields: map[string]string{"f": field}},
+		})
+		size := len(header) + len(value) + len(realm) + len(field) + len(bucket) + len(region) + len(endpoint) + len(root) + len(email) + len(host)
+		testfuzz.Proportionate(t, size, func() {
+			children.RenderConfig(r, children.ConfigInput{}) //nolint:errcheck // whatever it says
 		})
 		rendered, err := children.RenderConfig(r, children.ConfigInput{})
 		if err != nil {
