@@ -1,6 +1,7 @@
 package server
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -71,13 +72,16 @@ func acquire(r *request, from *share.Pool, n int64, crowded string) error {
 // memoryTaken is the answer where manifests have no room.
 const memoryTaken = "other manifests take all the memory that there is for them, or for yours; try again"
 
-// yielding is content that is read to be worked on for long. A processor that is asked for something short meanwhile does that first,
-// instead of after the ten milliseconds that Go lets work go on without a pause.
-type yielding struct{ io.Reader }
+// yieldingReader is content that is read to be worked on for long. A processor that is asked for something short meanwhile does that
+// first, instead of after the ten milliseconds that Go lets work go on without a pause.
+type yieldingReader struct{ from *bufio.Reader }
 
-func (y yielding) Read(p []byte) (int, error) {
+func yielding(r io.Reader) io.Reader { return yieldingReader{bufio.NewReaderSize(r, 32<<10)} }
+
+func (y yieldingReader) Read(p []byte) (int, error) {
+	const piece = 512 // which may be half a megabyte once it is unpacked
 	runtime.Gosched()
-	return y.Reader.Read(p)
+	return y.from.Read(p[:min(len(p), piece)])
 }
 
 // place takes one of the places that a limit of the configuration has.

@@ -89,7 +89,7 @@ const maxHeldFile = 256 << 10
 func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted string, unpacked func()) error {
 	found := false
 	var small []byte
-	err := pack.Walk(r.Context(), yielding{archive}, func(name string, size int64, content io.Reader) (err error) {
+	err := pack.Walk(r.Context(), yielding(archive), func(name string, size int64, content io.Reader) (err error) {
 		if name != wanted {
 			return nil
 		}

@@ -95,7 +95,7 @@ func (s *Server) recordList(r *request, m *store.Manifest, files []pack.File) {
 
 func listFiles(ctx context.Context, archive io.Reader) ([]pack.File, error) {
 	var files []pack.File
-	err := pack.Walk(ctx, yielding{archive}, func(name string, size int64, _ io.Reader) error {
+	err := pack.Walk(ctx, yielding(archive), func(name string, size int64, _ io.Reader) error {
 		files = append(files, pack.File{Name: name, Size: size})
 		return nil
 	})

@@ -117,7 +117,7 @@ func (s *Server) readPack(r *request, name string, c *store.Content) (*pack.Arch
 		return nil, as(codeManifestMissing, err)
 	}
 	defer blob.Close()
-	found, err := pack.ReadArchive(r.Context(), yielding{blob})
+	found, err := pack.ReadArchive(r.Context(), yielding(blob))
 	if found == nil {
 		return nil, err
 	}

@@ -157,6 +157,12 @@ func (d *Driver) Read(ctx context.Context, key string) ([]byte, driver.Version, 
 	}
 }
 
+// largeReads has a place for each object that is more than largeRead bytes and is read as a whole, so that however many ask for such at
+// once take little memory.
+const largeRead = 64 << 10
+
+var largeReads = make(chan struct{}, 8)
+
 func (d *Driver) read(ctx context.Context, key string) ([]byte, driver.Version, error) {
 	o, err := d.open(ctx, key)
 	if err != nil {
@@ -165,6 +171,14 @@ func (d *Driver) read(ctx context.Context, key string) ([]byte, driver.Version, 
 	defer o.drop()
 	if o.info.Size > maxSmall {
 		return nil, "", fmt.Errorf("%s: %d bytes are too many to read at once", key, o.info.Size)
+	}
+	if o.info.Size > largeRead {
+		select {
+		case largeReads <- struct{}{}:
+			defer func() { <-largeReads }()
+		case <-ctx.Done():
+			return nil, "", ctx.Err()
+		}
 	}
 	data := make([]byte, o.info.Size)
 	if _, err := io.ReadFull(o, data); err != nil {
