@@ -234,7 +234,7 @@ func (c *Config) lookUp(host string) func(context.Context) (auth.Credential, err
 		}
 		docker, err := credentials.NewStoreFromDocker(credentials.StoreOptions{})
 		if err != nil {
-			return auth.EmptyCredential, fmt.Errorf("Docker's logins: %w", err)
+			return auth.EmptyCredential, fmt.Errorf("the logins of Docker: %w", err)
 		}
 		return docker.Get(ctx, host)
 	}

@@ -3,6 +3,7 @@ package pack_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"image"
 	"image/png"
@@ -65,7 +66,7 @@ func both(t *testing.T, files map[string]string) (violations, warnings []pack.Vi
 
 func violationsOf(t *testing.T, err error) []pack.Violation {
 	t.Helper()
-	invalid, ok := err.(*pack.Error)
+	invalid, ok := errors.AsType[*pack.Error](err)
 	if err != nil && !ok {
 		t.Fatal(err)
 	}

@@ -134,7 +134,7 @@ func (s *Server) readManifest(w http.ResponseWriter, r *request) (text []byte, d
 }
 
 // parse is parseManifest when it is this request's turn.
-func (s *Server) parse(w http.ResponseWriter, r *request, text []byte) (mediaType string, c *store.Content, err error) {
+func (s *Server) parse(r *request, text []byte) (mediaType string, c *store.Content, err error) {
 	if err := acquire(r, s.manifests.parsers, 1, memoryTaken); err != nil {
 		return "", nil, err
 	}
@@ -143,7 +143,7 @@ func (s *Server) parse(w http.ResponseWriter, r *request, text []byte) (mediaTyp
 }
 
 // findHeld is find for a manifest that is sent to the client, which may take its time. done gives back what was set aside.
-func (s *Server) findHeld(w http.ResponseWriter, r *request) (m *store.Manifest, done func(), err error) {
+func (s *Server) findHeld(r *request) (m *store.Manifest, done func(), err error) {
 	m, err = s.find(r)
 	if err != nil || len(m.Content) <= smallManifest || r.Method == http.MethodHead {
 		return m, func() {}, err

@@ -45,7 +45,7 @@ func (s *Server) find(r *request) (*store.Manifest, error) {
 }
 
 func (s *Server) getManifest(w http.ResponseWriter, r *request) error {
-	m, done, err := s.findHeld(w, r)
+	m, done, err := s.findHeld(r)
 	if err != nil {
 		return err
 	}
@@ -166,7 +166,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	} else if found := d.Algorithm().FromBytes(text); found != d {
 		return fail(codeDigestInvalid, "said to be %s, is %s", d, found)
 	}
-	mediaType, c, err := s.parse(w, r, text)
+	mediaType, c, err := s.parse(r, text)
 	if err != nil {
 		return err
 	}

@@ -51,10 +51,10 @@ func TestFilesAreListedAtThePush(t *testing.T) {
 	}
 	list := f.do("GET", "/v1/demo/files/1.0.0/", nil)
 	f.want(list, 200, `"name":"deep/x.yaml","size":5`, `"name":"pack.json"`, `"name":"manifests/app.yaml"`)
-	if head := f.do("HEAD", "/v1/demo/files/1.0.0/", nil); head.StatusCode != 200 || head.ContentLength != list.ContentLength || head.ContentLength < 10 {
+	if head := f.do("HEAD", "/v1/demo/files/1.0.0/", nil); head.StatusCode != http.StatusOK || head.ContentLength != list.ContentLength || head.ContentLength < 10 {
 		t.Errorf("HEAD of the list: %s, %d bytes of %d", head.Status, head.ContentLength, list.ContentLength)
 	}
-	if head := f.do("HEAD", "/v1/demo/files/1.0.0/deep/x.yaml", nil); head.StatusCode != 200 || head.ContentLength != 5 || head.Header.Get("Content-Type") != "application/yaml" {
+	if head := f.do("HEAD", "/v1/demo/files/1.0.0/deep/x.yaml", nil); head.StatusCode != http.StatusOK || head.ContentLength != 5 || head.Header.Get("Content-Type") != "application/yaml" {
 		t.Errorf("HEAD: %s %v", head.Status, head.Header)
 	}
 	for _, method := range []string{"GET", "HEAD"} {

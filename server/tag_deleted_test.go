@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -36,7 +37,7 @@ func (w *withoutConditions) Read(ctx context.Context, key string) ([]byte, drive
 func TestTagsAmongManyThatWereDeleted(t *testing.T) {
 	d := &withoutConditions{Driver: inmemory.New()}
 	f := start(t, d, "}", nil)
-	r, ctx := f.Server.store.Repository("spectro-packs/archive/x"), t.Context()
+	r, ctx := f.store.Repository("spectro-packs/archive/x"), t.Context()
 	text := []byte(`{"schemaVersion":2}`)
 	m := digest.FromBytes(text)
 	if err := r.PutManifest(ctx, store.PutManifest{Digest: m, Content: text}); err != nil {
@@ -77,7 +78,7 @@ func TestTagsAmongManyThatWereDeleted(t *testing.T) {
 					t.Errorf("%s reads %d objects", path, n)
 				}
 				var page struct{ Tags []string }
-				if err := json.NewDecoder(response.Body).Decode(&page); err != nil || response.StatusCode != 200 {
+				if err := json.NewDecoder(response.Body).Decode(&page); err != nil || response.StatusCode != http.StatusOK {
 					t.Fatal(response.Status, err)
 				}
 				found = append(found, page.Tags...)

@@ -64,7 +64,7 @@ func (l load) String() string {
 }
 
 // loads is every load of one driver. quick makes it small.
-func loads(quick bool) []load {
+func loads(quick bool) []load { //nolint:gocognit // loops in loops, over what is combined
 	clients, sizes, entries := []int{1, 10, 50}, []int64{1 * mib, 10 * mib, 100 * mib}, []int{10, 10_000, 100_000}
 	if quick {
 		clients, sizes, entries = []int{2}, []int64{1 * mib}, []int{10, 120}

@@ -103,7 +103,7 @@ func (w *wire) exchange(want int, method, path, extra string, keep bool, body []
 	return a, err
 }
 
-func (w *wire) read(method string, keep bool) (answer, error) {
+func (w *wire) read(method string, keep bool) (answer, error) { //nolint:gocyclo // a reader of answers that allocates nothing, in one piece
 	var a answer
 	line, err := w.in.ReadSlice('\n')
 	if err != nil {

@@ -40,9 +40,13 @@ type Unusable struct {
 	Doubled string
 }
 
-// MinCost and MaxCost are what a hash may cost: 2^14 rounds are about a second of computation. Whoever writes the file
-// chooses what each login and each failure costs the programs that read it.
-const MinCost, MaxCost = 4, 14
+// What a hash may cost. Whoever writes the file chooses what each login and each failure costs the programs that read it.
+const (
+	// MinCost is bcrypt's own.
+	MinCost = 4
+	// MaxCost is 2^14 rounds, about a second of computation.
+	MaxCost = 14
+)
 
 // maxPassword is how many bytes of a password bcrypt reads.
 const maxPassword = 72

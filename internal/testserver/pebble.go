@@ -1,6 +1,7 @@
 package testserver
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -131,10 +132,11 @@ func Certificate(t testing.TB, dir, certificateFile, keyFile string, names ...st
 
 // Handshake returns the serial number of the certificate that is served for a name.
 func (p *Pebble) Handshake(addr, name string) (string, error) {
-	c, err := tls.Dial("tcp", addr, &tls.Config{ServerName: name, RootCAs: p.Roots, MinVersion: tls.VersionTLS12})
+	dialer := &tls.Dialer{Config: &tls.Config{ServerName: name, RootCAs: p.Roots, MinVersion: tls.VersionTLS12}}
+	c, err := dialer.DialContext(context.Background(), "tcp", addr)
 	if err != nil {
 		return "", err
 	}
 	defer c.Close()
-	return c.ConnectionState().PeerCertificates[0].SerialNumber.String(), nil
+	return c.(*tls.Conn).ConnectionState().PeerCertificates[0].SerialNumber.String(), nil //nolint:errcheck,forcetypeassert // a tls.Dialer's
 }

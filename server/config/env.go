@@ -86,7 +86,7 @@ func (d *decoder) nearMiss(name string) {
 
 // override sets the value at the path that parts spell, creating sections on the way. The type decides what a part
 // means: the key of a section, the name in a map, or an index of a list.
-func (d *decoder) override(n *yaml.Node, t reflect.Type, parts []string, value string) error {
+func (d *decoder) override(n *yaml.Node, t reflect.Type, parts []string, value string) error { //nolint:gocyclo // a case for each kind of section
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}

@@ -32,7 +32,7 @@ const minChunk = 5 << 20
 // maxChunk is the most.
 const maxChunk = 5 << 30
 
-func (d *decoder) validateS3(s *S3) {
+func (d *decoder) validateS3(s *S3) { //nolint:gocyclo // a list of rules, none of which knows another
 	const path = "storage.s3."
 	if s.Bucket == "" {
 		d.fail(path + "bucket: missing; name a bucket that exists")

@@ -103,9 +103,9 @@ func (c *cache) forget(key string) { c.entries.Remove(key) }
 // yield closes all files because there are none left, and says whether it had any.
 func (c *cache) yield() bool {
 	c.yielded.Store(time.Now().UnixNano())
-	any := c.entries.Len() > 0
+	some := c.entries.Len() > 0
 	c.entries.Purge()
-	return any
+	return some
 }
 
 // put remembers an object, and takes its open file over. It says whether it did.
