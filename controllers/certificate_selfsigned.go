@@ -25,16 +25,16 @@ import (
 // Lives of the certificates that tls.selfSigned makes, and how long before its end each is followed by another. The CA's
 // successor comes before any certificate that it has to sign would outlive it.
 const (
-	authorityLife   = 10 * 365 * 24 * time.Hour
-	authorityMargin = 365 * 24 * time.Hour
-	leafLife        = 90 * 24 * time.Hour
-	leafMargin      = 30 * 24 * time.Hour
+	caLife     = 10 * 365 * 24 * time.Hour
+	caMargin   = 365 * 24 * time.Hour
+	leafLife   = 90 * 24 * time.Hour
+	leafMargin = 30 * 24 * time.Hour
 	// backdated allows for clients whose clocks are behind.
 	backdated = time.Hour
 )
 
-// authority is what tls.selfSigned comes to: contents of Secrets, and the certificates to trust.
-type authority struct {
+// selfSignedCA is what tls.selfSigned comes to: contents of Secrets, and the certificates to trust.
+type selfSignedCA struct {
 	ca, leaf map[string][]byte
 	bundle   []byte
 	// renew is when something of it is to be made anew.
@@ -43,9 +43,9 @@ type authority struct {
 	invalid string
 }
 
-// keepAuthority goes on with the CA and the certificate that are there as long as they are good, and makes what is not.
-func keepAuthority(r *v1alpha1.PackRegistry, caSecret, leafSecret *corev1.Secret, now time.Time) (authority, error) {
-	var a authority
+// keepCA goes on with the CA and the certificate that are there as long as they are good, and makes what is not.
+func keepCA(r *v1alpha1.PackRegistry, caSecret, leafSecret *corev1.Secret, now time.Time) (selfSignedCA, error) {
+	var a selfSignedCA
 	var pair tls.Certificate
 	var err error
 	if caSecret != nil {
@@ -66,15 +66,15 @@ func keepAuthority(r *v1alpha1.PackRegistry, caSecret, leafSecret *corev1.Secret
 			return a, nil
 		}
 	}
-	if caSecret == nil || !now.Before(pair.Leaf.NotAfter.Add(-authorityMargin)) {
-		if pair, a.ca, err = makeAuthority(r, a.bundle, now); err != nil {
+	if caSecret == nil || !now.Before(pair.Leaf.NotAfter.Add(-caMargin)) {
+		if pair, a.ca, err = makeCA(r, a.bundle, now); err != nil {
 			return a, err
 		}
 		a.bundle = a.ca[children.CAKey]
 	}
 	// The first host comes first, also where it is an address.
 	names := slices.Concat(r.Spec.Hosts, children.ServiceNames(r))
-	a.renew = pair.Leaf.NotAfter.Add(-authorityMargin)
+	a.renew = pair.Leaf.NotAfter.Add(-caMargin)
 	if leaf := goodLeaf(leafSecret, pair.Leaf, names, now); leaf != nil {
 		a.leaf = leafSecret.Data
 		a.leaf[children.CAKey] = a.bundle
@@ -112,15 +112,15 @@ func isFor(leaf *x509.Certificate, hosts []string) bool {
 	return slices.Equal(leaf.DNSNames, names) && slices.EqualFunc(leaf.IPAddresses, addresses, net.IP.Equal)
 }
 
-// makeAuthority makes a CA. Certificates of those before it stay in its bundle until they expire.
-func makeAuthority(r *v1alpha1.PackRegistry, before []byte, now time.Time) (tls.Certificate, map[string][]byte, error) {
+// makeCA makes a CA. Certificates of those before it stay in its bundle until they expire.
+func makeCA(r *v1alpha1.PackRegistry, before []byte, now time.Time) (tls.Certificate, map[string][]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, nil, err
 	}
 	template := &x509.Certificate{
 		Subject:   pkix.Name{CommonName: fmt.Sprintf("CA of PackRegistry %s/%s", r.Namespace, r.Name)},
-		NotBefore: now.Add(-backdated), NotAfter: now.Add(authorityLife),
+		NotBefore: now.Add(-backdated), NotAfter: now.Add(caLife),
 		IsCA: true, BasicConstraintsValid: true, MaxPathLenZero: true,
 		KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign | x509.KeyUsageDigitalSignature,
 	}

@@ -41,7 +41,7 @@ func trusts(t *testing.T, bundle []byte, leaf map[string][]byte, host string, at
 func TestSelfSignedForAddresses(t *testing.T) {
 	r := newRegistry("team")
 	r.Spec.Hosts = []string{"192.0.2.1", "packs.example.com", "2001:db8::1"}
-	a, err := keepAuthority(r, nil, nil, now)
+	a, err := keepCA(r, nil, nil, now)
 	must(t, err)
 	for _, host := range []string{"192.0.2.1", "packs.example.com", "[2001:db8::1]", "packs.team.svc"} {
 		if err := trusts(t, a.bundle, a.leaf, host, now); err != nil {
@@ -56,7 +56,7 @@ func TestSelfSignedForAddresses(t *testing.T) {
 		same := slices.Equal(hosts, r.Spec.Hosts)
 		changed := r.DeepCopy()
 		changed.Spec.Hosts = hosts
-		again, err := keepAuthority(changed, secretOf(a.ca), secretOf(a.leaf), now)
+		again, err := keepCA(changed, secretOf(a.ca), secretOf(a.leaf), now)
 		must(t, err)
 		if bytes.Equal(again.leaf[corev1.TLSCertKey], a.leaf[corev1.TLSCertKey]) != same {
 			t.Errorf("for %v the certificate is the same: %v", hosts, !same)
@@ -73,7 +73,7 @@ func TestAuthorityOverTheYears(t *testing.T) {
 	authorities, leaves := 0, 0
 	for day := range 20 * 365 {
 		at := now.AddDate(0, 0, day)
-		a, err := keepAuthority(r, ca, leaf, at)
+		a, err := keepCA(r, ca, leaf, at)
 		must(t, err)
 		if ca == nil || !bytes.Equal(ca.Data[corev1.TLSCertKey], a.ca[corev1.TLSCertKey]) {
 			authorities++
@@ -115,16 +115,16 @@ func TestAuthorityOverTheYears(t *testing.T) {
 
 func TestKeepAuthority(t *testing.T) {
 	r := newRegistry("team")
-	first, err := keepAuthority(r, nil, nil, now)
+	first, err := keepCA(r, nil, nil, now)
 	must(t, err)
-	again, err := keepAuthority(r, secretOf(first.ca), secretOf(first.leaf), now.Add(time.Hour))
+	again, err := keepCA(r, secretOf(first.ca), secretOf(first.leaf), now.Add(time.Hour))
 	must(t, err)
 	if !bytes.Equal(again.leaf[corev1.TLSCertKey], first.leaf[corev1.TLSCertKey]) || again.invalid != "" {
 		t.Error("made anew")
 	}
-	other, err := keepAuthority(r, nil, nil, now)
+	other, err := keepCA(r, nil, nil, now)
 	must(t, err)
-	foreign, err := keepAuthority(r, secretOf(first.ca), secretOf(other.leaf), now)
+	foreign, err := keepCA(r, secretOf(first.ca), secretOf(other.leaf), now)
 	must(t, err)
 	if bytes.Equal(foreign.leaf[corev1.TLSCertKey], other.leaf[corev1.TLSCertKey]) {
 		t.Error("serves a certificate of another CA")
@@ -132,7 +132,7 @@ func TestKeepAuthority(t *testing.T) {
 	// A certificate that is no CA's, and one whose key is another's, are left for a person to look at.
 	mixed := map[string][]byte{corev1.TLSCertKey: first.ca[corev1.TLSCertKey], corev1.TLSPrivateKeyKey: other.ca[corev1.TLSPrivateKeyKey]}
 	for _, data := range []map[string][]byte{first.leaf, mixed, {}} {
-		if a, err := keepAuthority(r, secretOf(data), nil, now); err != nil || !strings.Contains(a.invalid, "delete it for a new CA") || a.leaf != nil {
+		if a, err := keepCA(r, secretOf(data), nil, now); err != nil || !strings.Contains(a.invalid, "delete it for a new CA") || a.leaf != nil {
 			t.Errorf("%q, %v", a.invalid, err)
 		}
 	}
@@ -227,7 +227,7 @@ func TestRivalry(t *testing.T) {
 		"another host":      {other, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := rivalry(&me, []v1alpha1.PackRegistry{tt.rival})
+			got := findConflict(&me, []v1alpha1.PackRegistry{tt.rival})
 			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) || strings.Contains(got, "secret-project") || strings.Contains(got, "hidden") {
 				t.Errorf("%q, want %q", got, tt.want)
 			}

@@ -36,8 +36,8 @@ func TestAPIMetadataOfChildren(t *testing.T) {
 	}
 	all := []client.Object{
 		named(&appsv1.Deployment{}, r.Name), named(&corev1.Service{}, r.Name), named(&corev1.Service{}, children.MetricsServiceName(r)),
-		named(&corev1.Secret{}, children.UsersName(r)), named(&corev1.ConfigMap{}, children.AuthorityName(r)),
-		named(&corev1.Secret{}, children.AuthorityName(r)), named(&corev1.Secret{}, children.TLSSecret(r)),
+		named(&corev1.Secret{}, children.UsersName(r)), named(&corev1.ConfigMap{}, children.CAName(r)),
+		named(&corev1.Secret{}, children.CAName(r)), named(&corev1.Secret{}, children.TLSSecret(r)),
 		named(&policyv1.PodDisruptionBudget{}, r.Name), named(&networkingv1.Ingress{}, r.Name), named(&networkingv1.NetworkPolicy{}, r.Name), monitor,
 	}
 	want := func(label, annotation string) {

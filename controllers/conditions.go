@@ -16,11 +16,11 @@ import (
 	"packregistry.dev/controllers/children"
 )
 
-// This file judges the parts of a registry, each of which is a condition.
+// This file evaluates what the conditions of a registry speak of, one by one.
 
 // bucketReady says whether everything is there that it takes to use the bucket. Whether the bucket answers is the
 // registry's to say, by its readiness.
-func bucketReady(spec *v1alpha1.S3Spec, b bucketState) finding {
+func bucketReady(spec *v1alpha1.S3Spec, b bucketState) condition {
 	switch {
 	case b.missing != "":
 		return isFalse(v1alpha1.ReasonSecretMissing, "%s", b.missing)
@@ -34,7 +34,7 @@ func bucketReady(spec *v1alpha1.S3Spec, b bucketState) finding {
 	return isTrue(v1alpha1.ReasonBucketConfigured, "%s", strings.Join(append([]string{fmt.Sprintf("packs are kept in bucket %s at %s", spec.Bucket, at)}, b.notes...), "; "))
 }
 
-func storageReady(o *observed, d decision) finding {
+func storageReady(o *observed, d decision) condition {
 	if s3 := o.registry.Spec.Storage.S3; s3 != nil {
 		return bucketReady(s3, d.bucket).butServes(!d.bucket.ok() && o.deployment != nil) // pods run with a copy of what was good
 	}
@@ -74,7 +74,7 @@ func unprovisioned(o *observed) string {
 }
 
 // growing says how the growth of a claim goes. The registry serves meanwhile, so all but a refusal is well.
-func growing(o *observed) finding {
+func growing(o *observed) condition {
 	name, size := o.claim.Name, o.registry.Spec.Storage.PersistentVolumeClaim.Size
 	if why := cannotGrow(o); why != "" {
 		return isFalse(v1alpha1.ReasonCannotGrow, "PersistentVolumeClaim %s cannot grow to %s: %s", name, size, why).butServes(true)
@@ -87,7 +87,7 @@ func growing(o *observed) finding {
 	return isTrue(v1alpha1.ReasonResizing, "PersistentVolumeClaim %s is bound, and growing to %s", name, size)
 }
 
-func authReady(o *observed, d decision) finding {
+func authReady(o *observed, d decision) condition {
 	if len(o.registry.Spec.Auth.SecretRefs) == 0 {
 		return isTrue(v1alpha1.ReasonAnonymous, "everybody may pull, and nobody push")
 	}
@@ -112,7 +112,7 @@ func authReady(o *observed, d decision) finding {
 	return isFalse(v1alpha1.ReasonSecretInvalid, "%s", wrong)
 }
 
-func tlsReady(o *observed, d decision) finding {
+func tlsReady(o *observed, d decision) condition {
 	if d.certificate.ok() {
 		return isTrue(d.certificate.reason, "%s", d.certificate.message)
 	}
@@ -129,7 +129,7 @@ func deploymentCondition(live *appsv1.Deployment, kind appsv1.DeploymentConditio
 }
 
 // available reads the Deployment's own judgement.
-func available(o *observed) finding {
+func available(o *observed) condition {
 	if o.deployment == nil {
 		return isFalse(v1alpha1.ReasonProgressing, "the registry was not started yet")
 	}
@@ -320,7 +320,7 @@ func address(scheme, host string, port int32) string {
 }
 
 // exposed says whether clients can reach the registry. That nobody scrapes it is no harm to them, and told beside.
-func exposed(o *observed, url string) finding {
+func exposed(o *observed, url string) condition {
 	f := reachable(o, url)
 	if err := o.unknown[children.ServiceMonitorKind]; err != nil && children.Optional(o.registry)[children.ServiceMonitorKind] != nil {
 		if f.status == metav1.ConditionTrue {
@@ -337,7 +337,7 @@ func exposed(o *observed, url string) finding {
 	return f
 }
 
-func reachable(o *observed, url string) finding {
+func reachable(o *observed, url string) condition {
 	switch {
 	case o.registry.Spec.Gateway != nil:
 		return routed(o)

@@ -138,7 +138,7 @@ func TestNamesThatCouldNotBeDecoded(t *testing.T) {
 	if hosts := hostsOf(r); len(hosts) > 0 {
 		t.Errorf("hosts %q", hosts)
 	}
-	if why := rivalry(r, []v1alpha1.PackRegistry{*older}); why != "" {
+	if why := findConflict(r, []v1alpha1.PackRegistry{*older}); why != "" {
 		t.Error(why)
 	}
 }

@@ -168,15 +168,15 @@ func TestDamagedPEMIsTold(t *testing.T) {
 	if c := evaluateCertificate("c", marked, []string{"packs.example.com"}, now); !c.ok() {
 		t.Errorf("%s", c.message)
 	}
-	ca, err := keepAuthority(newRegistry("team"), nil, nil, now)
+	ca, err := keepCA(newRegistry("team"), nil, nil, now)
 	must(t, err)
 	broken := map[string][]byte{corev1.TLSCertKey: ca.ca[corev1.TLSCertKey], corev1.TLSPrivateKeyKey: ca.ca[corev1.TLSPrivateKeyKey], children.CAKey: []byte(damaged)}
-	again, err := keepAuthority(newRegistry("team"), &corev1.Secret{Data: broken}, nil, now)
+	again, err := keepCA(newRegistry("team"), &corev1.Secret{Data: broken}, nil, now)
 	if must(t, err); !strings.Contains(again.invalid, "ca.crt") {
 		t.Errorf("a damaged bundle is published: %q", again.invalid)
 	}
 	delete(broken, children.CAKey)
-	again, err = keepAuthority(newRegistry("team"), &corev1.Secret{Data: broken}, nil, now)
+	again, err = keepCA(newRegistry("team"), &corev1.Secret{Data: broken}, nil, now)
 	if must(t, err); again.invalid != "" || string(again.bundle) != string(ca.ca[corev1.TLSCertKey]) {
 		t.Errorf("a CA without its bundle: %q, %q", again.invalid, again.bundle)
 	}

@@ -33,7 +33,7 @@ type decision struct {
 	// selfSigned says that what tls.selfSigned made is in its Secret.
 	selfSigned bool
 	bucket     bucketState
-	authority  authority
+	ca         selfSignedCA
 	// acmeCA are certificates to trust an ACME server by; waitsFor says what else pods cannot start without, and why not.
 	acmeCA         []byte
 	waitsFor       string
@@ -46,9 +46,9 @@ type decision struct {
 	children []child
 	// pods are the configuration and the Deployment that runs with it. upgrade says that they wait for the registry's turn to
 	// be upgraded, and turn why it has not come yet.
-	pods    []child
-	upgrade bool
-	turn    string
+	pods     []child
+	upgrade  bool
+	slotWait string
 	// applied says that they are as the spec asks.
 	applied bool
 	// refused are children that could not be applied.
@@ -59,8 +59,8 @@ type decision struct {
 	unwanted []client.Object
 	// wake are pods that must look at their Secrets, with what they will have seen then.
 	wake map[*corev1.Pod]string
-	// lookAgain is when to look even if nothing happens; zero for never.
-	lookAgain time.Duration
+	// requeueAfter is when to look even if nothing happens; zero for never.
+	requeueAfter time.Duration
 }
 
 // stalled says whether only a person can help.
@@ -80,23 +80,23 @@ const classPoll = 30 * time.Second
 func decide(o *observed) decision {
 	d := decideProtected(o)
 	if d.conflict != "" {
-		d.lookIn(conflictPoll)
+		d.requeueIn(conflictPoll)
 		return d
 	}
 	if d.invalid == "" {
-		d.invalid = impossible(o)
+		d.invalid = validate(o)
 	}
 	if d.stalled() {
 		return d
 	}
 	if claimMissing(o) {
-		d.lookIn(claimPoll) // a claim without our labels is not watched
+		d.requeueIn(claimPoll) // a claim without our labels is not watched
 	}
 	if o.autoscaler != "" {
-		d.lookIn(scalePoll)
+		d.requeueIn(scalePoll)
 	}
 	if o.classMissing || o.ingressClassMissing {
-		d.lookIn(classPoll) // classes are not watched
+		d.requeueIn(classPoll) // classes are not watched
 	}
 	d.plan(o)
 	d.planPruning(o)
@@ -109,29 +109,29 @@ func decideProtected(o *observed) decision {
 	d := decision{}
 	d.bucket = evaluateBucket(r.Spec.Storage.S3, o.sources)
 	if slices.ContainsFunc(caRefs(r), func(ref *v1alpha1.CARef) bool { return ref.Kind == v1alpha1.CARefConfigMap }) {
-		d.lookIn(configMapPoll)
+		d.requeueIn(configMapPoll)
 	}
 	d.decideCertificate(o)
 	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users, o.made)
 	if !o.unread.pods {
 		d.wake = podsToResync(o)
 	}
-	d.conflict = rivalry(r, o.rivals)
+	d.conflict = findConflict(r, o.conflicting)
 	if wrong := r.DecodeError; wrong != "" {
 		d.invalid = "the spec cannot be read as it is stored: " + clip(wrong)
 	}
 	d.notAllowed = strings.Join(slices.Concat(o.refused, o.refusedHosts), "; ")
 	if len(o.refusedHosts) > 0 {
-		d.lookIn(hostsAge)
+		d.requeueIn(hostsAge)
 	}
 	d.planFirst(o)
 	return d
 }
 
-// lookIn asks to look again after a time, if nothing happens before.
-func (d *decision) lookIn(wait time.Duration) {
-	if wait = max(wait, time.Second); d.lookAgain == 0 || wait < d.lookAgain {
-		d.lookAgain = wait
+// requeueIn asks to look again after a time, if nothing happens before.
+func (d *decision) requeueIn(wait time.Duration) {
+	if wait = max(wait, time.Second); d.requeueAfter == 0 || wait < d.requeueAfter {
+		d.requeueAfter = wait
 	}
 }
 
@@ -160,7 +160,7 @@ func (d *decision) decideCertificate(o *observed) {
 		d.certificate = certificateState{leaf: d.certificate.leaf, serves: d.certificate.ok() || d.certificate.serves, nothing: true, reason: d.waitsForReason, message: d.waitsFor, nextLook: d.certificate.nextLook}
 	}
 	if next := d.certificate.nextLook; !next.IsZero() {
-		d.lookIn(next.Sub(o.now))
+		d.requeueIn(next.Sub(o.now))
 	}
 }
 
@@ -178,18 +178,18 @@ func (d *decision) trust(ref *v1alpha1.CARef, o *observed) []byte {
 
 func (d *decision) decideSelfSigned(o *observed) {
 	var err error
-	d.authority, err = keepAuthority(o.registry, o.ca, o.leaf, o.now)
+	d.ca, err = keepCA(o.registry, o.ca, o.leaf, o.now)
 	switch {
 	case err != nil: // of the system's randomness
 		d.certificate = certificateState{nothing: true, reason: v1alpha1.ReasonReconcileFailed, message: err.Error(), nextLook: o.now.Add(time.Minute)}
 		return
-	case d.authority.invalid != "":
-		d.certificate = certificateState{nothing: true, reason: v1alpha1.ReasonSecretInvalid, message: d.authority.invalid}
+	case d.ca.invalid != "":
+		d.certificate = certificateState{nothing: true, reason: v1alpha1.ReasonSecretInvalid, message: d.ca.invalid}
 		return
 	}
 	name := children.TLSSecret(o.registry)
-	d.certificate = evaluateCertificate(name, &corev1.Secret{Data: d.authority.leaf}, o.registry.Spec.Hosts, o.now)
-	d.certificate.nextLook = d.authority.renew
+	d.certificate = evaluateCertificate(name, &corev1.Secret{Data: d.ca.leaf}, o.registry.Spec.Hosts, o.now)
+	d.certificate.nextLook = d.ca.renew
 }
 
 // shownCertificate is the certificate that clients see. One that tls.selfSigned made, but that did not get into its Secret, is
@@ -197,7 +197,7 @@ func (d *decision) decideSelfSigned(o *observed) {
 func (d *decision) shownCertificate(o *observed) certificateState {
 	name := children.TLSSecret(o.registry)
 	switch {
-	case o.registry.Spec.TLS.SelfSigned == nil || d.authority.leaf == nil || d.selfSigned:
+	case o.registry.Spec.TLS.SelfSigned == nil || d.ca.leaf == nil || d.selfSigned:
 		return d.certificate
 	case o.leaf == nil:
 		return certificateState{nothing: true, reason: v1alpha1.ReasonProgressing, message: fmt.Sprintf("Secret %s with the certificate is not there yet", name)}
@@ -205,8 +205,8 @@ func (d *decision) shownCertificate(o *observed) certificateState {
 	return evaluateCertificate(name, o.leaf, o.registry.Spec.Hosts, o.now)
 }
 
-// impossible finds what the CRD's rules cannot see.
-func impossible(o *observed) string {
+// validate finds what the CRD's rules cannot see.
+func validate(o *observed) string {
 	if o.image == "" && o.registry.Spec.Image == "" {
 		return "neither spec.image nor the operator names an image for the registry; set spec.image, or RELATED_IMAGE_REGISTRY on the operator"
 	}

@@ -325,17 +325,17 @@ func TestURL(t *testing.T) {
 
 func TestImpossible(t *testing.T) {
 	r := newRegistry("n")
-	if got := impossible(&observed{registry: r}); !strings.Contains(got, "RELATED_IMAGE_REGISTRY") {
+	if got := validate(&observed{registry: r}); !strings.Contains(got, "RELATED_IMAGE_REGISTRY") {
 		t.Errorf("no image: %q", got)
 	}
 	r.Spec.Replicas = ptr.To[int32](2)
 	r.Spec.Storage.PersistentVolumeClaim = &v1alpha1.PersistentVolumeClaimSpec{ClaimName: "shared"}
 	o := &observed{registry: r, image: "i", claim: &corev1.PersistentVolumeClaim{}}
-	if got := impossible(o); !strings.Contains(got, "ReadWriteMany") {
+	if got := validate(o); !strings.Contains(got, "ReadWriteMany") {
 		t.Errorf("two replicas on one node's claim: %q", got)
 	}
 	o.claim.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteMany}
-	if got := impossible(o); got != "" {
+	if got := validate(o); got != "" {
 		t.Errorf("a shared claim: %q", got)
 	}
 }

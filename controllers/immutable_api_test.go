@@ -108,7 +108,7 @@ func TestAPIAKeptClaimIsUsedAsItIs(t *testing.T) {
 func TestAPISecretsOfAnotherTypeAreUsed(t *testing.T) {
 	o, r := onBucket(t, 1)
 	o.stop()
-	for _, name := range []string{children.AuthorityName(r), children.UsersName(r)} {
+	for _, name := range []string{children.CAName(r), children.UsersName(r)} {
 		before := get(t, r.Namespace, name, &corev1.Secret{})
 		must(t, api.Delete(t.Context(), before.DeepCopy()))
 		copied := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: name, Labels: map[string]string{children.LabelManagedBy: children.ManagedBy, children.LabelRegistry: r.Name}},

@@ -33,7 +33,7 @@ type observed struct {
 	// sources are the Secrets that the spec names, by name, and ConfigMaps of certificates to trust, by sourceOf.
 	sources map[string]*corev1.Secret
 	// unread says what could not be read: nothing is decided of it.
-	unread struct{ users, tls, claim, rivals, pods, hosts bool }
+	unread struct{ users, tls, claim, conflicting, pods, hosts bool }
 	// users is the operator's own Secret of merged users.
 	users *corev1.Secret
 	// made are lines that were made from basic-auth Secrets.
@@ -79,8 +79,8 @@ type observed struct {
 	space *Space
 	// refused is what the spec asks for and may not have, refusedHosts which of its hosts.
 	refused, refusedHosts []string
-	// rivals want a host or a claim of this registry.
-	rivals []v1alpha1.PackRegistry
+	// conflicting want a host or a claim of this registry.
+	conflicting []v1alpha1.PackRegistry
 }
 
 // observe reads everything. What an error leaves unread is not known, and the rest is.
@@ -126,11 +126,11 @@ func (r *Reconciler) observeProtected(ctx context.Context, o *observed, mine []c
 	mark(r.observeConfigMaps(ctx, o), &o.unread.pods)
 	mark(read(ctx, r.Client, o, children.UsersName(o.registry), &o.users, &corev1.Secret{}), &o.unread.users, &o.unread.pods)
 	mark(r.observeOwned(ctx, o, mine), &o.unread.tls)
-	mark(r.observeAuthority(ctx, o), &o.unread.tls, &o.unread.pods)
+	mark(r.observeCA(ctx, o), &o.unread.tls, &o.unread.pods)
 	mark(r.observeClaim(ctx, o), &o.unread.claim)
 	var err error
-	o.rivals, err = r.rivals(ctx, o.registry)
-	mark(err, &o.unread.rivals)
+	o.conflicting, err = r.conflicting(ctx, o.registry)
+	mark(err, &o.unread.conflicting)
 	return failed
 }
 
@@ -170,9 +170,9 @@ func (r *Reconciler) observeConfigMaps(ctx context.Context, o *observed) error {
 	return nil
 }
 
-// observeAuthority reads what tls.selfSigned has made so far.
-func (r *Reconciler) observeAuthority(ctx context.Context, o *observed) (err error) {
-	name := children.AuthorityName(o.registry)
+// observeCA reads what tls.selfSigned has made so far.
+func (r *Reconciler) observeCA(ctx context.Context, o *observed) (err error) {
+	name := children.CAName(o.registry)
 	if o.registry.Spec.TLS.SelfSigned == nil {
 		// One that was given up is read only where there is one.
 		if !slices.ContainsFunc(o.owned, func(c ownedChild) bool { return c.kind == "Secret" && c.GetName() == name }) {

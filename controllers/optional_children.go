@@ -82,7 +82,7 @@ func emptyOfKind(gvk schema.GroupVersionKind) *unstructured.Unstructured {
 func (d *decision) planOptional(o *observed, into *[]child, certificates bool) error {
 	wanted := children.Optional(o.registry)
 	if len(o.unknown) > 0 {
-		d.lookIn(optionalPoll)
+		d.requeueIn(optionalPoll)
 	}
 	for _, kind := range slices.SortedFunc(maps.Keys(o.optional), byKind) {
 		state := o.optional[kind]
@@ -94,14 +94,14 @@ func (d *decision) planOptional(o *observed, into *[]child, certificates bool) e
 		case want == nil && state.live != nil && controlledBy(o.registry, state.live) && foreign(o.registry, state.live) == "":
 			d.unwanted = append(d.unwanted, state.live)
 		case want != nil && state.kind.Empty():
-			d.lookIn(optionalPoll)
+			d.requeueIn(optionalPoll)
 		case want != nil:
 			want.SetGroupVersionKind(state.kind)
 			sum, err := digest(want)
 			if err != nil {
 				return err
 			}
-			d.lookIn(o.discoveryTTL) // that a kind or a version of it has gone is no event
+			d.requeueIn(o.discoveryTTL) // that a kind or a version of it has gone is no event
 			annotations := want.GetAnnotations()
 			if annotations == nil {
 				annotations = map[string]string{}
@@ -222,7 +222,7 @@ func routeOf(o *observed) (optionalState, schema.GroupKind) {
 }
 
 // routed says whether every Gateway that the spec names has taken the route.
-func routed(o *observed) finding {
+func routed(o *observed) condition {
 	route, kind := routeOf(o)
 	if lacks(o, kind) {
 		return isFalse(v1alpha1.ReasonGatewayAPINotInstalled, "the cluster does not have %s (%s), which spec.gateway needs: install the Gateway API; this is noticed by itself", kind.Kind, kind.Group)

@@ -54,8 +54,8 @@ func TestAnOptionalKindThatCannotBeRead(t *testing.T) {
 					unknown: map[schema.GroupKind]error{tt.kind: err},
 					sources: map[string]*corev1.Secret{"users": usersSecret("n", htpasswdLine(t, "ann", "p")), "certificate": certificateSecret(t, "n", "packs.example.com", now.AddDate(-1, 0, 0), now.AddDate(1, 0, 0))}}
 				d := decide(o)
-				if d.lookAgain == 0 || d.lookAgain > optionalPoll {
-					t.Errorf("looks again after %v", d.lookAgain)
+				if d.requeueAfter == 0 || d.requeueAfter > optionalPoll {
+					t.Errorf("looks again after %v", d.requeueAfter)
 				}
 				status := report(o, d, nil)
 				if c := meta.FindStatusCondition(status.Conditions, v1alpha1.ConditionReady); c.Status != tt.ready {

@@ -74,7 +74,7 @@ type Reconciler struct {
 	pruned sync.Map
 	// leaseExpiry overrides the package's.
 	leaseExpiry time.Duration
-	turns       upgrades
+	slots       upgrades
 	others      others
 	// refusals remembers which children were refused.
 	refusals refusals
@@ -124,7 +124,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	}
 	if !registry.DeletionTimestamp.IsZero() {
 		// What should go carries an ownerReference, and what should stay carries none.
-		r.turns.release(request.NamespacedName)
+		r.slots.release(request.NamespacedName)
 		return ctrl.Result{}, r.retain(ctx, registry)
 	}
 	other, err := r.leftTo(ctx, registry)
@@ -151,14 +151,14 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if applyErr != nil {
 		return ctrl.Result{}, applyErr
 	}
-	return ctrl.Result{RequeueAfter: decision.lookAgain}, nil
+	return ctrl.Result{RequeueAfter: decision.requeueAfter}, nil
 }
 
 // forget drops what is remembered of a PackRegistry that is no more, or not this operator's.
 func (r *Reconciler) forget(name types.NamespacedName) {
 	r.recorded.Delete(name)
 	forgetReady(name)
-	r.turns.release(name)
+	r.slots.release(name)
 	r.refusals.forgetAll(name)
 	r.pruned.Delete(name)
 	r.made.Delete(name)

@@ -37,7 +37,7 @@ func (r *Reconciler) applyDecision(ctx context.Context, o *observed, d *decision
 	p.applyFirst(ctx, held)
 	p.keep(r.triggerResync(ctx, d))
 	if held {
-		r.turns.release(p.me)
+		r.slots.release(p.me)
 		return errors.Join(p.failed...)
 	}
 	for _, c := range d.children {
@@ -56,7 +56,7 @@ func (p *pass) applyFirst(ctx context.Context, held bool) {
 	r, withoutCA := p.o.registry, false
 	for _, c := range p.d.first {
 		// Where the spec is not carried out, nothing is begun for a registry that does not run yet.
-		isCA := c.kind() == "Secret" && c.name() == children.AuthorityName(r)
+		isCA := c.kind() == "Secret" && c.name() == children.CAName(r)
 		if held && c.object() == nil && (p.o.deployment == nil || c.kind() == claimKind) {
 			withoutCA = withoutCA || isCA
 			continue
@@ -85,7 +85,7 @@ func (r *Reconciler) retain(ctx context.Context, registry *v1alpha1.PackRegistry
 	d := decideProtected(o)
 	p := &pass{Reconciler: r, o: o, d: &d, me: client.ObjectKeyFromObject(registry)}
 	for _, c := range d.first {
-		if c.object() != nil && (c.kind() == claimKind || c.kind() == "Secret" && c.name() == children.AuthorityName(registry)) {
+		if c.object() != nil && (c.kind() == claimKind || c.kind() == "Secret" && c.name() == children.CAName(registry)) {
 			p.apply(ctx, c)
 		}
 	}
@@ -137,7 +137,7 @@ func (p *pass) apply(ctx context.Context, c child) bool {
 	if intent, err := digest(c.want()); err == nil && f.write {
 		p.refusals.remember(p.me, id, remembered{f, intent, state(c.object()), p.o.now.Add(f.poll)})
 	}
-	p.d.lookIn(f.poll)
+	p.d.requeueIn(f.poll)
 	p.refuse(c, f)
 	return false
 }
@@ -147,7 +147,7 @@ func (p *pass) stillRefused(known remembered, live client.Object) bool {
 	if state(live) != known.live || !p.o.now.Before(known.until) {
 		return false
 	}
-	p.d.lookIn(known.until.Sub(p.o.now))
+	p.d.requeueIn(known.until.Sub(p.o.now))
 	return true
 }
 
@@ -171,14 +171,14 @@ func state(live client.Object) string {
 
 // mounted says whether pods cannot start without a child.
 func mounted(o *observed, c child) bool {
-	return c.kind() == claimKind || c.kind() == "Secret" && c.name() != children.AuthorityName(o.registry)
+	return c.kind() == claimKind || c.kind() == "Secret" && c.name() != children.CAName(o.registry)
 }
 
 // applyPods applies the configuration and the Deployment that runs with it, when it is the registry's turn and everything
 // that its pods mount is there.
 func (p *pass) applyPods(ctx context.Context) {
 	if !p.d.upgrade || p.podsWait {
-		p.turns.release(p.me)
+		p.slots.release(p.me)
 	}
 	if p.podsWait || len(p.d.pods) == 0 {
 		return
@@ -186,8 +186,8 @@ func (p *pass) applyPods(ctx context.Context) {
 	if p.d.upgrade {
 		wait, again, err := p.acquireSlot(ctx, p.o)
 		p.keep(err)
-		if p.d.turn = wait; wait != "" {
-			p.d.lookIn(again)
+		if p.d.slotWait = wait; wait != "" {
+			p.d.requeueIn(again)
 		}
 		if err != nil || wait != "" {
 			return
@@ -195,7 +195,7 @@ func (p *pass) applyPods(ctx context.Context) {
 	}
 	for _, c := range p.d.pods {
 		if !p.apply(ctx, c) {
-			p.turns.release(p.me)
+			p.slots.release(p.me)
 			return
 		}
 	}
@@ -229,7 +229,7 @@ func (p *pass) delete(ctx context.Context, o client.Object) {
 		return
 	}
 	p.refusals.remember(p.me, id, remembered{refusal: f, live: state(o), until: p.o.now.Add(f.poll)})
-	p.d.lookIn(f.poll)
+	p.d.requeueIn(f.poll)
 	p.d.refused = append(p.d.refused, f)
 }
 

@@ -19,7 +19,7 @@ func (d *decision) planFirst(o *observed) {
 	r := o.registry
 	if claim := children.Claim(r, o.claim); claim != nil && !o.unread.claim {
 		// Who else wants the claim must not find it deleted with this PackRegistry, nor who has kept it.
-		if d.conflict == "" && !o.unread.rivals && unlikeKept(r, o.claim) == "" || r.Spec.Storage.PersistentVolumeClaim.DeletionPolicy != v1alpha1.DeletionDelete {
+		if d.conflict == "" && !o.unread.conflicting && unlikeKept(r, o.claim) == "" || r.Spec.Storage.PersistentVolumeClaim.DeletionPolicy != v1alpha1.DeletionDelete {
 			d.first = append(d.first, claimChild(o.claim, claim))
 		}
 	}
@@ -30,11 +30,11 @@ func (d *decision) planFirst(o *observed) {
 		return
 	}
 	d.planGivenUpCA(o)
-	if d.authority.leaf != nil {
+	if d.ca.leaf != nil {
 		d.first = append(d.first,
-			secretChild(o.ca, children.AuthoritySecret(r, d.authority.ca)),
-			configMapChild(o.bundle, children.AuthorityBundle(r, d.authority.bundle)),
-			secretChild(o.leaf, children.SelfSignedSecret(r, d.authority.leaf)))
+			secretChild(o.ca, children.CASecret(r, d.ca.ca)),
+			configMapChild(o.bundle, children.CABundle(r, d.ca.bundle)),
+			secretChild(o.leaf, children.SelfSignedSecret(r, d.ca.leaf)))
 	}
 	if o.unread.hosts || len(o.refusedHosts) > 0 {
 		return // nobody is asked for a certificate of hosts that are others'

@@ -107,7 +107,7 @@ func keptSecrets(r *v1alpha1.PackRegistry) []string {
 		names = append(names, children.UsersName(r))
 	}
 	if r.Spec.TLS.SelfSigned != nil {
-		names = append(names, children.AuthorityName(r), children.TLSSecret(r))
+		names = append(names, children.CAName(r), children.TLSSecret(r))
 	}
 	return names
 }
@@ -169,6 +169,6 @@ func (d *decision) planGivenUpCA(o *observed) {
 	}
 	// Beside another storage than it was made with, one without an owner is that of an earlier PackRegistry's packs.
 	if children.KeptWithData(r) || r.Spec.Storage.PersistentVolumeClaim != nil && !controlledBy(r, o.ca) {
-		d.first = append(d.first, secretChild(o.ca, children.AuthoritySecret(r, o.ca.Data)))
+		d.first = append(d.first, secretChild(o.ca, children.CASecret(r, o.ca.Data)))
 	}
 }

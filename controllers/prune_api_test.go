@@ -25,7 +25,7 @@ import (
 func TestAPIWhatNothingUsesGoes(t *testing.T) {
 	o, r := onBucket(t, 1)
 	must(t, api.Create(t.Context(), certificateSecret(t, r.Namespace, "packs.example.com", time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))))
-	ca := get(t, r.Namespace, children.AuthorityName(r), &corev1.Secret{})
+	ca := get(t, r.Namespace, children.CAName(r), &corev1.Secret{})
 	// A copy that somebody keeps of a Secret, labels and all, is theirs.
 	backup := get(t, r.Namespace, "packs-registry-tls", &corev1.Secret{}).DeepCopy()
 	backup.ObjectMeta = metav1.ObjectMeta{Name: "backup", Namespace: r.Namespace, Labels: backup.Labels}
@@ -47,7 +47,7 @@ func TestAPIWhatNothingUsesGoes(t *testing.T) {
 	rollOut(t, r.Namespace, r.Name)
 	gone(t, &corev1.Secret{}, r.Namespace, "packs-registry-tls")
 	gone(t, &corev1.Secret{}, r.Namespace, "packs-registry-users")
-	gone(t, &corev1.ConfigMap{}, r.Namespace, children.AuthorityName(r))
+	gone(t, &corev1.ConfigMap{}, r.Namespace, children.CAName(r))
 	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 	o.settle(t)
 	get(t, r.Namespace, "backup", &corev1.Secret{})
@@ -75,7 +75,7 @@ func TestAPIAGivenUpCAFollowsTheDeletionPolicy(t *testing.T) {
 	must(t, api.Create(t.Context(), r))
 	bind(t, namespace, "packs-data")
 	rollOut(t, namespace, "packs")
-	ca := get(t, namespace, children.AuthorityName(r), &corev1.Secret{})
+	ca := get(t, namespace, children.CAName(r), &corev1.Secret{})
 	if len(ca.OwnerReferences) != 1 {
 		t.Fatalf("owners %v", ca.OwnerReferences)
 	}
@@ -110,7 +110,7 @@ func rolledOut(t *testing.T, r *v1alpha1.PackRegistry, name string) string {
 func TestAPIWhatCannotBeMadeAnewStays(t *testing.T) {
 	o, r := onBucket(t, 1)
 	must(t, api.Delete(t.Context(), get(t, r.Namespace, "users", &corev1.Secret{})))
-	broken := get(t, r.Namespace, children.AuthorityName(r), &corev1.Secret{})
+	broken := get(t, r.Namespace, children.CAName(r), &corev1.Secret{})
 	broken.Data["tls.key"] = []byte("broken")
 	must(t, api.Update(t.Context(), broken))
 	wantCondition(t, r, v1alpha1.ConditionAuthReady, metav1.ConditionFalse, v1alpha1.ReasonLastGoodUsers)
@@ -209,9 +209,9 @@ func TestAPIAForeignCASignsNothing(t *testing.T) {
 	o := startOperator(t, namespace)
 	r := newRegistry(namespace)
 	r.Spec.TLS = v1alpha1.TLSSpec{SelfSigned: &v1alpha1.SelfSignedSpec{}}
-	theirs, err := keepAuthority(r, nil, nil, time.Now())
+	theirs, err := keepCA(r, nil, nil, time.Now())
 	must(t, err)
-	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: children.AuthorityName(r), Namespace: namespace}, Type: corev1.SecretTypeTLS, Data: theirs.ca}
+	secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: children.CAName(r), Namespace: namespace}, Type: corev1.SecretTypeTLS, Data: theirs.ca}
 	must(t, api.Create(t.Context(), secret))
 	must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "p"))))
 	must(t, api.Create(t.Context(), r))
@@ -220,7 +220,7 @@ func TestAPIAForeignCASignsNothing(t *testing.T) {
 	for _, mine := range []struct {
 		o    client.Object
 		name string
-	}{{&corev1.Secret{}, children.TLSSecret(r)}, {&corev1.ConfigMap{}, children.AuthorityName(r)}} {
+	}{{&corev1.Secret{}, children.TLSSecret(r)}, {&corev1.ConfigMap{}, children.CAName(r)}} {
 		if err := api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: mine.name}, mine.o); !apierrors.IsNotFound(err) {
 			t.Errorf("%T %s: %v", mine.o, mine.name, err)
 		}

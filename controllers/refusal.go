@@ -118,7 +118,7 @@ func partOf(registry *v1alpha1.PackRegistry, kind, name string) string {
 		switch name {
 		case children.UsersName(registry):
 			return v1alpha1.ConditionAuthReady
-		case children.AuthorityName(registry), children.TLSSecret(registry):
+		case children.CAName(registry), children.TLSSecret(registry):
 			return v1alpha1.ConditionTLSReady
 		}
 		return v1alpha1.ConditionAvailable
@@ -128,7 +128,7 @@ func partOf(registry *v1alpha1.PackRegistry, kind, name string) string {
 
 // withRefusals puts refusals into the conditions of their parts. What such a condition says for itself stays where it is a
 // fault that somebody must mend; and whether replicas answer, or an address is there, no refused change makes untrue.
-func withRefusals(found map[string]finding, refused []refusal) {
+func withRefusals(found map[string]condition, refused []refusal) {
 	for _, f := range ordered(refused) {
 		now := found[f.part]
 		aboutNow := f.part == v1alpha1.ConditionAvailable || f.part == v1alpha1.ConditionExposed
@@ -141,7 +141,7 @@ func withRefusals(found map[string]finding, refused []refusal) {
 }
 
 // worst joins the messages of all refusals that are permanent, or of those that are not; nil where there are none.
-func worst(refused []refusal, permanent bool) *finding {
+func worst(refused []refusal, permanent bool) *condition {
 	var messages []string
 	reason := ""
 	for _, f := range ordered(refused) {
@@ -156,7 +156,7 @@ func worst(refused []refusal, permanent bool) *finding {
 	if reason == "" {
 		return nil
 	}
-	return &finding{status: "True", reason: reason, message: strings.Join(messages, "; ")}
+	return &condition{status: "True", reason: reason, message: strings.Join(messages, "; ")}
 }
 
 // refusals remembers what was refused, so that the same is not asked for again at every event: only after its poll, or when

@@ -19,7 +19,7 @@ func TestConditionsOfRefusalsHaveOneOrder(t *testing.T) {
 		if f := worst(refused, true); f.reason != v1alpha1.ReasonRefused || f.message != "route; monitor" {
 			t.Errorf("%s: %s", f.reason, f.message)
 		}
-		found := map[string]finding{}
+		found := map[string]condition{}
 		withRefusals(found, refused)
 		if f := found[v1alpha1.ConditionExposed]; f.message != "route" {
 			t.Errorf("Exposed: %s", f.message)

@@ -73,7 +73,7 @@ func isUpgrade(o *observed, want func(release string) (child, error)) (bool, err
 
 // acquireSlot lets a registry be upgraded now, or says why not, and when to ask again.
 func (r *Reconciler) acquireSlot(ctx context.Context, o *observed) (wait string, again time.Duration, err error) {
-	u := &r.turns
+	u := &r.slots
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if u.granted == nil {
@@ -138,7 +138,7 @@ func (u *upgrades) refusal(deployments []appsv1.Deployment, release string, limi
 		}
 	}
 	if busy >= limit {
-		return "its upgrade waits for its turn (--max-concurrent-upgrades)"
+		return "its upgrade waits for a slot (--max-concurrent-upgrades)"
 	}
 	return ""
 }

@@ -21,8 +21,8 @@ import (
 	"packregistry.dev/controllers/children"
 )
 
-// finding is one condition in the making.
-type finding struct {
+// condition is what a condition of the status says, without when it began.
+type condition struct {
 	status  metav1.ConditionStatus
 	reason  string
 	message string
@@ -30,26 +30,26 @@ type finding struct {
 	degraded bool
 }
 
-func isTrue(reason, format string, args ...any) finding {
-	return finding{status: metav1.ConditionTrue, reason: reason, message: fmt.Sprintf(format, args...)}
+func isTrue(reason, format string, args ...any) condition {
+	return condition{status: metav1.ConditionTrue, reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
-func isFalse(reason, format string, args ...any) finding {
-	return finding{status: metav1.ConditionFalse, reason: reason, message: fmt.Sprintf(format, args...)}
+func isFalse(reason, format string, args ...any) condition {
+	return condition{status: metav1.ConditionFalse, reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
-func isUnknown(reason, format string, args ...any) finding {
-	return finding{status: metav1.ConditionUnknown, reason: reason, message: fmt.Sprintf(format, args...)}
+func isUnknown(reason, format string, args ...any) condition {
+	return condition{status: metav1.ConditionUnknown, reason: reason, message: fmt.Sprintf(format, args...)}
 }
 
 // butServes marks a fault that clients do not notice.
-func (f finding) butServes(serves bool) finding {
+func (f condition) butServes(serves bool) condition {
 	f.degraded = serves
 	return f
 }
 
-// parts are the conditions that Ready sums up, in the order in which a reader should mend them.
-var parts = []string{
+// summedUp are the conditions that Ready sums up, in the order in which a reader should mend them.
+var summedUp = []string{
 	v1alpha1.ConditionStorageReady,
 	v1alpha1.ConditionAuthReady,
 	v1alpha1.ConditionTLSReady,
@@ -63,12 +63,12 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 	r := o.registry
 	status := *r.Status.DeepCopy()
 	status.ObservedGeneration = r.Generation
-	set := func(kind string, f finding) {
+	set := func(kind string, f condition) {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
 			Type: kind, Status: f.status, Reason: f.reason, Message: bounded(f.message), ObservedGeneration: r.Generation,
 		})
 	}
-	found := map[string]finding{
+	found := map[string]condition{
 		v1alpha1.ConditionStorageReady: storageReady(o, d),
 		v1alpha1.ConditionAuthReady:    authReady(o, d),
 		v1alpha1.ConditionTLSReady:     tlsReady(o, d),
@@ -77,7 +77,7 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 	status.URL = url(o)
 	found[v1alpha1.ConditionExposed] = exposed(o, status.URL)
 	withRefusals(found, d.refused)
-	for _, part := range parts {
+	for _, part := range summedUp {
 		set(part, found[part])
 	}
 	describe(&status, o, d)
@@ -105,10 +105,10 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 }
 
 // degradedBy joins what needs attention though clients are served, or returns nil.
-func degradedBy(found map[string]finding, applyErr error) *finding {
+func degradedBy(found map[string]condition, applyErr error) *condition {
 	var messages []string
 	reason := ""
-	for _, part := range parts {
+	for _, part := range summedUp {
 		if f := found[part]; f.degraded {
 			reason, messages = cmp.Or(reason, f.reason), append(messages, f.message)
 		}
@@ -119,7 +119,7 @@ func degradedBy(found map[string]finding, applyErr error) *finding {
 	if reason == "" {
 		return nil
 	}
-	return &finding{status: metav1.ConditionTrue, reason: reason, message: strings.Join(messages, "; ")}
+	return &condition{status: metav1.ConditionTrue, reason: reason, message: strings.Join(messages, "; ")}
 }
 
 // wasReady says whether this generation has been ready before.
@@ -183,7 +183,7 @@ func describe(status *v1alpha1.PackRegistryStatus, o *observed, d decision) {
 
 // summarize is the Ready condition. A generation that is not rolled out yet is Unknown; one that was stays True as long
 // as enough replicas answer.
-func summarize(o *observed, d decision, found map[string]finding, applyErr error) finding {
+func summarize(o *observed, d decision, found map[string]condition, applyErr error) condition {
 	if s := stalledBy(o, d); s != nil {
 		return isFalse(s.reason, "%s", s.message)
 	}
@@ -195,12 +195,12 @@ func summarize(o *observed, d decision, found map[string]finding, applyErr error
 		return isFalse(f.reason, "%s", f.message)
 	}
 	// What somebody must mend comes before what is still on its way, which may be waiting for just that.
-	for _, part := range parts[:3] {
+	for _, part := range summedUp[:3] {
 		if f := found[part]; f.status == metav1.ConditionFalse && !f.degraded {
 			return isFalse(f.reason, "%s", f.message)
 		}
 	}
-	for _, part := range parts {
+	for _, part := range summedUp {
 		f := found[part]
 		if f.status == metav1.ConditionTrue || f.degraded {
 			continue
@@ -216,22 +216,22 @@ func summarize(o *observed, d decision, found map[string]finding, applyErr error
 	if o.registry.Spec.Suspend {
 		return isTrue(v1alpha1.ReasonSuspended, "the registry goes on as it is: the operator keeps users, certificates and the deletion policy up to date, and changes nothing else until spec.suspend is false")
 	}
-	if d.turn != "" {
-		return isTrue(v1alpha1.ReasonReady, "the registry serves packs; %s", d.turn)
+	if d.slotWait != "" {
+		return isTrue(v1alpha1.ReasonReady, "the registry serves packs; %s", d.slotWait)
 	}
 	return isTrue(v1alpha1.ReasonReady, "the registry serves packs")
 }
 
 // stalledBy says why only a person can help, or returns nil.
-func stalledBy(o *observed, d decision) *finding {
+func stalledBy(o *observed, d decision) *condition {
 	switch {
 	case d.conflict != "":
-		return &finding{status: metav1.ConditionTrue, reason: v1alpha1.ReasonConflict, message: d.conflict}
+		return &condition{status: metav1.ConditionTrue, reason: v1alpha1.ReasonConflict, message: d.conflict}
 	case d.invalid != "":
-		return &finding{status: metav1.ConditionTrue, reason: v1alpha1.ReasonInvalid, message: d.invalid}
+		return &condition{status: metav1.ConditionTrue, reason: v1alpha1.ReasonInvalid, message: d.invalid}
 	}
 	if d.notAllowed != "" {
-		return &finding{status: metav1.ConditionTrue, reason: v1alpha1.ReasonNotAllowed, message: d.notAllowed}
+		return &condition{status: metav1.ConditionTrue, reason: v1alpha1.ReasonNotAllowed, message: d.notAllowed}
 	}
 	if refused := worst(d.refused, true); refused != nil {
 		return refused
@@ -239,7 +239,7 @@ func stalledBy(o *observed, d decision) *finding {
 	if o.deployment != nil {
 		c := deploymentCondition(o.deployment, appsv1.DeploymentProgressing)
 		if c != nil && c.Status == corev1.ConditionFalse && c.Reason == "ProgressDeadlineExceeded" {
-			return &finding{status: metav1.ConditionTrue, reason: v1alpha1.ReasonDeadlineExceeded, message: podTrouble(o, "the new pods did not become ready in time")}
+			return &condition{status: metav1.ConditionTrue, reason: v1alpha1.ReasonDeadlineExceeded, message: podTrouble(o, "the new pods did not become ready in time")}
 		}
 	}
 	return nil
@@ -254,7 +254,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 	if err != nil {
 		return err
 	}
-	if err := r.Status().Apply(ctx, v1alpha1apply.PackRegistry(o.registry.Name, o.registry.Namespace).WithStatus(intent),
+	registry := v1alpha1apply.PackRegistry(o.registry.Name, o.registry.Namespace).WithStatus(intent)
+	if err := r.Status().Apply(ctx, &appliedStatus{registry},
 		client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
 		if o.registry.DecodeError != "" && apierrors.IsInvalid(err) {
 			// An API server that checks all of an object at each change takes no status of this one: an event is what is left.
@@ -265,6 +266,15 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 	r.recordTransitions(o.registry, status, refused)
 	return nil
 }
+
+// appliedStatus is a PackRegistry of which the status is applied. The API server answers with the whole object, which is not
+// decoded: a spec that is stored in a form that the types cannot hold would make an error of a status that was written.
+type appliedStatus struct {
+	*v1alpha1apply.PackRegistryApplyConfiguration
+}
+
+// UnmarshalJSON leaves the answer alone.
+func (*appliedStatus) UnmarshalJSON([]byte) error { return nil }
 
 // applyStatus is a status as it is applied: the same JSON. What is absent is nobody's, and goes.
 func applyStatus(status v1alpha1.PackRegistryStatus) (*v1alpha1apply.PackRegistryStatusApplyConfiguration, error) {

@@ -29,8 +29,8 @@ func claimsOf(r *v1alpha1.PackRegistry) []string {
 	return nil
 }
 
-// rivals are other PackRegistries that want a host or a claim of this one.
-func (r *Reconciler) rivals(ctx context.Context, registry *v1alpha1.PackRegistry) ([]v1alpha1.PackRegistry, error) {
+// conflicting are other PackRegistries that want a host or a claim of this one.
+func (r *Reconciler) conflicting(ctx context.Context, registry *v1alpha1.PackRegistry) ([]v1alpha1.PackRegistry, error) {
 	var found []v1alpha1.PackRegistry
 	add := func(options ...client.ListOption) error {
 		list := &v1alpha1.PackRegistryList{}
@@ -65,11 +65,11 @@ func olderThan(a, b *v1alpha1.PackRegistry) bool {
 	return a.UID < b.UID
 }
 
-// rivalry says what an older PackRegistry has already, or "". One of another namespace is not named: who may read this
+// findConflict says what an older PackRegistry has already, or "". One of another namespace is not named: who may read this
 // one may not know of that one.
-func rivalry(registry *v1alpha1.PackRegistry, rivals []v1alpha1.PackRegistry) string {
-	for i := range rivals {
-		other := &rivals[i]
+func findConflict(registry *v1alpha1.PackRegistry, others []v1alpha1.PackRegistry) string {
+	for i := range others {
+		other := &others[i]
 		if !other.DeletionTimestamp.IsZero() || !olderThan(other, registry) {
 			continue
 		}

@@ -90,7 +90,7 @@ func (k *walk) checkReady(r *v1alpha1.PackRegistry) (wrong []string) {
 	if r == nil || !isTrueNow(r, v1alpha1.ConditionReady) || r.Spec.Suspend {
 		return nil
 	}
-	for _, part := range parts {
+	for _, part := range summedUp {
 		if c := meta.FindStatusCondition(r.Status.Conditions, part); !isTrueNow(r, part) && !(isTrueNow(r, v1alpha1.ConditionDegraded) && strings.Contains(said(r, v1alpha1.ConditionDegraded), c.Message)) {
 			wrong = append(wrong, part+" is not true: "+said(r, part))
 		}

@@ -203,7 +203,7 @@ func (k *walk) checkUnused(r *v1alpha1.PackRegistry) (wrong []string) {
 			switch o := there[key]; {
 			case o == nil:
 				wrong = append(wrong, key.String()+" is missing")
-			case !metav1.IsControlledBy(o, r) && key.name != children.AuthorityName(r):
+			case !metav1.IsControlledBy(o, r) && key.name != children.CAName(r):
 				wrong = append(wrong, key.String()+" will not go with the registry")
 			}
 		}

@@ -138,7 +138,7 @@ func (k *walk) checkCertificate(r *v1alpha1.PackRegistry) []string {
 	if r == nil || r.Spec.TLS.SelfSigned == nil || !k.begun(r) || k.refused["secrets"] || k.quota {
 		return nil
 	}
-	ca, leaf := find[*corev1.Secret](k.now, k.namespace, children.AuthorityName(r)), find[*corev1.Secret](k.now, k.namespace, children.TLSSecret(r))
+	ca, leaf := find[*corev1.Secret](k.now, k.namespace, children.CAName(r)), find[*corev1.Secret](k.now, k.namespace, children.TLSSecret(r))
 	if ca == nil || leaf == nil {
 		return []string{"the CA or its certificate is missing"}
 	}

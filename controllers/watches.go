@@ -126,7 +126,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, options controller.Optio
 		Watches(&corev1.PersistentVolumeClaim{}, child()).
 		Watches(&corev1.Pod{}, child()).
 		// Where an older one gives up a host or a claim, a younger one may have it.
-		Watches(&v1alpha1.PackRegistry{}, handler.EnqueueRequestsFromMapFunc(r.byRivalry), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.PackRegistry{}, handler.EnqueueRequestsFromMapFunc(r.byConflict), builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		WatchesRawSource(source.Channel(r.prober.changed, debounce(&handler.EnqueueRequestForObject{}))).
 		WatchesMetadata(&corev1.Secret{}, debounce(handler.EnqueueRequestsFromMapFunc(r.bySecret))).
 		WithOptions(options).
@@ -183,19 +183,19 @@ func byLabel(_ context.Context, o client.Object) []reconcile.Request {
 	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: o.GetNamespace(), Name: name}}}
 }
 
-// byRivalry finds the PackRegistries that want what this one has, or had.
-func (r *Reconciler) byRivalry(ctx context.Context, o client.Object) []reconcile.Request {
+// byConflict finds the PackRegistries that want what this one has, or had.
+func (r *Reconciler) byConflict(ctx context.Context, o client.Object) []reconcile.Request {
 	registry, ok := o.(*v1alpha1.PackRegistry)
 	if !ok {
 		return nil
 	}
-	rivals, err := r.rivals(ctx, registry)
+	others, err := r.conflicting(ctx, registry)
 	if err != nil {
 		return nil // they look again by themselves
 	}
 	var requests []reconcile.Request
-	for i := range rivals {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&rivals[i])})
+	for i := range others {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&others[i])})
 	}
 	return requests
 }

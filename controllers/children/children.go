@@ -157,8 +157,8 @@ func CertificateSecret(r *v1alpha1.PackRegistry) string {
 	return TLSSecret(r)
 }
 
-// AuthorityName is the name of the Secret with the CA of tls.selfSigned, and of the ConfigMap that publishes its certificate.
-func AuthorityName(r *v1alpha1.PackRegistry) string { return r.Name + "-registry-ca" }
+// CAName is the name of the Secret with the CA of tls.selfSigned, and of the ConfigMap that publishes its certificate.
+func CAName(r *v1alpha1.PackRegistry) string { return r.Name + "-registry-ca" }
 
 // ServiceNames are the names by which the cluster's own clients know the registry.
 func ServiceNames(r *v1alpha1.PackRegistry) []string {

@@ -204,7 +204,7 @@ func TestGolden(t *testing.T) {
 			}
 			if r.Spec.TLS.SelfSigned != nil {
 				pair := map[string][]byte{"tls.crt": []byte("c"), "tls.key": []byte("k"), "ca.crt": []byte("b")}
-				objects = append(objects, children.AuthoritySecret(r, pair), children.AuthorityBundle(r, []byte("b")), children.SelfSignedSecret(r, pair))
+				objects = append(objects, children.CASecret(r, pair), children.CABundle(r, []byte("b")), children.SelfSignedSecret(r, pair))
 			}
 			if b := children.DisruptionBudget(r, children.Replicas(r)); b != nil {
 				objects = append(objects, b)

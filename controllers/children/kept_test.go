@@ -32,7 +32,7 @@ func TestNothingThatIsKeptIsTrackedByInstance(t *testing.T) {
 	for name, build := range registries {
 		t.Run(name, func(t *testing.T) {
 			r := build()
-			kept := []any{children.AuthoritySecret(r, nil)}
+			kept := []any{children.CASecret(r, nil)}
 			if c := children.Claim(r, nil); c != nil {
 				kept = append(kept, c)
 			}

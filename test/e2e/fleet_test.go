@@ -150,7 +150,7 @@ func TestUpgradeOfTenRegistriesUnderLoad(t *testing.T) {
 	}
 
 	bundle := &corev1.ConfigMap{}
-	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: namespace, Name: children.AuthorityName(loaded)}, bundle))
+	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: namespace, Name: children.CAName(loaded)}, bundle))
 	l := startLoad(t, clientInside(t, serviceOf(t, namespace, "loaded"), bundle.Data["ca.crt"]), "https://loaded."+namespace+".svc")
 	upgrade(t, "team-packregistry", "e2e-team-system", now, "--set", "watchNamespaces={"+namespace+"}", "--set", "crd.enabled=false")
 	most, waited := 0, false

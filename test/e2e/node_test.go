@@ -45,7 +45,7 @@ func onBucket(t *testing.T, name string, replicas int32) (*v1alpha1.PackRegistry
 	waitReady(t, r)
 	rolledOut(t, r, "")
 	bundle := &corev1.ConfigMap{}
-	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: r.Namespace, Name: children.AuthorityName(r)}, bundle))
+	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: r.Namespace, Name: children.CAName(r)}, bundle))
 	return r, clientInside(t, serviceOf(t, r.Namespace, name), bundle.Data["ca.crt"]), "https://" + name + "." + r.Namespace + ".svc"
 }
 

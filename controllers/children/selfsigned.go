@@ -7,9 +7,9 @@ import (
 	"packregistry.dev/api/v1alpha1"
 )
 
-// AuthoritySecret holds the CA of tls.selfSigned. Clients trust it, so it stays as long as the packs do.
-func AuthoritySecret(r *v1alpha1.PackRegistry, data map[string][]byte) *corev1apply.SecretApplyConfiguration {
-	secret := corev1apply.Secret(AuthorityName(r), r.Namespace).
+// CASecret holds the CA of tls.selfSigned. Clients trust it, so it stays as long as the packs do.
+func CASecret(r *v1alpha1.PackRegistry, data map[string][]byte) *corev1apply.SecretApplyConfiguration {
+	secret := corev1apply.Secret(CAName(r), r.Namespace).
 		WithLabels(objectLabels(r, KeptLabels(r))).WithAnnotations(objectAnnotations(r)).WithType(corev1.SecretTypeTLS).WithData(data)
 	if !KeptWithData(r) {
 		secret.WithOwnerReferences(owner(r))
@@ -17,9 +17,9 @@ func AuthoritySecret(r *v1alpha1.PackRegistry, data map[string][]byte) *corev1ap
 	return secret
 }
 
-// AuthorityBundle publishes the certificates that clients need to trust: the CA's, and for a while that of the one before.
-func AuthorityBundle(r *v1alpha1.PackRegistry, bundle []byte) *corev1apply.ConfigMapApplyConfiguration {
-	return corev1apply.ConfigMap(AuthorityName(r), r.Namespace).
+// CABundle publishes the certificates that clients need to trust: the CA's, and for a while that of the one before.
+func CABundle(r *v1alpha1.PackRegistry, bundle []byte) *corev1apply.ConfigMapApplyConfiguration {
+	return corev1apply.ConfigMap(CAName(r), r.Namespace).
 		WithLabels(objectLabels(r, Labels(r))).WithAnnotations(objectAnnotations(r)).WithOwnerReferences(owner(r)).
 		WithData(map[string]string{CAKey: string(bundle)})
 }
