@@ -136,3 +136,12 @@ func SortTags(tags []string) {
 		return cmp.Or(strings.Compare(va.group, vb.group), -compareVersions(va, vb), -strings.Compare(a, b))
 	})
 }
+
+// VersionOf is a version's tag without its group; empty for what is no version.
+func VersionOf(tag string) string {
+	v, ok := parseVersion(tag)
+	if !ok {
+		return ""
+	}
+	return strings.Join(v.numbers, ".") + v.suffix
+}

@@ -80,7 +80,7 @@ func (o *options) completeServers(*cobra.Command, []string, string) ([]string, c
 func (o *options) addCompletions(registry, packs *cobra.Command) {
 	for _, cmd := range append(packs.Commands(), subcommandsOf(packs, "tag")...) {
 		switch cmd.Name() {
-		case "describe", "pull", "delete", "add":
+		case "describe", "pull", "delete", "add", "copy":
 			cmd.ValidArgsFunction = o.completeVersions
 		case "ls":
 			cmd.ValidArgsFunction = o.completeNames
