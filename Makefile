@@ -82,8 +82,15 @@ generate: ## Generate deep copies, the CRD, the roles, the schema of the registr
 
 ##@ Checking
 .PHONY: test
-test: prepare lint unit conformance e2e ## Everything that CI checks
+test: prepare tools-ahead lint unit conformance e2e ## Everything that CI checks
 	@hack/summary.sh bin/test/*.json
+
+# Builds the tools that tests need while the linter, which needs few of them, runs. Whoever needs one earlier waits for it, and hears of
+# failures.
+.PHONY: tools-ahead
+tools-ahead:
+	@mkdir -p bin/test
+	@(for tool in gotestsum cluster versitygw pebble distribution crane oras helm conformance traefik certmanager; do $(TOOL) $$tool; done) >bin/test/tools.log 2>&1 &
 
 .PHONY: unit
 unit: ## Unit tests, and those against real servers and clients (API server, S3, ACME), with the race detector

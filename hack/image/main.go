@@ -6,6 +6,10 @@
 //	image build --target registry --tag packregistry.dev/registry:{digest} --output registry.tar   # a tag that tells contents apart
 //	image push registry.tar ghcr.io/me/registry:dev
 //
+// go-containerregistry writes the archive and pushes it. Buildah and BuildKit would build from a Dockerfile too, but only as root or
+// with user namespaces, which many machines that run the tests have not; ko builds Go programs without one, but then what the
+// Dockerfile says would be tried nowhere.
+//
 // What such a build cannot do (a base image, RUN in the last stage) is refused by name.
 package main
 

@@ -20,7 +20,8 @@ import (
 )
 
 // newLoadBalancerCommand gives every Service of type LoadBalancer the node's address, as long as no two want the same
-// port: what a one-node cluster can offer in place of a cloud's load balancer. kube-proxy does the rest.
+// port: what a one-node cluster can offer in place of a cloud's load balancer. kube-proxy does the rest. MetalLB and kube-vip announce
+// addresses to a network, which the cluster's namespace does not have; K3s' servicelb needs K3s.
 func newLoadBalancerCommand() *cobra.Command {
 	var kubeconfig, address string
 	cmd := &cobra.Command{
