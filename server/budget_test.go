@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,6 +68,8 @@ type readCounter struct {
 	driver.Driver
 	mu    sync.Mutex
 	bytes map[string]int
+	// opened counts what was asked for, also what was not there.
+	opened atomic.Int64
 }
 
 func (d *readCounter) add(key string, n int) {
@@ -82,6 +85,7 @@ func (d *readCounter) Read(ctx context.Context, key string) ([]byte, driver.Vers
 }
 
 func (d *readCounter) Open(ctx context.Context, key string) (driver.Object, error) {
+	d.opened.Add(1)
 	o, err := d.Driver.Open(ctx, key)
 	if err != nil {
 		return nil, err
@@ -232,4 +236,52 @@ func TestTheLargestManifestFits(t *testing.T) {
 	f := start(t, inmemory.New(), "}\nhttp: {limits: {manifestbytes: 33554432}}\n", nil)
 	manifest := append([]byte(`{"schemaVersion":2,"manifests":[],"x":"`), bytes.Repeat([]byte("x"), 33_000_000)...)
 	f.want(f.do("PUT", "/v2/r/manifests/t", bytes.NewReader(append(manifest, `"}`...)), "Content-Type", imageIndex), 201)
+}
+
+// A manifest that lacks very much is answered with some of that, in few bytes, and not all of it is looked for.
+func TestWhatIsMissingIsBounded(t *testing.T) {
+	d := &readCounter{Driver: inmemory.New(), bytes: map[string]int{}}
+	f := start(t, d, "}", nil)
+	var named []string
+	for i := range 3000 {
+		named = append(named, fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":1,"annotations":{"a":%q}}`, imageIndex, digest.FromString(fmt.Sprint(i)), strings.Repeat("x", 1000)))
+	}
+	index := `{"schemaVersion":2,"manifests":[` + strings.Join(named, ",") + `]}`
+	r := f.do("PUT", "/v2/r/manifests/t", strings.NewReader(index), "Content-Type", imageIndex)
+	if r.StatusCode != http.StatusNotFound {
+		t.Fatal(r.Status)
+	}
+	body := text(r)
+	if !strings.Contains(body, digest.FromString("0").String()) || !strings.Contains(body, "MANIFEST_BLOB_UNKNOWN") || len(body) > 64<<10 {
+		t.Errorf("%d bytes: %.300s", len(body), body)
+	}
+	if opened := d.opened.Load(); opened > 200 {
+		t.Errorf("%d objects were looked for", opened)
+	}
+	// Where what is missing is accepted all of it is looked for.
+	lenient := start(t, inmemory.New(), "}\nmanifests: {missing: accept}", nil)
+	lenient.want(lenient.do("PUT", "/v2/r/manifests/t", strings.NewReader(index), "Content-Type", imageIndex), 201)
+}
+
+// What is wrong with a manifest is said without repeating all of it.
+func TestWhatIsWrongWithAManifestIsShort(t *testing.T) {
+	f := open0(t)
+	long := strings.Repeat("\x7f", 1_000_000)
+	for name, manifest := range map[string]string{
+		"digest":         fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"digest":"%s"}]}`, long),
+		"subject":        fmt.Sprintf(`{"schemaVersion":2,"manifests":[],"subject":{"digest":"%s"}}`, long),
+		"media type":     fmt.Sprintf(`{"schemaVersion":2,"manifests":[],"mediaType":"%s"}`, long),
+		"schema version": fmt.Sprintf(`{"schemaVersion":%s,"manifests":[]}`, strings.Repeat("1", 1_000_000)),
+		"key":            fmt.Sprintf(`{"%s":1,"%[1]s":1}`, long),
+		"size":           fmt.Sprintf(`{"schemaVersion":2,"manifests":[{"size":"%s"}]}`, long),
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, mediaType := range []string{imageIndex, ""} {
+				r := f.do("PUT", "/v2/r/manifests/t", strings.NewReader(manifest), "Content-Type", mediaType)
+				if body := text(r); r.StatusCode != http.StatusBadRequest || len(body) > 4<<10 {
+					t.Errorf("as %q: %s, %d bytes: %.200s", mediaType, r.Status, len(body), body)
+				}
+			}
+		})
+	}
 }

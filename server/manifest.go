@@ -13,6 +13,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"packregistry.dev/pack"
+	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/transfer"
 	"packregistry.dev/server/store"
 )
@@ -75,7 +76,7 @@ func (s *Server) getManifest(w http.ResponseWriter, r *request) error {
 func parseManifest(r *request, text []byte) (mediaType string, c *store.Content, err error) {
 	if header := r.Header.Get("Content-Type"); header != "" {
 		if mediaType, _, err = mime.ParseMediaType(header); err != nil {
-			return "", nil, fail(codeManifestInvalid, "Content-Type %q: %v", header, err)
+			return "", nil, fail(codeManifestInvalid, "Content-Type %.100q: %v", header, err)
 		}
 	} else {
 		if mediaType, _, err = store.DeclaredMediaType(text); err != nil {
@@ -89,7 +90,7 @@ func parseManifest(r *request, text []byte) (mediaType string, c *store.Content,
 		return "", nil, fail(codeManifestInvalid, "%w", err)
 	}
 	if c.Subject != nil && !store.SupportedDigest(c.Subject.Digest) {
-		return "", nil, fail(codeManifestInvalid, "its subject has the digest %q, which is malformed", c.Subject.Digest)
+		return "", nil, fail(codeManifestInvalid, "its subject has the digest %.150q, which is malformed", c.Subject.Digest)
 	}
 	return mediaType, c, nil
 }
@@ -100,8 +101,12 @@ type referenced struct {
 	missing          []ocispec.Descriptor
 }
 
-// resolve finds what a manifest names. What it names often is looked for once.
-func resolve(r *request, refs []store.Reference) (found referenced, err error) {
+// maxMissing is how much a client is told at once of what a manifest lacks.
+const maxMissing = 100
+
+// resolve finds what a manifest names. What it names often is looked for once; and where something is missing, which is not
+// accepted, not everything is.
+func resolve(r *request, refs []store.Reference, accept bool) (found referenced, err error) {
 	type place struct {
 		digest digest.Digest
 		kind   store.ReferenceKind
@@ -123,7 +128,9 @@ func resolve(r *request, refs []store.Reference) (found referenced, err error) {
 		case ref.Optional && !blob && !manifest:
 			continue
 		case !blob && !manifest:
-			found.missing = append(found.missing, ref.Descriptor)
+			if found.missing = append(found.missing, ref.Descriptor); !accept && len(found.missing) == maxMissing {
+				return found, nil
+			}
 		}
 		if ref.Kind == store.ToBlob || blob {
 			found.blobs = append(found.blobs, ref.Digest)
@@ -133,6 +140,15 @@ func resolve(r *request, refs []store.Reference) (found referenced, err error) {
 		}
 	}
 	return found, nil
+}
+
+// shorten leaves of descriptors what tells which they are.
+func shorten(list []ocispec.Descriptor) []ocispec.Descriptor {
+	short := make([]ocispec.Descriptor, len(list))
+	for i, d := range list {
+		short[i] = ocispec.Descriptor{MediaType: telemetry.Clip(d.MediaType), Digest: d.Digest, Size: d.Size}
+	}
+	return short
 }
 
 // lookUp says as what a repository holds the thing that a manifest names.
@@ -170,19 +186,20 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
-	named, err := resolve(r, c.References())
+	accept := s.config.Manifests.Missing == "accept"
+	named, err := resolve(r, c.References(), accept)
 	if err != nil {
 		return err
 	}
-	if len(named.missing) > 0 && s.config.Manifests.Missing != "accept" {
-		return fail(codeManifestMissing, "").with(named.missing)
+	if len(named.missing) > 0 && !accept {
+		return fail(codeManifestMissing, "").with(shorten(named.missing))
 	}
 	checked, err := s.checkPack(r, tags, d, c)
 	if err != nil {
 		return err
 	}
 	p := store.PutManifest{Digest: d, MediaType: mediaType, Content: text, By: r.user, Files: checked.files, Pack: checked.version,
-		Blobs: named.blobs, Manifests: named.manifests, AcceptMissing: s.config.Manifests.Missing == "accept"}
+		Blobs: named.blobs, Manifests: named.manifests, AcceptMissing: accept}
 	if c.Subject != nil {
 		p.Subject = c.Subject.Digest
 		if p.Referrer, err = c.Referrer(mediaType, d, len(text)); err != nil {

@@ -100,24 +100,24 @@ var manifestLimits = strictjson.Limits{Values: 10 * maxDescriptors, Members: max
 func ParseManifest(mediaType string, text []byte) (*Content, error) {
 	validate := formats[mediaType]
 	if validate == nil {
-		return nil, fmt.Errorf("manifests of the media type %q are not accepted; these are: %s", mediaType, strings.Join(ManifestMediaTypes(), ", "))
+		return nil, fmt.Errorf("manifests of the media type %.100q are not accepted; these are: %s", mediaType, strings.Join(ManifestMediaTypes(), ", "))
 	}
 	c := &Content{}
 	if err := strictjson.Unmarshal(text, c, manifestLimits); err != nil {
-		return nil, fmt.Errorf("not a JSON object of the media type %s: %w", mediaType, err)
+		return nil, fmt.Errorf("not a JSON object of the media type %s: %.300s", mediaType, err.Error()) // which may quote a number of any length
 	}
 	if n := len(c.Layers) + len(c.Blobs) + len(c.Manifests); n > maxDescriptors {
 		return nil, fmt.Errorf("names %d things; a manifest may name %d", n, maxDescriptors)
 	}
 	if c.MediaType != "" && c.MediaType != mediaType {
-		return nil, fmt.Errorf("said to be %q, says of itself that it is %q", mediaType, c.MediaType)
+		return nil, fmt.Errorf("said to be %.100q, says of itself that it is %.100q", mediaType, c.MediaType)
 	}
 	if err := validate(c); err != nil {
 		return nil, err
 	}
 	for _, ref := range c.References() {
 		if !SupportedDigest(ref.Digest) {
-			return nil, fmt.Errorf("names the digest %q, which is no sha256 or sha512 digest", ref.Digest)
+			return nil, fmt.Errorf("names the digest %.150q, which is no sha256 or sha512 digest", ref.Digest)
 		}
 	}
 	return c, nil
@@ -130,7 +130,7 @@ func DeclaredMediaType(text []byte) (declared, guess string, err error) {
 		Manifests json.RawMessage `json:"manifests"`
 	}
 	if err := json.Unmarshal(text, &self); err != nil {
-		return "", "", fmt.Errorf("not a JSON object: %w", err)
+		return "", "", fmt.Errorf("not a JSON object: %.300s", err.Error())
 	}
 	guess = ocispec.MediaTypeImageManifest
 	if self.Manifests != nil {
