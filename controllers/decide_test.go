@@ -193,7 +193,7 @@ func TestOverwrittenUsers(t *testing.T) {
 		}
 		text, err := json.Marshal(map[string]any{"f:data": fields})
 		must(t, err)
-		return []metav1.ManagedFieldsEntry{{Manager: FieldOwner, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: &metav1.FieldsV1{Raw: text}}}
+		return []metav1.ManagedFieldsEntry{{Manager: FieldOwner, Operation: metav1.ManagedFieldsOperationApply, APIVersion: "v1", FieldsType: "FieldsV1", FieldsV1: metav1.NewFieldsV1(string(text))}}
 	}
 	all := []string{children.UsersKey, children.LastGoodUsersKey, children.SaltKey}
 	for _, tt := range []struct {
