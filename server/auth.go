@@ -140,7 +140,7 @@ func (s *Server) scope(r *request, needs permission) string {
 	named := map[permission]string{pull: "pull", push: "pull,push", del: "delete"}[needs]
 	scope := "repository:" + r.repository.Name() + ":" + named
 	if from := r.URL.Query().Get("from"); needs == push && from != "" {
-		if from = repositoryName(r.door, from); store.ValidName(from) {
+		if from = repositoryName(r.api, from); store.ValidName(from) {
 			scope += " repository:" + from + ":pull"
 		}
 	}

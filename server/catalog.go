@@ -40,7 +40,7 @@ func (s *Server) catalog(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	prefix := ""
-	if r.door == "v1" {
+	if r.api == "v1" {
 		prefix = pack.ArchivePrefix
 	}
 	if last != "" {

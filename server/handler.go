@@ -87,7 +87,7 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 	if !ok && r.URL.Path+"/" != s.prefix {
 		return fail(codeNotFound, "")
 	}
-	row, door, name, param, allowed := match(r.Method, "/"+path)
+	row, api, name, param, allowed := match(r.Method, "/"+path)
 	if row == nil {
 		if len(allowed) > 0 && s.preflight(w, r, allowed) {
 			return nil
@@ -98,9 +98,9 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 		}
 		return fail(codeNotFound, "")
 	}
-	r.door, r.name, r.param, r.route = door, name, param, row.pattern
+	r.api, r.name, r.param, r.route = api, name, param, row.pattern
 	if name != "" {
-		full := repositoryName(door, name)
+		full := repositoryName(api, name)
 		if !store.ValidName(full) {
 			return fail(codeNameInvalid, "%q: use lower-case letters and digits, separated by '.', '_', '-' or '/'", name)
 		}

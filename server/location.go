@@ -15,7 +15,7 @@ func (s *Server) location(r *request, path string) string {
 	case s.config.HTTP.Host != "", relative != nil:
 		base = s.base(r)
 	}
-	return base + s.prefix + r.door + path
+	return base + s.prefix + r.api + path
 }
 
 // base is scheme and host as the client sees them: as the configuration says, or else as the request came.

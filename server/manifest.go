@@ -35,7 +35,7 @@ func (s *Server) find(r *request) (*store.Manifest, error) {
 		return nil, fail(codeTagInvalid, "%q", r.param)
 	}
 	tag := r.param
-	if r.door == "v1" && pack.IsParentTag(tag) {
+	if r.api == "v1" && pack.IsParentTag(tag) {
 		m, err := taggedBelow(r, tag)
 		if !errors.Is(err, store.ErrNotFound) {
 			return m, err
@@ -215,7 +215,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 			return as(codeManifestUnknown, err)
 		}
 	}
-	move := r.door == "v2" || strings.EqualFold(r.Header.Get(forceHeader), "true")
+	move := r.api == "v2" || strings.EqualFold(r.Header.Get(forceHeader), "true")
 	for _, tag := range tags {
 		if err := r.repository.Tag(r.Context(), tag, d, r.user, move); err != nil {
 			return err
@@ -272,7 +272,7 @@ func (s *Server) deleteTag(w http.ResponseWriter, r *request) error {
 	if !store.ValidTag(r.param) {
 		return fail(codeTagInvalid, "%q", r.param)
 	}
-	if r.door == "v1" && pack.IsParentTag(r.param) {
+	if r.api == "v1" && pack.IsParentTag(r.param) {
 		return fail(codeUnsupported, "%s is a parent tag: it goes with the last version below it, and cannot be deleted", r.param)
 	}
 	if err := r.repository.DeleteTag(r.Context(), r.param); err != nil {

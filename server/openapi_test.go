@@ -22,7 +22,7 @@ import (
 	"packregistry.dev/server/store/driver/inmemory"
 )
 
-// described is the description of the pack door, and what of it was seen.
+// described is the description of the pack API, and what of it was seen.
 type described struct {
 	t    *testing.T
 	doc  *openapi3.T
@@ -47,7 +47,7 @@ func openDescription(t *testing.T) *described {
 const listPath = "/v1/{name}/files/{reference}/"
 
 // describedPath is how the description writes a row of the routes' table.
-func (row *route) describedPath() string { return strings.Replace(row.pattern, "{door}", "v1", 1) }
+func (row *route) describedPath() string { return strings.Replace(row.pattern, "{api}", "v1", 1) }
 
 // RoundTrip sends a request to a registry and compares both sides with the description.
 func (d *described) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -129,7 +129,7 @@ func (d *described) unseen() []string {
 	return list
 }
 
-// Every route of the pack door is described, and nothing else is.
+// Every route of the pack API is described, and nothing else is.
 func TestTheDescriptionHasEveryRoute(t *testing.T) {
 	d := openDescription(t)
 	routed, written := []string{"GET " + listPath}, []string{}

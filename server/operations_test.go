@@ -252,11 +252,11 @@ func TestMetrics(t *testing.T) {
 	}
 	got := testserver.Scrape(t, f.metrics.Handler())
 	for _, want := range []string{
-		`packregistry_http_requests_total{code="200",method="GET",route="/{door}/{name}/blobs/{digest}"} 1`,
-		`packregistry_http_requests_total{code="201",method="POST",route="/{door}/{name}/blobs/uploads/"} 1`,
+		`packregistry_http_requests_total{code="200",method="GET",route="/{api}/{name}/blobs/{digest}"} 1`,
+		`packregistry_http_requests_total{code="201",method="POST",route="/{api}/{name}/blobs/uploads/"} 1`,
 		`packregistry_http_requests_total{code="404",method="GET",route="none"} 50`,
 		`packregistry_http_requests_total{code="405",method="other",route="none"} 50`,
-		`packregistry_http_request_duration_seconds_count{method="GET",route="/{door}/{name}/blobs/{digest}"} 1`,
+		`packregistry_http_request_duration_seconds_count{method="GET",route="/{api}/{name}/blobs/{digest}"} 1`,
 		"packregistry_http_received_bytes_total 7", "packregistry_http_requests_in_flight 0", "packregistry_uploads_open 0",
 		`packregistry_storage_operations_total{operation="commit",result="ok"} 1`, `packregistry_storage_operation_duration_seconds_count{operation="open"} 1`,
 		`packregistry_auth_total{outcome="accepted"} 52`, `packregistry_auth_total{outcome="denied"} 1`, `packregistry_auth_total{outcome="missing"} 1`,
@@ -390,7 +390,7 @@ func TestTraces(t *testing.T) {
 		t.Errorf("the resource is not named: %s", text)
 	}
 	span := received.GetResourceSpans()[0].GetScopeSpans()[0].GetSpans()[0]
-	if span.GetName() != "GET /{door}/{name}/tags/list" || fmt.Sprintf("%x", span.GetTraceId()) != "0af7651916cd43dd8448eb211c80319c" ||
+	if span.GetName() != "GET /{api}/{name}/tags/list" || fmt.Sprintf("%x", span.GetTraceId()) != "0af7651916cd43dd8448eb211c80319c" ||
 		fmt.Sprintf("%x", span.GetParentSpanId()) != "b7ad6b7169203331" || span.GetKind() != tracepb.Span_SPAN_KIND_SERVER || span.GetEndTimeUnixNano() < span.GetStartTimeUnixNano() {
 		t.Errorf("span %v", span)
 	}

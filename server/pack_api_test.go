@@ -116,7 +116,7 @@ func TestParentTags(t *testing.T) {
 	}
 	f.want(f.do("DELETE", "/v1/dns/manifests/1.x", nil), 405, "cannot be deleted")
 	f.want(f.putManifest("/v1/dns/manifests/7.x", "{}"), 405, "cannot be pushed")
-	// The OCI door shows what is stored.
+	// The distribution API shows what is stored.
 	raw, _ := f.tags("/v2/" + name + "/tags/list")
 	if !slices.Contains(raw, signature) || slices.Contains(raw, "1.x") {
 		t.Errorf("/v2: %v", raw)

@@ -12,7 +12,7 @@ import (
 	"packregistry.dev/server/store"
 )
 
-// packTags is the list of a pack's tags as the pack door shows it: without those of signatures, and with the parent tags
+// packTags is the list of a pack's tags as the pack API shows it: without those of signatures, and with the parent tags
 // that the versions make. It is in byte order, page by page, like any list.
 type packTags struct{ r *store.Repository }
 

@@ -24,7 +24,7 @@ const (
 // handler answers one route. An error is rendered and logged in one place.
 type handler func(s *Server, w http.ResponseWriter, r *request) error
 
-// route is a row of the table. A pattern is a door, then the repository's name where there is one (it may hold
+// route is a row of the table. A pattern is an API, v1 or v2, then the repository's name where there is one (it may hold
 // slashes), then fixed words and one parameter in braces.
 type route struct {
 	method  string
@@ -35,7 +35,7 @@ type route struct {
 	content bool
 }
 
-// routes is the whole API. Every row of a repository is served at both doors: /v1/<pack>/… is
+// routes is the whole API. Every row of a repository is served by both APIs: /v1/<pack>/… is
 // /v2/spectro-packs/archive/<pack>/….
 var routes = []route{
 	{"GET", "/health", open, (*Server).health, false},
@@ -44,31 +44,31 @@ var routes = []route{
 	{"GET", versionPattern, pull, (*Server).versionCheck, false},
 	{"GET", catalogPattern, pull, (*Server).catalog, false},
 	{"GET", filesPattern, pull, (*Server).getFiles, false},
-	{"GET", "/{door}/{name}/tags/list", pull, (*Server).listTags, false},
-	{"GET", "/{door}/{name}/manifests/{reference}", pull, (*Server).getManifest, false},
-	{"PUT", "/{door}/{name}/manifests/{reference}", push, (*Server).putManifest, false},
-	{"DELETE", "/{door}/{name}/manifests/{reference}", del, (*Server).deleteManifest, false},
-	{"GET", "/{door}/{name}/referrers/{digest}", pull, (*Server).listReferrers, false},
-	{"GET", "/{door}/{name}/blobs/{digest}", pull, (*Server).getBlob, false},
-	{"DELETE", "/{door}/{name}/blobs/{digest}", del, (*Server).deleteBlob, false},
-	{"POST", "/{door}/{name}/blobs/uploads/", push, (*Server).startUpload, true},
-	{"GET", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).uploadStatus, false},
-	{"PATCH", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).appendUpload, true},
-	{"PUT", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).finishUpload, true},
-	{"DELETE", "/{door}/{name}/blobs/uploads/{id}", push, (*Server).cancelUpload, false},
+	{"GET", "/{api}/{name}/tags/list", pull, (*Server).listTags, false},
+	{"GET", "/{api}/{name}/manifests/{reference}", pull, (*Server).getManifest, false},
+	{"PUT", "/{api}/{name}/manifests/{reference}", push, (*Server).putManifest, false},
+	{"DELETE", "/{api}/{name}/manifests/{reference}", del, (*Server).deleteManifest, false},
+	{"GET", "/{api}/{name}/referrers/{digest}", pull, (*Server).listReferrers, false},
+	{"GET", "/{api}/{name}/blobs/{digest}", pull, (*Server).getBlob, false},
+	{"DELETE", "/{api}/{name}/blobs/{digest}", del, (*Server).deleteBlob, false},
+	{"POST", "/{api}/{name}/blobs/uploads/", push, (*Server).startUpload, true},
+	{"GET", "/{api}/{name}/blobs/uploads/{id}", push, (*Server).uploadStatus, false},
+	{"PATCH", "/{api}/{name}/blobs/uploads/{id}", push, (*Server).appendUpload, true},
+	{"PUT", "/{api}/{name}/blobs/uploads/{id}", push, (*Server).finishUpload, true},
+	{"DELETE", "/{api}/{name}/blobs/uploads/{id}", push, (*Server).cancelUpload, false},
 }
 
 // Patterns of routes that are not of a repository, to authorize them by.
 const (
-	versionPattern = "/{door}/"
-	catalogPattern = "/{door}/_catalog"
+	versionPattern = "/{api}/"
+	catalogPattern = "/{api}/_catalog"
 )
 
 // request is an HTTP request with what its path said.
 type request struct {
 	*http.Request
-	// door is "v1" or "v2".
-	door string
+	// api is "v1", the pack API, or "v2", the distribution API.
+	api string
 	// name is the name in the path; repository is what it stands for in the store.
 	name       string
 	repository *store.Repository
@@ -90,7 +90,7 @@ type request struct {
 
 // match finds the row for a method and a path below the prefix. Where only the method does not fit, allowed lists those
 // that would.
-func match(method, path string) (found *route, door, name, param string, allowed []string) {
+func match(method, path string) (found *route, api, name, param string, allowed []string) {
 	if method == http.MethodHead {
 		method = http.MethodGet
 	}
@@ -111,25 +111,25 @@ func match(method, path string) (found *route, door, name, param string, allowed
 	return nil, "", "", "", allowed
 }
 
-func (row *route) matchPath(path string) (door, name, param string, ok bool) {
+func (row *route) matchPath(path string) (api, name, param string, ok bool) {
 	if row.pattern == filesPattern {
 		return matchFiles(path)
 	}
-	rest, hasDoor := strings.CutPrefix(row.pattern, "/{door}/")
-	if !hasDoor {
+	rest, hasAPI := strings.CutPrefix(row.pattern, "/{api}/")
+	if !hasAPI {
 		return "", "", "", path == row.pattern
 	}
 	switch {
 	case strings.HasPrefix(path, "/v1/"), strings.HasPrefix(path, "/v2/"):
-		door, path = path[1:3], path[4:]
+		api, path = path[1:3], path[4:]
 	case path == "/v1", path == "/v2":
-		door, path = path[1:3], ""
+		api, path = path[1:3], ""
 	default:
 		return "", "", "", false
 	}
 	suffix, hasName := strings.CutPrefix(rest, "{name}/")
 	if !hasName {
-		return door, "", "", path == rest
+		return api, "", "", path == rest
 	}
 	// The name may hold any word, "blobs" included, so the pattern is matched from the end.
 	if i := strings.IndexByte(suffix, '{'); i >= 0 {
@@ -141,14 +141,14 @@ func (row *route) matchPath(path string) (door, name, param string, ok bool) {
 		}
 	}
 	name, ok = strings.CutSuffix(path, "/"+suffix)
-	return door, name, param, ok && name != ""
+	return api, name, param, ok && name != ""
 }
 
 // filesPattern is the one route that ends in a path of any length. A pack's name is a single component, so it is matched
 // from the start.
 const filesPattern = "/v1/{name}/files/{reference}/{path}"
 
-func matchFiles(path string) (door, name, param string, ok bool) {
+func matchFiles(path string) (api, name, param string, ok bool) {
 	name, rest, ok := strings.Cut(strings.TrimPrefix(path, "/v1/"), "/files/")
 	if !ok || !strings.HasPrefix(path, "/v1/") || name == "" || strings.Contains(name, "/") {
 		return "", "", "", false
@@ -159,9 +159,9 @@ func matchFiles(path string) (door, name, param string, ok bool) {
 	return "v1", name, rest, true
 }
 
-// repositoryName maps a name at a door to the store's.
-func repositoryName(door, name string) string {
-	if door == "v1" {
+// repositoryName maps a name in the path of an API to the store's.
+func repositoryName(api, name string) string {
+	if api == "v1" {
 		return pack.Repository(name)
 	}
 	return name

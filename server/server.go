@@ -1,5 +1,5 @@
-// Package server is the registry: an HTTP server with two doors to one store. /v2/ is the OCI distribution API,
-// /v1/ shows the packs among the repositories of that same store.
+// Package server is the registry: an HTTP server with two APIs to one store. /v2/ is the OCI distribution API,
+// /v1/, the pack API, shows the packs among the repositories of that same store.
 //
 //	routes.go      the table of all routes, and what each asks of the caller
 //	handler.go     what happens to every request: headers, authentication, log line, metrics
@@ -167,7 +167,7 @@ const (
 )
 
 // readinessDelay is how long the server still accepts after it has begun to fail its readiness probe, so that load
-// balancers stop sending before the door closes.
+// balancers stop sending before it accepts no more.
 const readinessDelay = 500 * time.Millisecond
 
 // Run serves until the context ends, then lets requests in flight finish within the drain timeout. It returns nil after

@@ -412,12 +412,12 @@ func newUsers(t *testing.T) *auth.HTPasswd {
 func TestAuthentication(t *testing.T) {
 	f := start(t, inmemory.New(), "}", newUsers(t))
 	f.want(f.do("GET", "/health", nil), 200)
-	// Every route but /health asks, the ones that do not exist below the doors included only once they match.
+	// Every route but /health asks, the ones that do not exist below an API included only once they match.
 	for _, row := range routes {
 		if row.needs == open {
 			continue
 		}
-		path := strings.NewReplacer("{door}", "v2", "{name}", "a", "{reference}", "t", "{digest}", "sha256:x", "{id}", "x").Replace(row.pattern)
+		path := strings.NewReplacer("{api}", "v2", "{name}", "a", "{reference}", "t", "{digest}", "sha256:x", "{id}", "x").Replace(row.pattern)
 		r := f.do(row.method, path, nil)
 		if !strings.HasPrefix(r.Header.Get("WWW-Authenticate"), `Basic realm="test"`) {
 			t.Errorf("%s %s: %v", row.method, path, r.Header)
@@ -604,7 +604,7 @@ func TestDrainingFinishesWhatIsInFlight(t *testing.T) {
 	stopped := make(chan error, 1)
 	go func() { stopped <- stop() }()
 	deadline := time.Now().Add(10 * time.Second)
-	for { // until the door is closed
+	for { // until nothing is accepted any more
 		conn, err := net.DialTimeout("tcp", address, time.Second)
 		if err != nil {
 			break
@@ -628,11 +628,11 @@ func TestDrainingFinishesWhatIsInFlight(t *testing.T) {
 
 func TestRouting(t *testing.T) {
 	for _, tt := range []struct{ method, path, pattern, name, param string }{
-		{"GET", "/v2/a/b/c/manifests/t", "/{door}/{name}/manifests/{reference}", "a/b/c", "t"},
-		{"HEAD", "/v2/blobs/blobs/sha256:x", "/{door}/{name}/blobs/{digest}", "blobs", "sha256:x"},
-		{"GET", "/v2/blobs/uploads/manifests/tags/list", "/{door}/{name}/tags/list", "blobs/uploads/manifests", ""},
-		{"POST", "/v1/a/blobs/uploads/", "/{door}/{name}/blobs/uploads/", "a", ""},
-		{"PUT", "/v1/a/blobs/uploads/abc", "/{door}/{name}/blobs/uploads/{id}", "a", "abc"},
+		{"GET", "/v2/a/b/c/manifests/t", "/{api}/{name}/manifests/{reference}", "a/b/c", "t"},
+		{"HEAD", "/v2/blobs/blobs/sha256:x", "/{api}/{name}/blobs/{digest}", "blobs", "sha256:x"},
+		{"GET", "/v2/blobs/uploads/manifests/tags/list", "/{api}/{name}/tags/list", "blobs/uploads/manifests", ""},
+		{"POST", "/v1/a/blobs/uploads/", "/{api}/{name}/blobs/uploads/", "a", ""},
+		{"PUT", "/v1/a/blobs/uploads/abc", "/{api}/{name}/blobs/uploads/{id}", "a", "abc"},
 		{"GET", "/v2//manifests/t", "", "", ""},
 		{"GET", "/v2/a/manifests/", "", "", ""},
 		{"GET", "/v2/manifests/t", "", "", ""},
@@ -654,12 +654,12 @@ func FuzzPaths(f *testing.F) {
 	f.Add("GET", "/v1/../../x/blobs/sha256:y")
 	f.Fuzz(func(t *testing.T, method, path string) {
 		testfuzz.Proportionate(t, len(path), func() { match(method, path) })
-		row, door, name, param, _ := match(method, path)
+		row, api, name, param, _ := match(method, path)
 		if row == nil {
 			return
 		}
 		// What was taken out of the path fits back into it.
-		want := strings.NewReplacer("{door}", door, "{name}", name, "{reference}", param, "{digest}", param, "{id}", param).Replace(row.pattern)
+		want := strings.NewReplacer("{api}", api, "{name}", name, "{reference}", param, "{digest}", param, "{id}", param).Replace(row.pattern)
 		if path != want && path+"/" != want || strings.Contains(param, "/") {
 			t.Errorf("%s is read as %s", path, want)
 		}

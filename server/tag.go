@@ -17,7 +17,7 @@ func (s *Server) listTags(w http.ResponseWriter, r *request) error {
 		n = limit
 	}
 	list := r.repository.TagPage
-	if r.door == "v1" {
+	if r.api == "v1" {
 		list = packTags{r.repository}.list
 	}
 	tags, more, err := list(r.Context(), last, n+1)

@@ -62,19 +62,19 @@ func TestTagsAmongManyThatWereDeleted(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	for door, want := range map[string][]string{
+	for api, want := range map[string][]string{
 		"/v2/spectro-packs/archive/x": alive,
 		"/v1/x":                       {"0.1.0", "0.1.x", "0.x", "1.0.1777", "1.0.2", "1.0.x", "1.x", "9.0.0", "9.0.x", "9.x"},
 	} {
 		for _, query := range []string{"", "?n=3"} {
 			var found []string
-			for path, pages := door+"/tags/list"+query, 0; path != ""; pages++ {
+			for path, pages := api+"/tags/list"+query, 0; path != ""; pages++ {
 				if pages > 20 {
-					t.Fatalf("%s%s: so many pages", door, query)
+					t.Fatalf("%s%s: so many pages", api, query)
 				}
 				before := d.reads.Load()
 				response := f.do("GET", path, nil)
-				if n := d.reads.Load() - before; n > 2300 && door[:3] == "/v2" || n > 8500 { // the versions of each parent are looked for, too, and whether these are all tags
+				if n := d.reads.Load() - before; n > 2300 && api[:3] == "/v2" || n > 8500 { // the versions of each parent are looked for, too, and whether these are all tags
 					t.Errorf("%s reads %d objects", path, n)
 				}
 				var page struct{ Tags []string }
@@ -88,7 +88,7 @@ func TestTagsAmongManyThatWereDeleted(t *testing.T) {
 				}
 			}
 			if !slices.Equal(found, want) {
-				t.Errorf("%s%s: %v, want %v", door, query, found, want)
+				t.Errorf("%s%s: %v, want %v", api, query, found, want)
 			}
 		}
 	}

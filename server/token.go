@@ -51,7 +51,7 @@ func (s *Server) authenticateToken(w http.ResponseWriter, r *request, token stri
 
 // tokenRealm is the URL where clients get tokens, or empty where the request is to be answered with a challenge for Basic.
 func (s *Server) tokenRealm(r *request) string {
-	if s.tokens == nil || r.door != "v2" {
+	if s.tokens == nil || r.api != "v2" {
 		return ""
 	}
 	if !s.knowsBase(r) {

@@ -60,8 +60,8 @@ func (s *Server) mountBlob(w http.ResponseWriter, r *request, mount, from string
 	if from == "" {
 		return false, nil
 	}
-	// From names a repository as the same door does.
-	from = repositoryName(r.door, from)
+	// From names a repository as the path of the same API does.
+	from = repositoryName(r.api, from)
 	// Nothing can be mounted from what is no repository's name. Whoever may not read the repository learns nothing of it.
 	if !store.ValidName(from) || !s.mayPull(r, from) {
 		return false, nil
