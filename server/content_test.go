@@ -55,12 +55,12 @@ func (f *fixture) pushContent(script string) []string {
 	index := `{"schemaVersion":2,"manifests":[],"x":"` + script + `"}`
 	f.want(f.do("PUT", "/v2/r/manifests/t", strings.NewReader(index), "Content-Type", imageIndex), 201)
 	f.want(f.putManifest("/v1/demo/manifests/1.0.0", f.packManifest("demo", "1.0.0", map[string]string{
-		"logo.svg": script, "x.html": script, "x.js": script, "x.xhtml": script, "README.md": script, "deep/x.yaml": script, "none": script})), 201)
+		"images/x.svg": script, "x.html": script, "x.js": script, "x.xhtml": script, "README.md": script, "deep/x.yaml": script, "none": script})), 201)
 	paths := []string{"/v2/r/blobs/" + blob.String(), "/v2/r/manifests/t", "/v1/demo/files/1.0.0/", "/v2/r/referrers/" + blob.String(), "/v2/r/tags/list", "/v2/_catalog"}
 	for _, kind := range []string{"text/html", "TEXT/HTML", "image/svg+xml", "application/xhtml+xml", "text/javascript", "image/png", "text/plain", "application/json", "text/html,image/png", "application/json; charset=x"} {
 		paths = append(paths, "/v2/r/blobs/"+blob.String()+"?type="+strings.NewReplacer("+", "%2B", ";", "%3B", " ", "%20").Replace(kind))
 	}
-	for _, file := range []string{"logo.svg", "x.html", "x.js", "x.xhtml", "README.md", "deep/x.yaml", "none"} {
+	for _, file := range []string{"images/x.svg", "x.html", "x.js", "x.xhtml", "README.md", "deep/x.yaml", "none"} {
 		paths = append(paths, "/v1/demo/files/1.0.0/"+file)
 	}
 	// An older version, or an import, may have stored manifests of any media type.

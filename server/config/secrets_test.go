@@ -24,7 +24,7 @@ func TestMessagesShowNoSecret(t *testing.T) {
 	}
 	for _, variable := range []string{
 		"REGISTRY_STORAGE_S3_SECRETKEY_0=hunter2", "REGISTRY_STORAGE_S3_SECRETKEY_X=hunter2", "REGISTRY_STORAGE_S3=[hunter2", "REGISTRY_STORAGE_S3={secretkey: [hunter2]}",
-		"REGISTRY_STORAGE_S3={secretkey: *hunter2}", "REGISTRY_STORAGE_S3_SECRET=hunter2", "REGSITRY_STORAGE_S3_SECRETKEY=hunter2",
+		"REGISTRY_STORAGE_S3={secretkey: *hunter2}", "REGISTRY_STORAGE_S3_SECRET=hunter2", "REGISTRI_STORAGE_S3_SECRETKEY=hunter2",
 		"REGISTRY_HTTP_HEADERS_X=[hunter2", "REGISTRY_HTTP_HEADERS={X: {hunter2: a}}", "REGISTRY_LOG_FIELDS=[hunter2]",
 		"REGISTRY_HTTP_HOST=https://user:hunter2@x", "REGISTRY_STORAGE_S3_REGIONENDPOINT=https://user:hunter2@x:y", "REGISTRY_HTTP_TLS_LETSENCRYPT_DIRECTORYURL=https://user:hunter2@x/%zz",
 	} {

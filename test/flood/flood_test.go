@@ -52,11 +52,10 @@ func TestMain(m *testing.M) {
 
 // registry is a registry as a process, with default settings.
 type registry struct {
-	pid          int
-	url, debug   string
-	log          string
-	client       *http.Client
-	config, data string
+	pid        int
+	url, debug string
+	log        string
+	client     *http.Client
 }
 
 func start(t *testing.T) *registry {
