@@ -24,7 +24,7 @@ func everything(t *testing.T, s *Store) []string {
 			switch full := prefix + name; {
 			case strings.HasSuffix(name, "/"):
 				walk(full)
-			case full != formatKey && full != collectionKey && full != privateKey("clock") && full != "probe":
+			case full != formatKey && full != collectionKey && full != privateKey("clock") && full != privateKey("purge") && full != "probe":
 				all = append(all, full)
 			}
 			return nil
