@@ -85,12 +85,12 @@ func TestPushListPull(t *testing.T) {
 		}
 		for _, file := range []string{"pack.json", "charts/a.tgz"} {
 			want, err1 := os.ReadFile(filepath.Join(dir, file))
-			got, err2 := os.ReadFile(filepath.Join(pulled.Directory, file))
+			got, err2 := os.ReadFile(filepath.Join(pulled.Path, file))
 			if err := errors.Join(err1, err2); err != nil || string(got) != string(want) {
 				t.Errorf("%s: %d bytes, want %d, %v", file, len(got), len(want), err)
 			}
 		}
-		if filepath.Base(pulled.Directory) != "demo-1.0.0" || pulled.Digest != pushed.Digest {
+		if filepath.Base(pulled.Path) != "demo-1.0.0" || pulled.Digest != pushed.Digest {
 			t.Errorf("pulled %+v", pulled)
 		}
 		if _, err := c.Pull(t.Context(), "demo", reference, target); err == nil || !strings.Contains(err.Error(), "exists already") {

@@ -22,13 +22,23 @@ type Pulled struct {
 	// Tag is the version's, where it was found by a tag: a parent tag's version, or the newest.
 	Tag    string
 	Digest digest.Digest
-	// Directory is where the pack lies now.
-	Directory string
+	// Path is where the pack, or its archive, lies now.
+	Path string
 }
 
-// Pull fetches a version by tag, parent tag or digest (the newest where there is none) and unpacks it below target, into a folder <name>-<version>. What comes is
-// checked against its digest before it is unpacked, and the folder appears only when it is complete.
+// Pull fetches a version by tag, parent tag or digest (the newest where there is none) and unpacks it below target, into a
+// folder <name>-<version>. What comes is checked against its digest before it is unpacked, and the folder appears only when it
+// is complete.
 func (c *Client) Pull(ctx context.Context, name, reference, target string) (*Pulled, error) {
+	return c.pull(ctx, name, reference, target, false)
+}
+
+// PullArchive is Pull that keeps the archive, <name>-<version>.tar.gz, and does not unpack it.
+func (c *Client) PullArchive(ctx context.Context, name, reference, target string) (*Pulled, error) {
+	return c.pull(ctx, name, reference, target, true)
+}
+
+func (c *Client) pull(ctx context.Context, name, reference, target string, asArchive bool) (*Pulled, error) {
 	repo, v, err := c.find(ctx, name, reference)
 	if err != nil {
 		return nil, err
@@ -38,11 +48,40 @@ func (c *Client) Pull(ctx context.Context, name, reference, target string) (*Pul
 		return nil, err
 	}
 	defer archive.Close()
-	directory, err := unpack(ctx, archive, target)
+	place := unpack
+	if asArchive {
+		place = keepArchive
+	}
+	path, err := place(ctx, archive, target)
 	if err != nil {
 		return nil, err
 	}
-	return &Pulled{Name: name, Tag: v.tag, Digest: v.manifest.Digest, Directory: directory}, nil
+	return &Pulled{Name: name, Tag: v.tag, Digest: v.manifest.Digest, Path: path}, nil
+}
+
+// keepArchive writes an archive into target as it is, under its usual name.
+func keepArchive(ctx context.Context, archive *os.File, target string) (path string, err error) {
+	found, err := namedArchive(ctx, archive)
+	if err != nil {
+		return "", err
+	}
+	if err := os.MkdirAll(target, 0o755); err != nil {
+		return "", err
+	}
+	partial, err := os.CreateTemp(target, ".pulling-")
+	if err != nil {
+		return "", err
+	}
+	defer os.Remove(partial.Name())
+	_, err = io.Copy(partial, archive)
+	if err := errors.Join(err, partial.Chmod(0o644), partial.Close()); err != nil {
+		return "", err
+	}
+	final := filepath.Join(target, found.ArchiveName())
+	if err := os.Link(partial.Name(), final); err != nil { // which, other than a rename, replaces nothing
+		return "", fmt.Errorf("%w; remove it or choose another folder", err)
+	}
+	return final, nil
 }
 
 // fetch downloads a blob to a temporary file and verifies it.
@@ -67,19 +106,28 @@ func (c *Client) fetch(ctx context.Context, repo *remote.Repository, d ocispec.D
 	return f, nil
 }
 
-// unpack checks an archive and unpacks it below target. The files go into a folder of another name first, which is
-// renamed when it is complete.
-func unpack(ctx context.Context, archive *os.File, target string) (string, error) {
+// namedArchive reads what pack an archive is of, and goes back to its beginning.
+func namedArchive(ctx context.Context, archive *os.File) (*pack.Archive, error) {
 	found, err := pack.ReadArchive(ctx, archive)
 	if found == nil {
-		return "", err
+		return nil, err
 	}
 	// What is wrong with the content of a pack that the registry accepted must not keep it from being read, as long as
 	// its folder has a name.
 	if found.Name == "" || found.Version == "" || filepath.Base(found.Folder()) != found.Folder() {
-		return "", errors.Join(errors.New("the archive names no pack"), err)
+		return nil, errors.Join(errors.New("the archive names no pack"), err)
 	}
 	if _, err := archive.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return found, nil
+}
+
+// unpack checks an archive and unpacks it below target. The files go into a folder of another name first, which is
+// renamed when it is complete.
+func unpack(ctx context.Context, archive *os.File, target string) (string, error) {
+	found, err := namedArchive(ctx, archive)
+	if err != nil {
 		return "", err
 	}
 	if err := os.MkdirAll(target, 0o755); err != nil {

@@ -113,7 +113,7 @@ func TestARegistryThatIsAwayForAMomentIsAskedAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				want, err1 := os.ReadFile(filepath.Join(dir, "charts/a.tgz"))
-				got, err2 := os.ReadFile(filepath.Join(pulled.Directory, "charts/a.tgz"))
+				got, err2 := os.ReadFile(filepath.Join(pulled.Path, "charts/a.tgz"))
 				if err1 != nil || err2 != nil || string(got) != string(want) {
 					t.Errorf("%d bytes, want %d; %v, %v", len(got), len(want), err1, err2)
 				}

@@ -61,6 +61,7 @@ func TestExitCodes(t *testing.T) {
 	demo := testpack.Dir(t, "demo", "1.0.0", nil)
 	changed := testpack.Dir(t, "demo", "1.0.0", map[string]string{"README.md": "changed"})
 	fresh := filepath.Join(t.TempDir(), "my-app")
+	archives := t.TempDir()
 	many := packsBelow(t, "one", "two")
 	broken := testpack.Dir(t, "demo", "1.0.0", map[string]string{"values.yaml": ""})
 	for _, tt := range []struct {
@@ -112,6 +113,9 @@ func TestExitCodes(t *testing.T) {
 		{"pack ls none", 5, "there is no pack none"},
 		{"pack pull demo:2.0.0", 5, "there is no demo:2.0.0"},
 		{"pack pull demo:1.x " + t.TempDir(), 0, "pulled demo:1.0.0"},
+		{"pack pull demo -o zip " + archives, 2, "folder or archive"},
+		{"pack pull demo -o archive " + archives, 0, archives + "/demo-1.0.0.tar.gz"},
+		{"pack pull demo -o archive " + archives, 1, "file exists"},
 		{"pack tag add demo:1.x stable", 0, "demo:stable"},
 		{"pack tag add demo:1.0.0 beta -g lts", 0, "demo:lts__beta"},
 		{"pack ls demo", 0, "1.0.0"},
@@ -134,6 +138,9 @@ func TestExitCodes(t *testing.T) {
 		if code, out := run(t, home, tt.line); code != tt.code || !strings.Contains(out, tt.words) || strings.Contains(out, "secret") {
 			t.Errorf("packctl %s: exit code %d, want %d and %q; %s", tt.line, code, tt.code, tt.words, out)
 		}
+	}
+	if kept, err := os.ReadDir(archives); err != nil || len(kept) != 1 || kept[0].Name() != "demo-1.0.0.tar.gz" {
+		t.Errorf("left behind: %v, %v", kept, err)
 	}
 }
 

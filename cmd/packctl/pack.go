@@ -73,11 +73,13 @@ func listTable(list []client.Listed) table {
 }
 
 func pullCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var output string
+	cmd := &cobra.Command{
 		Use: "pull NAME[:TAG|@DIGEST] [DIR]", Short: "Pull a version and unpack it into DIR/NAME-VERSION", Args: cobra.RangeArgs(1, 2),
 		Long: `Pull a version and unpack it into DIR/NAME-VERSION; DIR is the current folder unless named.
 
-With no tag the newest version is pulled, and with a parent tag (1.x, 1.2.x) the newest below it.`,
+With no tag the newest version is pulled, and with a parent tag (1.x, 1.2.x) the newest below it. With --output archive the
+archive is kept as it is, DIR/NAME-VERSION.tar.gz.`,
 		Example: `  packctl pack pull nginx
   packctl pack pull nginx:1.x packs
   packctl pack pull nginx@sha256:5269f073ac8e3c2536270b496ca1cc537e32e44186a5a014b8c48cddca3c6e87 packs`,
@@ -85,6 +87,9 @@ With no tag the newest version is pulled, and with a parent tag (1.x, 1.2.x) the
 			name, reference, err := client.SplitReference(args[0])
 			if err != nil {
 				return usageError{err}
+			}
+			if output != "folder" && output != "archive" {
+				return usage("--output %q: use folder or archive", output)
 			}
 			c, err := o.connect(cmd)
 			if err != nil {
@@ -94,7 +99,11 @@ With no tag the newest version is pulled, and with a parent tag (1.x, 1.2.x) the
 			if len(args) > 1 {
 				target = args[1]
 			}
-			pulled, err := c.Pull(cmd.Context(), name, reference, target)
+			pull := c.Pull
+			if output == "archive" {
+				pull = c.PullArchive
+			}
+			pulled, err := pull(cmd.Context(), name, reference, target)
 			if err != nil {
 				return err
 			}
@@ -102,10 +111,12 @@ With no tag the newest version is pulled, and with a parent tag (1.x, 1.2.x) the
 			if pulled.Tag != "" {
 				what = name + ":" + pulled.Tag
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "pulled %s to %s\ndigest %s\n", what, pulled.Directory, pulled.Digest)
+			fmt.Fprintf(cmd.OutOrStdout(), "pulled %s to %s\ndigest %s\n", what, pulled.Path, pulled.Digest)
 			return nil
 		},
 	}
+	cmd.Flags().StringVarP(&output, "output", "o", "folder", "folder or archive")
+	return cmd
 }
 
 // versionOf splits a reference to a version that must be named.

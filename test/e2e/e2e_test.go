@@ -225,7 +225,7 @@ func wantPack(t *testing.T, c *client.Client) {
 	pulled, err := c.Pull(t.Context(), "hello", "1.0.0", t.TempDir())
 	must(t, err)
 	want, err1 := os.ReadFile(filepath.Join(demoPack, "charts/hello-1.0.0.tgz"))
-	got, err2 := os.ReadFile(filepath.Join(pulled.Directory, "charts/hello-1.0.0.tgz"))
+	got, err2 := os.ReadFile(filepath.Join(pulled.Path, "charts/hello-1.0.0.tgz"))
 	if err := errors.Join(err1, err2); err != nil || string(got) != string(want) {
 		t.Errorf("the pack is not what it was: %d bytes, %v", len(got), err)
 	}
