@@ -133,7 +133,7 @@ func (s *Server) readManifest(w http.ResponseWriter, r *request) (text []byte, d
 	}
 }
 
-// parse is parseManifest when it is this request's turn.
+// parse is parseManifest, of so many at once as the limit allows.
 func (s *Server) parse(r *request, text []byte) (mediaType string, c *store.Content, err error) {
 	if err := acquire(r, s.manifests.parsers, 1, memoryTaken); err != nil {
 		return "", nil, err

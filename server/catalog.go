@@ -53,7 +53,7 @@ func (s *Server) catalog(w http.ResponseWriter, r *request) error {
 			return err
 		}
 	}
-	// One more than asked for tells whether there is a next page.
+	// One more than asked for shows whether there is a next page.
 	names, read, err := s.visible(r, prefix, last, n+1)
 	if err != nil {
 		return err

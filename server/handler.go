@@ -117,7 +117,7 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 			return err
 		}
 	}
-	if err := s.permit(r, row.needs); err != nil {
+	if err := s.checkPolicy(r, row.needs); err != nil {
 		return err
 	}
 	if row.content {
@@ -132,8 +132,8 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 	return row.handle(s, w, r)
 }
 
-// permit refuses what the configuration turned off, and what there is no room for.
-func (s *Server) permit(r *request, needs permission) error {
+// checkPolicy refuses what the configuration turned off, and what there is no room for.
+func (s *Server) checkPolicy(r *request, needs permission) error {
 	if needs != push && needs != del {
 		return nil
 	}

@@ -102,7 +102,7 @@ func (s *Server) warnings() map[string]string {
 	return nil
 }
 
-// Status is what the debug address tells at /status, as JSON.
+// Status is what the debug address answers at /status, as JSON.
 type Status struct {
 	Storage StorageStatus `json:"storage"`
 }

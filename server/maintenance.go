@@ -55,7 +55,7 @@ func CollectOnce(ctx context.Context, c *config.Config, dryRun bool, log *slog.L
 	return collect(ctx, content, c.Storage.Maintenance.GarbageCollection, dryRun, telemetry.NewMetrics(), log)
 }
 
-// collect collects garbage once, and tells the log what it did.
+// collect collects garbage once, and logs what it did.
 func collect(ctx context.Context, content *store.Store, c config.GarbageCollection, dryRun bool, m *telemetry.Metrics, log *slog.Logger) (store.Collected, error) {
 	began := time.Now()
 	done, err := content.Collect(ctx, store.Collection{Grace: time.Duration(c.Grace), KeepUntagged: time.Duration(c.KeepUntagged), DryRun: dryRun})

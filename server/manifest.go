@@ -101,7 +101,7 @@ type referenced struct {
 	missing          []ocispec.Descriptor
 }
 
-// maxMissing is how much a client is told at once of what a manifest lacks.
+// maxMissing is how much of what a manifest lacks is reported at once.
 const maxMissing = 100
 
 // resolve finds what a manifest names. What it names often is looked for once; and where something is missing, which is not
@@ -142,7 +142,7 @@ func resolve(r *request, refs []store.Reference, accept bool) (found referenced,
 	return found, nil
 }
 
-// shorten leaves of descriptors what tells which they are.
+// shorten leaves of descriptors what identifies them.
 func shorten(list []ocispec.Descriptor) []ocispec.Descriptor {
 	short := make([]ocispec.Descriptor, len(list))
 	for i, d := range list {

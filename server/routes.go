@@ -131,7 +131,7 @@ func (row *route) matchPath(path string) (api, name, param string, ok bool) {
 	if !hasName {
 		return api, "", "", path == rest
 	}
-	// The name may hold any word, "blobs" included, so the pattern is matched from the end.
+	// The name may hold any component, "blobs" included, so the pattern is matched from the end.
 	if i := strings.IndexByte(suffix, '{'); i >= 0 {
 		suffix = suffix[:i]
 		slash := strings.LastIndexByte(path, '/')

@@ -34,7 +34,7 @@ func (s *space) reserve(size uint64) uint64 {
 	return min(size/reservedShare, maxReserved)
 }
 
-// check says whether incoming bytes may be added. A storage that cannot tell how full it is takes everything.
+// check says whether incoming bytes may be added. A storage that does not know how full it is takes everything.
 func (s *space) check(ctx context.Context, incoming int64) error {
 	free, size, ok := s.store.Space(ctx)
 	if !ok {

@@ -40,7 +40,7 @@ func main() {
 	}
 	if err := newCommand().Execute(); err != nil {
 		fmt.Fprintln(os.Stderr, "registry:", err)
-		// In a pod these last words become the container's termination message.
+		// In a pod this error becomes the container's termination message.
 		writeTerminationMessage(err)
 		os.Exit(1)
 	}
@@ -100,7 +100,7 @@ func configCommand() *cobra.Command {
 		Long: `Print the configuration that the server would run with: the file (or the built-in default), the
 environment's REGISTRY_… variables over it, and what was left out filled in. Secrets are blotted out.
 
-Warnings go to standard error. What is wrong is told by key and line, all of it at once, and the
+Warnings go to standard error. What is wrong is listed by key and line, all of it at once, and the
 exit status is 1.`,
 		Example: `  registry config                              # the built-in default
   REGISTRY_HTTP_ADDR=:8443 registry config my.yml
@@ -170,7 +170,7 @@ http.draintimeout, and exits with 0.`,
 	return cmd
 }
 
-// load reads the configuration that the arguments name, and tells a log of its own kind what to know about it.
+// load reads the configuration that the arguments name, and logs its warnings with the logger that it asks for.
 func load(args []string, lenient bool, w io.Writer) (*config.Config, *slog.Logger, error) {
 	c, warnings, err := config.Load(argument(args), lenient)
 	if err != nil {

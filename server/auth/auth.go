@@ -52,7 +52,7 @@ type HTPasswd struct {
 	checks   shared
 	slots    chan struct{}
 	throttle *throttle
-	// Observe is told, if it is set, how each reading of a changed file went.
+	// Observe is called, if it is set, with how each reading of a changed file went.
 	Observe func(error)
 	// computed counts bcrypt computations.
 	computed atomic.Int64

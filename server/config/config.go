@@ -202,7 +202,7 @@ type HTTP struct {
 	// Headers are added to every response, over the defaults; an empty list removes a default.
 	Headers Headers `yaml:"headers,omitempty"`
 	HTTP2   HTTP2   `yaml:"http2,omitempty"`
-	// TrustedProxies are the addresses or networks (10.0.0.0/8) whose word on where a request came from is taken.
+	// TrustedProxies are the addresses or networks (10.0.0.0/8) that are trusted to report where a request came from.
 	TrustedProxies StringList `yaml:"trustedproxies,omitempty"`
 	// ClientIPHeader is the one header in which the trusted proxies say who the client is: X-Forwarded-For (together with
 	// X-Forwarded-Proto and X-Forwarded-Host), Forwarded, or X-Real-IP. No other is believed, since proxies pass on

@@ -196,7 +196,7 @@ func (a *acmeCertificates) failed(host string, began time.Time, err error) {
 	a.log.Error(what+"; the host is left alone for a while", "host", host, "error", err, "failures", s.failures, "next", s.until.Format(time.RFC3339))
 }
 
-// rateLimit looks for the issuer's word on when to come again.
+// rateLimit finds out when the issuer wants to be asked again.
 func rateLimit(err error) (time.Duration, bool) {
 	var e *acme.Error
 	if !errors.As(err, &e) {

@@ -36,7 +36,7 @@ type Options struct {
 	HTTP2 bool
 	// Store keeps the certificates that an ACME server issues, where the configuration says so.
 	Store *store.Store
-	// UserAgent is how the ACME server is told who asks.
+	// UserAgent is sent to the ACME server.
 	UserAgent string
 	Metrics   *telemetry.Metrics
 	Log       *slog.Logger

@@ -1,7 +1,7 @@
 // Package clientip finds out who sent a request, behind which proxies.
 //
-// Each proxy adds to one header of the request the address that the request came to it from. The last address is the nearest
-// proxy's word; what stands before it was written by proxies further out, or by the client itself, who may write anything. So
+// Each proxy adds to one header of the request the address that the request came to it from. The last address is what the
+// nearest proxy reports; what stands before it was written by proxies further out, or by the client itself, who may write anything. So
 // Find begins at the connection's own end and goes backwards while the address is a trusted proxy's: the first that is not is
 // the client's.
 //

@@ -1,6 +1,6 @@
 // Package cursor encrypts positions in lists. A page of the catalog may end at a repository that the caller must not know of, since
-// the names that are read for a page are bounded; where the next page begins is therefore told in a form that registries on the
-// same storage alone can read.
+// the names that are read for a page are bounded; where the next page begins is therefore encrypted, for registries on the
+// same storage alone.
 package cursor
 
 import (

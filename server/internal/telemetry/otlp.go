@@ -131,9 +131,9 @@ func (e *exporter) send(ctx context.Context, body []byte) (after time.Duration, 
 	if response.StatusCode/100 != 2 {
 		return 0, errRefused{fmt.Errorf("the collector of traces answered %s", response.Status)}
 	}
-	var told collectorpb.ExportTraceServiceResponse
-	if err == nil && proto.Unmarshal(answer, &told) == nil && told.GetPartialSuccess().GetRejectedSpans() > 0 {
-		return 0, errRefused{fmt.Errorf("the collector of traces refused %d spans", told.GetPartialSuccess().GetRejectedSpans())}
+	var result collectorpb.ExportTraceServiceResponse
+	if err == nil && proto.Unmarshal(answer, &result) == nil && result.GetPartialSuccess().GetRejectedSpans() > 0 {
+		return 0, errRefused{fmt.Errorf("the collector of traces refused %d spans", result.GetPartialSuccess().GetRejectedSpans())}
 	}
 	return 0, nil
 }
