@@ -295,6 +295,13 @@ func TestManyRightPasswordsAtOnceDoNotWait(t *testing.T) {
 	})
 }
 
+// waits is how many wait.
+func (t *throttle) waits() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.queued
+}
+
 // Who hangs up gives the place in the queue back, unless others wait for the same answer.
 func TestWhoHangsUpHoldsNoPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -312,18 +319,21 @@ func TestWhoHangsUpHoldsNoPlace(t *testing.T) {
 		shares := make(chan error, 1)
 		go func() { shares <- h.Check(t.Context(), home, "user0", "wrong") }()
 		synctest.Wait()
-		if h.throttle.queued != maxQueued {
-			t.Fatalf("%d wait", h.throttle.queued)
+		if n := h.throttle.waits(); n != maxQueued {
+			t.Fatalf("%d wait", n)
 		}
 		hangUp()
 		group.Wait()
 		synctest.Wait()
-		if h.throttle.queued != 1 {
-			t.Errorf("%d still wait", h.throttle.queued)
+		if n := h.throttle.waits(); n != 1 {
+			t.Errorf("%d still wait", n)
 		}
 		if err := <-shares; !errors.Is(err, ErrDenied) {
 			t.Errorf("who still waits: %v", err)
 		}
+		synctest.Wait()
+		h.checks.mu.Lock()
+		defer h.checks.mu.Unlock()
 		if len(h.checks.calls) != 0 {
 			t.Errorf("%d computations are remembered", len(h.checks.calls))
 		}
