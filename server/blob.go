@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"packregistry.dev/server/internal/transfer"
 	"packregistry.dev/server/store"
 )
 
@@ -50,7 +51,7 @@ func (s *Server) getBlob(w http.ResponseWriter, r *request) error {
 	h.Set("Docker-Content-Digest", d.String())
 	h.Set("Etag", `"`+d.String()+`"`)
 	h.Set("Cache-Control", "private, max-age=31536000, immutable")
-	serveContent(w, r.Request, modified, size, content)
+	transfer.ServeContent(w, r.Request, modified, size, content)
 	return nil
 }
 

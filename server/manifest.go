@@ -58,7 +58,7 @@ func (s *Server) getManifest(w http.ResponseWriter, r *request) error {
 		h["Content-Type"], h["Content-Disposition"] = octetStream, attachment
 	}
 	if len(r.Header["Range"]) > 0 || len(r.Header["If-None-Match"]) > 0 || len(r.Header["If-Match"]) > 0 {
-		serveContent(w, r.Request, time.Time{}, int64(len(m.Content)), bytes.NewReader(m.Content))
+		transfer.ServeContent(w, r.Request, time.Time{}, int64(len(m.Content)), bytes.NewReader(m.Content))
 		return nil
 	}
 	h["Content-Length"] = values[3:]

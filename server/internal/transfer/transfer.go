@@ -3,6 +3,7 @@
 //
 //	transfer.go   Body is what a client sends, Writer what it is sent
 //	pace.go       sending what takes a place that others wait for
+//	ranges.go     sending the pieces of content that a client asks for, if they are few
 package transfer
 
 import (
