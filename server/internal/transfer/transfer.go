@@ -176,11 +176,8 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Sizes of the pieces that a file is sent in: each has one deadline, so a slow client is given small ones.
-const (
-	minPiece = 256 << 10
-	maxPiece = 8 << 20
-)
+// filePiece is how much of a file is sent with one deadline: so little that a client which has become slow still takes it in time.
+const filePiece = 256 << 10
 
 // buffers are what content that is no file passes through on its way to the socket.
 var buffers = sync.Pool{New: func() any { return new([128 << 10]byte) }}
@@ -208,25 +205,17 @@ func (w *Writer) ReadFrom(from io.Reader) (int64, error) {
 func (w *Writer) sendFile(from *os.File, limit int64) (int64, error) {
 	w.status = w.Code()
 	var total int64
-	for piece := int64(minPiece); limit < 0 || total < limit; {
-		w.progress.last = time.Time{}
+	for limit < 0 || total < limit {
 		w.progress.move()
-		began := time.Now()
-		size := piece
+		size := int64(filePiece)
 		if limit >= 0 {
-			size = min(piece, limit-total)
+			size = min(size, limit-total)
 		}
 		n, err := io.Copy(w.ResponseWriter, &io.LimitedReader{R: from, N: size})
 		total += n
 		w.n += n
 		if err != nil || n < size {
 			return total, err
-		}
-		switch took := time.Since(began); {
-		case took < time.Second:
-			piece = min(piece*2, maxPiece)
-		case took > 5*time.Second:
-			piece = max(piece/2, minPiece)
 		}
 	}
 	return total, nil
