@@ -157,12 +157,6 @@ func (a *archiveReader) entry(h *tar.Header, content io.Reader) error {
 	if h.Typeflag == tar.TypeXGlobalHeader {
 		return nil
 	}
-	if leaveOut(path.Clean(h.Name)) {
-		if a.contents != nil {
-			a.contents.leftOut = append(a.contents.leftOut, clip(path.Clean(h.Name), maxQuoted))
-		}
-		return nil
-	}
 	top, name, problem := a.place(h)
 	if problem != "" {
 		a.violate(h.Name, "%s", problem)
@@ -171,7 +165,11 @@ func (a *archiveReader) entry(h *tar.Header, content io.Reader) error {
 	if top == "" {
 		return nil
 	}
-	a.top = top
+	if leaveOut(top) {
+		name = path.Join("..", top, name) // beside the top folder, so it cannot be taken for a file in it
+	} else {
+		a.top = top
+	}
 	if name == "" {
 		return nil
 	}
@@ -184,17 +182,24 @@ func (a *archiveReader) entry(h *tar.Header, content io.Reader) error {
 		a.violate("", "more than %d files and folders", MaxFiles)
 		return errStop
 	}
-	if folder {
-		return nil
-	}
 	if a.announced += h.Size; h.Size > MaxSize || a.announced > MaxSize {
 		return errBomb
+	}
+	if leaveOut(name) {
+		// Only now: whoever unpacks the archive with something else gets this, too.
+		if a.contents != nil {
+			a.contents.leftOut = append(a.contents.leftOut, clip(path.Clean(h.Name), maxQuoted))
+		}
+		return nil
+	}
+	if folder {
+		return nil
 	}
 	return a.file(name, h.Size, content)
 }
 
 // place returns the top folder and the clean path below it that an entry is at, "" where it stands for the folder itself,
-// or what is wrong with the entry.
+// or what is wrong with the entry. What is left out may lie beside the top folder.
 func (a *archiveReader) place(h *tar.Header) (top, name, problem string) {
 	if len(h.Name) > maxNameLength {
 		return "", "", checkName(h.Name)
@@ -210,8 +215,9 @@ func (a *archiveReader) place(h *tar.Header) (top, name, problem string) {
 		return "", "", problem
 	}
 	top, name, nested := strings.Cut(clean, "/")
+	beside := leaveOut(top)
 	switch {
-	case a.top != "" && top != a.top:
+	case a.top != "" && top != a.top && !beside:
 		return "", "", fmt.Sprintf("the archive must hold one top folder; there is %q too", clip(a.top, maxQuoted))
 	case isSparse(h):
 		return "", "", "a sparse file; pack it as it is"
@@ -219,7 +225,7 @@ func (a *archiveReader) place(h *tar.Header) (top, name, problem string) {
 		return top, name, ""
 	case h.Typeflag != tar.TypeReg:
 		return "", "", "neither a file nor a directory; links and devices are refused"
-	case !nested:
+	case !nested && !beside:
 		return "", "", "the archive must hold one top folder with the pack's files in it"
 	}
 	return top, name, ""
@@ -276,8 +282,9 @@ func (a *archiveReader) finish() error {
 	var violations []Violation
 	a.found.Metadata, violations = ParseMetadata(text)
 	a.violations = append(a.violations, violations...)
-	a.violations = append(a.violations, a.found.checkFiles(a.names.has)...)
-	violations, warnings, err := a.contents.check(a.found.Metadata, a.found.Browsable, a.names.has, a.names.isFolder)
+	exists := func(name string) bool { return a.names.has(name) && !leaveOut(name) }
+	a.violations = append(a.violations, a.found.checkFiles(exists)...)
+	violations, warnings, err := a.contents.check(a.found.Metadata, a.found.Browsable, exists, a.names.isFolder)
 	a.violations = append(a.violations, violations...)
 	a.found.Warnings = warnings
 	locate(text, a.violations)

@@ -21,10 +21,10 @@ import (
 
 // sparse is an archive whose one further file says that it has so many bytes, and holds none of them. The standard writer
 // makes none, so the header's record is written as a file of its own, as PAX does it.
-func sparse(t testing.TB, valid []entry, size string) []byte {
+func sparse(t testing.TB, valid []entry, name, size string) []byte {
 	t.Helper()
 	var records strings.Builder
-	for _, kv := range [][2]string{{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.name", "a/big"}, {"GNU.sparse.realsize", size}} {
+	for _, kv := range [][2]string{{"GNU.sparse.major", "1"}, {"GNU.sparse.minor", "0"}, {"GNU.sparse.name", name}, {"GNU.sparse.realsize", size}} {
 		line := fmt.Sprintf(" %s=%s\n", kv[0], kv[1])
 		n := len(line) + 2
 		fmt.Fprintf(&records, "%d%s", n, line)
@@ -44,7 +44,7 @@ func sparse(t testing.TB, valid []entry, size string) []byte {
 		flag byte
 		name string
 		body string
-	}{{tar.TypeXHeader, "PaxHeaders/big", records.String()}, {tar.TypeReg, "a/big", "0\n" + strings.Repeat("\x00", 510)}} {
+	}{{tar.TypeXHeader, "PaxHeaders/big", records.String()}, {tar.TypeReg, name, "0\n" + strings.Repeat("\x00", 510)}} {
 		// A header of the writer's own, with the type changed and the sum of its bytes made right.
 		var one bytes.Buffer
 		h := tar.NewWriter(&one)
@@ -78,12 +78,13 @@ func validEntries() []entry {
 
 // A few bytes must not stand for many: not in what is written when they are unpacked, nor in the time that reading takes.
 func TestSparseFilesAreRefused(t *testing.T) {
-	for _, size := range []string{"4611686018427387904", "3221225472", "10"} {
-		archive := sparse(t, validEntries(), size)
+	for _, tt := range [][2]string{{"a/big", "4611686018427387904"}, {"a/big", "3221225472"}, {"a/big", "10"}, {"a/._big", "10"}, {"__MACOSX/a/big", "10"}} {
+		name, size := tt[0], tt[1]
+		archive := sparse(t, validEntries(), name, size)
 		_, err := pack.ReadArchive(t.Context(), bytes.NewReader(archive))
 		var invalid *pack.Error
 		if !errors.As(err, &invalid) || !strings.Contains(err.Error(), "a sparse file") {
-			t.Errorf("%s bytes: reading: %v", size, err)
+			t.Errorf("%s of %s bytes: reading: %v", name, size, err)
 		}
 		err = pack.UnpackTo(t.Context(), bytes.NewReader(archive), func(name string, _ io.Reader) error {
 			if strings.Contains(name, "big") {
@@ -92,7 +93,7 @@ func TestSparseFilesAreRefused(t *testing.T) {
 			return nil
 		})
 		if !errors.As(err, &invalid) {
-			t.Errorf("%s bytes: unpacking: %v", size, err)
+			t.Errorf("%s of %s bytes: unpacking: %v", name, size, err)
 		}
 	}
 }
@@ -102,7 +103,7 @@ func TestArchivesAreBounded(t *testing.T) {
 	folder := func(name string) entry { return entry{tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: 0o755}, ""} }
 	shown := func(size int, names ...string) (entries []entry) {
 		for _, name := range names {
-			entries = append(entries, file("a/"+name, strings.Repeat("x", size)))
+			entries = append(entries, file("a/"+name, ("<svg" + strings.Repeat("x", size))[:size]))
 		}
 		return entries
 	}
@@ -136,7 +137,7 @@ func TestArchivesAreBounded(t *testing.T) {
 		{"a line feed", with(file("a/x\ny", "")), "control character U+000A"},
 		{"text that runs backwards", with(file("a/x\u202egpj.exe", "")), "control character U+202E"},
 		{"not UTF-8", with(file("a/\xff", "")), "not UTF-8"},
-		{"names that differ in case", with(file("a/VALUES.yaml", "")), `differs from "values.yaml" in case only`},
+		{"names that differ in case", with(file("a/x", ""), file("a/X", "")), "in case only"},
 		{"folders that differ in case", with(file("a/Manifests/x", "")), `differs from "manifests" in case only`},
 		{"letters composed in two ways", with(file("a/\u00e9", ""), file("a/e\u0301", "")), "in case only"},
 		{"a device", with(file("a/CON", "")), "device on Windows"},
@@ -158,6 +159,9 @@ func TestArchivesAreBounded(t *testing.T) {
 			}
 			if invalid != nil && len(invalid.Error()) > 100<<10 {
 				t.Errorf("the answer has %d bytes", len(invalid.Error()))
+			}
+			if !strings.Contains(tt.name, "shown file") {
+				refusedAmongLeftOut(t, tt.archive, tt.want)
 			}
 		})
 	}
@@ -293,7 +297,7 @@ func hostileArchives(t testing.TB) [][]byte {
 		twice[i] = file("a/x", "")
 	}
 	return [][]byte{
-		sparse(t, validEntries(), "4611686018427387904"),
+		sparse(t, validEntries(), "a/big", "4611686018427387904"),
 		with(file("a/"+strings.Repeat("d/", 100_000)+"f", "")),
 		with(twice...),
 		with(file("a/zeros", strings.Repeat("\x00", 8<<20))),

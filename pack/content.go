@@ -55,10 +55,11 @@ func newContents(ctx context.Context) *contents {
 	return &contents{ctx: ctx, files: map[string]*content{}}
 }
 
-// leaveOut says whether a file is what systems leave behind, and not the pack's.
+// leaveOut says whether a file is what systems leave behind, and not the pack's. Case does not count: some systems take names that
+// differ in it for one.
 func leaveOut(name string) bool {
 	for part := range strings.SplitSeq(name, "/") {
-		if part == "__MACOSX" || part == ".DS_Store" || strings.HasPrefix(part, "._") {
+		if strings.EqualFold(part, "__MACOSX") || strings.EqualFold(part, ".DS_Store") || strings.HasPrefix(part, "._") {
 			return true
 		}
 	}

@@ -217,7 +217,7 @@ func TestHostileArchives(t *testing.T) {
 		{"a device", with(entry{tar.Header{Name: "a/d", Typeflag: tar.TypeChar}, ""}), "links and devices are refused"},
 		{"two folders", with(file("b/x", "x")), "one top folder"},
 		{"no folder", tarOf(t, true, file("pack.json", "{}")), "one top folder"},
-		{"a file twice", with(file("a/values.yaml", "again")), "twice in the pack"},
+		{"a file twice", with(file("a/x", ""), file("a/x", "again")), "twice in the pack"},
 		{"no pack.json", tarOf(t, true, file("a/values.yaml", "")), "pack.json: missing"},
 		{"a huge pack.json", tarOf(t, true, file("a/pack.json", strings.Repeat(" ", 2<<20))), "larger than"},
 		{"a bomb", with(file("a/zeros", strings.Repeat("\x00", 64<<20))), "more than a pack may hold"},
@@ -231,6 +231,7 @@ func TestHostileArchives(t *testing.T) {
 			if tt.want == "" && err != nil || tt.want != "" && (!errors.As(err, &invalid) || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("error %v, want %q", err, tt.want)
 			}
+			refusedAmongLeftOut(t, tt.archive, tt.want)
 		})
 	}
 }
