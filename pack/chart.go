@@ -47,7 +47,7 @@ func readChart(ctx context.Context, r io.Reader) (c chart, unpacked int64, err e
 
 func parseChart(ctx context.Context, source io.Reader, bounded *io.LimitedReader) (c chart, err error) {
 	invalid := func(format string, args ...any) (chart, error) {
-		return c, &parseError{0, fmt.Sprintf(format, args...)}
+		return c, &parseError{message: fmt.Sprintf(format, args...)}
 	}
 	decompressor, err := gzip.NewReader(source)
 	if err != nil {
@@ -99,7 +99,7 @@ func (c *chart) file(ctx context.Context, name string, text []byte) error {
 		for key, field := range map[string]*string{"name": &c.name, "version": &c.version} {
 			value := child(top, key)
 			if value == nil || value.Kind != yaml.ScalarNode || value.Value == "" {
-				return &parseError{0, "has no " + key}
+				return &parseError{message: "has no " + key}
 			}
 			*field = clip(value.Value, maxQuoted)
 		}

@@ -23,6 +23,9 @@ import (
 const (
 	presetsFile = "presets.yaml"
 	schemaFile  = "schema.yaml"
+	// ruleUnread and ruleTemplate warn of what was not looked into, and of what is no template of Go.
+	ruleUnread   = "unread"
+	ruleTemplate = "template"
 	// maxLogo is what a logo should take at most, in bytes.
 	maxLogo = 100 << 10
 	// maxInspected bounds the files that are looked into beside those with a meaning of their own: which of them pack.json names
@@ -142,7 +145,7 @@ func (c *contents) checkChart(r *report, place, file string, folder func(string)
 		r.refuse("chart", place, 0, "name a chart's archive; make it with: helm package DIR", "%q is a folder", file)
 	case found == nil: // it is missing, which is said already, or has another form
 	case found.unread:
-		r.warn("unread", file, 0, "", "not looked into: the pack has more than %d files that can be charts or manifests, or charts of more than %d bytes", maxInspected, maxUnpacked)
+		r.warn(ruleUnread, file, 0, "", "not looked into: the pack has more than %d files that can be charts or manifests, or charts of more than %d bytes", maxInspected, maxUnpacked)
 	case found.chart == nil:
 		r.refuse("chart", file, 0, "make it with: helm package DIR", "not a gzip archive, so no chart")
 	case found.chart.err != nil:
@@ -161,9 +164,13 @@ func (c *contents) checkManifest(r *report, place, file string, folder func(stri
 		r.refuse("manifest", place, 0, "name each file in it", "%q is a folder", file)
 	case found == nil:
 	case found.unread:
-		r.warn("unread", file, 0, "", "not looked into: the pack has more than %d files that can be charts or manifests, or charts of more than %d bytes", maxInspected, maxUnpacked)
+		r.warn(ruleUnread, file, 0, "", "not looked into: the pack has more than %d files that can be charts or manifests, or charts of more than %d bytes", maxInspected, maxUnpacked)
 	case found.chart != nil:
 		r.refuse("manifest", file, 0, "name it under charts", "a gzip archive, so no manifest")
+	case found.manifest != nil && found.manifest.warning == ruleTemplate:
+		r.warn(ruleTemplate, file, found.manifest.line, "leave it where the braces are for something else", "%s", found.manifest.message)
+	case found.manifest != nil && found.manifest.warning != "":
+		r.warn(found.manifest.warning, file, found.manifest.line, "", "%s", found.manifest.message)
 	case found.manifest != nil:
 		r.refuse("manifest", file, found.manifest.line, "", "%s", found.manifest.message)
 	}
@@ -174,7 +181,7 @@ func (c *contents) checkValues(r *report, m Metadata, text []byte) error {
 	documents := 0
 	return parseYAML(c.ctx, text, func(document *yaml.Node) error {
 		if documents++; documents > 1 {
-			return &parseError{document.Line, "more than one document"}
+			return &parseError{line: document.Line, message: "more than one document"}
 		}
 		top, err := mapping(document)
 		if err != nil {

@@ -30,6 +30,8 @@ var parsing = semaphore.NewWeighted(maxNodes)
 type parseError struct {
 	line    int
 	message string
+	// warning is the rule that says no more than a warning; empty where the file is wrong.
+	warning string
 }
 
 func (e *parseError) Error() string { return e.message }
@@ -47,11 +49,15 @@ func estimateNodes(text []byte) int {
 	return n
 }
 
+var large = fmt.Sprintf("larger than what is read of YAML: %d bytes, some %d values", maxYAML, maxNodes)
+
+func isLarge(text []byte, nodes int) bool { return len(text) > maxYAML || nodes > maxNodes }
+
 // parseYAML calls use with each document of a file while its nodes may take memory.
 func parseYAML(ctx context.Context, text []byte, use func(document *yaml.Node) error) error {
 	nodes := estimateNodes(text)
-	if len(text) > maxYAML || nodes > maxNodes {
-		return &parseError{0, fmt.Sprintf("larger than what is read of YAML: %d bytes, some %d values", maxYAML, maxNodes)}
+	if isLarge(text, nodes) {
+		return &parseError{message: large}
 	}
 	if err := parsing.Acquire(ctx, int64(nodes)); err != nil {
 		return err
@@ -78,10 +84,10 @@ var yamlLine = regexp.MustCompile(`^yaml: (?:line ([0-9]+): )?(.*)$`)
 func yamlError(err error) error {
 	found := yamlLine.FindStringSubmatch(strings.SplitN(err.Error(), "\n", 2)[0])
 	if found == nil {
-		return &parseError{0, "not YAML: " + err.Error()}
+		return &parseError{message: "not YAML: " + err.Error()}
 	}
 	line, _ := strconv.Atoi(found[1]) //nolint:errcheck // none is 0
-	return &parseError{line, "not YAML: " + found[2]}
+	return &parseError{line: line, message: "not YAML: " + found[2]}
 }
 
 // mapping returns the mapping that a document must be; nil for an empty document.
@@ -99,7 +105,7 @@ func mapping(document *yaml.Node) (*yaml.Node, error) {
 	case node.Kind == yaml.ScalarNode && node.Tag == "!!null":
 		return nil, nil
 	}
-	return nil, &parseError{node.Line, "must be a mapping (key: value), not " + kindOf(node)}
+	return nil, &parseError{line: node.Line, message: "must be a mapping (key: value), not " + kindOf(node)}
 }
 
 func kindOf(node *yaml.Node) string {
@@ -142,10 +148,11 @@ func keys(node *yaml.Node) []string {
 
 var templateLine = regexp.MustCompile(`^template: [^:]*:([0-9]+): ?(.*)$`)
 
-// checkTemplate says what is wrong with a Go template, whatever functions it calls.
+// checkTemplate says what is wrong with a Go template, whatever functions it calls. That is a warning: the braces can be those of
+// something else (Prometheus, Argo), which Kubernetes takes as they are.
 func checkTemplate(text string) error {
 	if strings.Count(text, "{{") > maxActions || strings.Count(text, "(") > maxActions {
-		return &parseError{0, fmt.Sprintf("a template of more than %d actions", maxActions)}
+		return &parseError{message: fmt.Sprintf("not looked into: a template of more than %d actions", maxActions), warning: ruleUnread}
 	}
 	tree := parse.New("x")
 	tree.Mode = parse.SkipFuncCheck
@@ -155,13 +162,17 @@ func checkTemplate(text string) error {
 	}
 	if found := templateLine.FindStringSubmatch(err.Error()); found != nil {
 		line, _ := strconv.Atoi(found[1]) //nolint:errcheck // digits
-		return &parseError{line, "not a Go template: " + found[2]}
+		return &parseError{line: line, message: "not a Go template: " + found[2], warning: ruleTemplate}
 	}
-	return &parseError{0, "not a Go template: " + err.Error()}
+	return &parseError{message: "not a Go template: " + err.Error(), warning: ruleTemplate}
 }
 
-// checkManifest says what is wrong with a manifest: it is YAML, or a Go template that becomes YAML.
+// checkManifest says what is wrong with a manifest: it is YAML, or a template that becomes YAML. Kubernetes takes larger ones than
+// are looked into here.
 func checkManifest(ctx context.Context, text []byte) error {
+	if isLarge(text, estimateNodes(text)) {
+		return &parseError{message: "not looked into: " + large, warning: ruleUnread}
+	}
 	if bytes.Contains(text, []byte("{{")) {
 		return checkTemplate(string(text))
 	}
@@ -180,25 +191,25 @@ func checkPresets(ctx context.Context, text []byte) error {
 		}
 		list := child(top, "presets")
 		if list == nil || list.Kind != yaml.SequenceNode {
-			return &parseError{top.Line, "must be a list under the key presets"}
+			return &parseError{line: top.Line, message: "must be a list under the key presets"}
 		}
 		names := map[string]bool{}
 		for _, preset := range list.Content {
 			name := child(preset, "name")
 			switch {
 			case preset.Kind != yaml.MappingNode:
-				return &parseError{preset.Line, "a preset must be a mapping with a name, not " + kindOf(preset)}
+				return &parseError{line: preset.Line, message: "a preset must be a mapping with a name, not " + kindOf(preset)}
 			case name == nil || name.Kind != yaml.ScalarNode || name.Value == "":
-				return &parseError{preset.Line, "a preset without a name"}
+				return &parseError{line: preset.Line, message: "a preset without a name"}
 			case names[name.Value]:
-				return &parseError{name.Line, fmt.Sprintf("two presets have the name %q", clip(name.Value, maxQuoted))}
+				return &parseError{line: name.Line, message: fmt.Sprintf("two presets have the name %q", clip(name.Value, maxQuoted))}
 			}
 			names[name.Value] = true
 			if add := child(preset, "add"); add != nil && add.Kind != yaml.ScalarNode {
-				return &parseError{add.Line, "add must be a text (add: |), not " + kindOf(add)}
+				return &parseError{line: add.Line, message: "add must be a text (add: |), not " + kindOf(add)}
 			}
 			if remove := child(preset, "remove"); remove != nil && remove.Kind != yaml.SequenceNode && remove.Tag != "!!null" {
-				return &parseError{remove.Line, "remove must be a list of paths, not " + kindOf(remove)}
+				return &parseError{line: remove.Line, message: "remove must be a list of paths, not " + kindOf(remove)}
 			}
 		}
 		return nil
@@ -215,7 +226,7 @@ func checkSchema(ctx context.Context, text []byte) error {
 		for i := 0; i+1 < len(top.Content); i += 2 {
 			rule := child(top.Content[i+1], "schema")
 			if rule == nil || rule.Kind != yaml.ScalarNode {
-				return &parseError{top.Content[i].Line, fmt.Sprintf("%q has no rule; write it as schema: '{{ required | format \"${string}\" }}'",
+				return &parseError{line: top.Content[i].Line, message: fmt.Sprintf("%q has no rule; write it as schema: '{{ required | format \"${string}\" }}'",
 					clip(top.Content[i].Value, maxQuoted))}
 			}
 		}
