@@ -34,23 +34,28 @@ func (r *Reconciler) recordTransitions(registry *v1alpha1.PackRegistry, status v
 		if i := slices.IndexFunc(known, func(o outline) bool { return o.kind == now.Type }); i >= 0 {
 			before = &known[i]
 		}
-		if before != nil && before.status == now.Status && before.reason == now.Reason {
-			continue
+		if kind := eventType(before, now); kind != "" {
+			r.Recorder.Eventf(registry, nil, kind, now.Reason, now.Type, "%s", now.Message)
 		}
-		kind := corev1.EventTypeNormal
-		switch {
-		case now.Type == v1alpha1.ConditionReconciling, now.Type == v1alpha1.ConditionDegraded, // the part that is at fault says so
-			now.Status == metav1.ConditionUnknown, underWay[now.Reason]:
-			continue
-		case now.Type == v1alpha1.ConditionReady && now.Status == metav1.ConditionFalse:
-			continue // the part that failed says so, or Stalled does
-		case now.Type == v1alpha1.ConditionStalled || now.Status == metav1.ConditionFalse || needsAttention[now.Reason]:
-			kind = corev1.EventTypeWarning
-		case now.Type != v1alpha1.ConditionReady && (before == nil || before.status != metav1.ConditionFalse || underWay[before.reason]):
-			continue
-		}
-		r.Recorder.Eventf(registry, nil, kind, now.Reason, now.Type, "%s", now.Message)
 	}
+}
+
+// eventType is that of the event for a condition that was before, or was not there (nil); empty if it is no event.
+func eventType(before *outline, now metav1.Condition) string {
+	switch {
+	case before != nil && before.status == now.Status && before.reason == now.Reason:
+		return ""
+	case now.Type == v1alpha1.ConditionReconciling, now.Type == v1alpha1.ConditionDegraded, // the part that is at fault says so
+		now.Status == metav1.ConditionUnknown, underWay[now.Reason]:
+		return ""
+	case now.Type == v1alpha1.ConditionReady && now.Status == metav1.ConditionFalse:
+		return "" // the part that failed says so, or Stalled does
+	case now.Type == v1alpha1.ConditionStalled || now.Status == metav1.ConditionFalse || needsAttention[now.Reason]:
+		return corev1.EventTypeWarning
+	case now.Type != v1alpha1.ConditionReady && (before == nil || before.status != metav1.ConditionFalse || underWay[before.reason]):
+		return ""
+	}
+	return corev1.EventTypeNormal
 }
 
 // recordedConditions are the conditions of one object that events have told.

@@ -91,7 +91,11 @@ func (k *walk) checkReady(r *v1alpha1.PackRegistry) (wrong []string) {
 		return nil
 	}
 	for _, part := range summedUp {
-		if c := meta.FindStatusCondition(r.Status.Conditions, part); !isTrueNow(r, part) && !(isTrueNow(r, v1alpha1.ConditionDegraded) && strings.Contains(said(r, v1alpha1.ConditionDegraded), c.Message)) {
+		if isTrueNow(r, part) {
+			continue
+		}
+		c := meta.FindStatusCondition(r.Status.Conditions, part)
+		if !isTrueNow(r, v1alpha1.ConditionDegraded) || !strings.Contains(said(r, v1alpha1.ConditionDegraded), c.Message) {
 			wrong = append(wrong, part+" is not true: "+said(r, part))
 		}
 	}
