@@ -20,8 +20,10 @@ import (
 
 // tagRequest is a request that changes a tag, or that read it.
 type tagRequest struct {
-	// began and ended are numbers in the order of all events; ended is 0 where there was no answer: then it may take effect at any time.
+	// began and ended are numbers in the order of all events. ended is 0 where it may take effect at any time.
 	began, ended int64
+	// unknown says that nobody knows what became of it.
+	unknown bool
 	// to is what the tag was set to or read as, empty where it was deleted or not there.
 	to digest.Digest
 	// under is the manifest that was deleted by its digest, with all tags of it.
@@ -63,8 +65,9 @@ func (l *tagLog) explains(read tagRequest) bool {
 			}
 		case c.to == read.to:
 			return true
-		case read.to == "" && c.ended == 0 && l.lost(c.to):
-			// Its process died before it looked whether the manifest is still there: the tag is dead.
+		case read.to == "" && c.unknown:
+			// The manifest that it pushed is untagged before the tag is moved: a collector, a refused push of the same manifest or
+			// a deletion may remove it then. Its process died before it looked whether the manifest is still there, and the tag is dead.
 			return true
 		}
 	}
@@ -74,7 +77,7 @@ func (l *tagLog) explains(read tagRequest) bool {
 // followed says that another change of the same value came after c and was over before the read began.
 func (l *tagLog) followed(c, read tagRequest) bool {
 	for _, later := range l.changes {
-		if later.ended == 0 || later.ended > read.began || c.began > 0 && (c.ended == 0 || later.began < c.ended) {
+		if later.unknown || later.ended > read.began || c.began > 0 && (c.ended == 0 || later.began < c.ended) {
 			continue
 		}
 		if later.under == "" && (c.began > 0 || later.to != "") || later.under != "" && later.under == c.to {
@@ -94,16 +97,6 @@ func (l *tagLog) stood(d digest.Digest, read tagRequest) bool {
 	return false
 }
 
-// lost says that somebody deleted a manifest by its digest.
-func (l *tagLog) lost(d digest.Digest) bool {
-	for _, c := range l.changes {
-		if c.under == d {
-			return true
-		}
-	}
-	return false
-}
-
 func TestTagLog(t *testing.T) {
 	a, b := digest.FromString("a"), digest.FromString("b")
 	for name, tt := range map[string]struct {
@@ -111,12 +104,24 @@ func TestTagLog(t *testing.T) {
 		read    tagRequest
 		want    bool
 	}{
-		"nothing":                {nil, tagRequest{began: 1, ended: 2}, true},
-		"of nowhere":             {nil, tagRequest{began: 1, ended: 2, to: a}, false},
-		"set":                    {[]tagRequest{{began: 1, ended: 2, to: a}}, tagRequest{began: 3, ended: 4, to: a}, true},
-		"set and lost":           {[]tagRequest{{began: 1, ended: 2, to: a}}, tagRequest{began: 3, ended: 4}, false},
-		"perhaps set":            {[]tagRequest{{began: 1, to: a}}, tagRequest{began: 3, ended: 4}, true},
-		"perhaps set, and read":  {[]tagRequest{{began: 1, to: a}}, tagRequest{began: 3, ended: 4, to: a}, true},
+		"nothing":               {nil, tagRequest{began: 1, ended: 2}, true},
+		"of nowhere":            {nil, tagRequest{began: 1, ended: 2, to: a}, false},
+		"set":                   {[]tagRequest{{began: 1, ended: 2, to: a}}, tagRequest{began: 3, ended: 4, to: a}, true},
+		"set and lost":          {[]tagRequest{{began: 1, ended: 2, to: a}}, tagRequest{began: 3, ended: 4}, false},
+		"perhaps set":           {[]tagRequest{{began: 1, unknown: true, to: a}}, tagRequest{began: 3, ended: 4}, true},
+		"perhaps set, and read": {[]tagRequest{{began: 1, unknown: true, to: a}}, tagRequest{began: 3, ended: 4, to: a}, true},
+		"perhaps moved, and dead": {[]tagRequest{{began: 1, ended: 2, to: a}, {began: 3, ended: 4, unknown: true, to: b}},
+			tagRequest{began: 5, ended: 6}, true},
+		"perhaps moved": {[]tagRequest{{began: 1, ended: 2, to: a}, {began: 3, ended: 4, unknown: true, to: b}},
+			tagRequest{began: 5, ended: 6, to: a}, true},
+		"perhaps moved, and set": {[]tagRequest{{began: 1, ended: 2, unknown: true, to: b}, {began: 3, ended: 4, to: a}},
+			tagRequest{began: 5, ended: 6}, false},
+		"perhaps set later": {[]tagRequest{{began: 1, ended: 2, to: a}, {began: 7, ended: 8, unknown: true, to: b}},
+			tagRequest{began: 5, ended: 6}, false},
+		"perhaps set at any time": {[]tagRequest{{began: 1, unknown: true, to: b}, {began: 3, ended: 4, to: a}},
+			tagRequest{began: 5, ended: 6}, true},
+		"perhaps deleted": {[]tagRequest{{began: 1, ended: 2, to: a}, {began: 3, ended: 4, unknown: true}},
+			tagRequest{began: 5, ended: 6}, true},
 		"set later":              {[]tagRequest{{began: 5, ended: 6, to: a}}, tagRequest{began: 3, ended: 4, to: a}, false},
 		"moved":                  {[]tagRequest{{began: 1, ended: 2, to: a}, {began: 3, ended: 4, to: b}}, tagRequest{began: 5, ended: 6, to: a}, false},
 		"moved at once":          {[]tagRequest{{began: 1, ended: 3, to: a}, {began: 2, ended: 4, to: b}}, tagRequest{began: 5, ended: 6, to: a}, true},
@@ -161,7 +166,7 @@ func (c *crossing) act(random *rand.Rand) {
 	if !ok {
 		return
 	}
-	c.answered(&r, true)
+	c.ended(&r, true)
 	if status == http.StatusOK {
 		r.to = digest.FromBytes(manifest)
 	}
@@ -178,14 +183,14 @@ func (c *crossing) change(random *rand.Rand, tag string) {
 			return
 		}
 		r.to = all[len(all)-1]
-		c.answered(&r, acknowledged)
+		c.ended(&r, acknowledged)
 		c.logs[tag].change(r)
 	case 3:
 		status, _, ok := c.f.ask(random, http.MethodDelete, path+tag, "")
 		if ok && status != http.StatusAccepted {
 			return
 		}
-		c.answered(&r, ok)
+		c.ended(&r, ok)
 		c.logs[tag].change(r)
 	case 4:
 		status, manifest, ok := c.f.ask(random, http.MethodGet, path+tag, "")
@@ -197,15 +202,17 @@ func (c *crossing) change(random *rand.Rand, tag string) {
 		if ok && status != http.StatusAccepted {
 			return
 		}
-		c.answered(&r, ok)
+		c.ended(&r, ok)
 		for _, l := range c.logs {
 			l.change(r)
 		}
 	}
 }
 
-func (c *crossing) answered(r *tagRequest, ok bool) {
-	if ok {
+// ended notes the end of a request. One that was not answered ended with its process, but for what a server of the storage still does for it.
+func (c *crossing) ended(r *tagRequest, ok bool) {
+	r.unknown = !ok
+	if ok || !c.f.remote {
 		r.ended = c.sequence.Add(1)
 	}
 }

@@ -30,6 +30,8 @@ type fleet struct {
 	// files is how many a registry may have open, or zero; troubles are what else happens to the storage.
 	files    int
 	troubles []func(random *rand.Rand)
+	// remote says that the storage is a server: it may go on with a request of a registry that was killed.
+	remote bool
 
 	mu      sync.Mutex
 	members []*process
@@ -73,7 +75,8 @@ func (f *fleet) disturb(random *rand.Rand) {
 	f.members[i] = next
 }
 
-var historyClient = &http.Client{Timeout: 3 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+// historyClient waits longer than a registry takes to undo something: whoever has no answer knows that it is over.
+var historyClient = &http.Client{Timeout: time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
 
 // ask sends a request to one of the registries. ok is false where nobody knows what became of it.
 func (f *fleet) ask(random *rand.Rand, method, path, body string) (status int, answer []byte, ok bool) {
@@ -241,10 +244,13 @@ func TestHistoriesOfProcesses(t *testing.T) {
 			f.troubles = []func(*rand.Rand){strew(volume.Dir), filled(volume)}
 			return "filesystem: {rootdirectory: " + volume.Dir + "}"
 		},
-		"s3": func(t *testing.T, _ *fleet) string { return s3Storage(t, s) },
+		"s3": func(t *testing.T, f *fleet) string {
+			f.remote = true
+			return s3Storage(t, s)
+		},
 		"s3 on a volume": func(t *testing.T, f *fleet) string {
 			volume := testserver.SmallVolume(t, 64)
-			f.troubles = []func(*rand.Rand){filled(volume)}
+			f.troubles, f.remote = []func(*rand.Rand){filled(volume)}, true
 			return s3Storage(t, testserver.StartS3In(t, volume.Dir, testserver.FreeAddr(t)))
 		},
 	}

@@ -71,3 +71,20 @@ func TestTagIsTakenBackToWhatCameLast(t *testing.T) {
 		wantTag(t, r, "tag", string(last))
 	})
 }
+
+// The collector may remove what is pushed by a tag between these two, where untagged manifests are kept for no time.
+func TestTagOfWhatACollectorRemovedIsTakenBack(t *testing.T) {
+	forEachPromise(t, func(t *testing.T, h *hooked, s, others *Store) {
+		ctx, r := t.Context(), others.Repository("r")
+		going, before := pushImage(t, r, "", "going"), pushImage(t, r, "tag", "before")
+		h.before["replace /t/tag"] = func() error {
+			others.now = func() time.Time { return time.Now().Add(time.Hour) }
+			for range 3 {
+				collect(t, others, Collection{Grace: time.Nanosecond, KeepUntagged: time.Nanosecond})
+			}
+			return nil
+		}
+		wantErr(t, s.Repository("r").Tag(ctx, "tag", going, "", true), ErrTryAgain)
+		wantTag(t, r, "tag", string(before))
+	})
+}
