@@ -48,14 +48,29 @@ func (s *Store) PurgeUploads(ctx context.Context, age time.Duration, dryRun bool
 	if err != nil {
 		return 0, err
 	}
-	count, after, before := 0, "", now.Add(-age)
-	for {
+	before := now.Add(-age)
+	count, err := s.purgeSteps(ctx, before, dryRun)
+	if err != nil && !errors.Is(err, driver.ErrPartly) {
+		return count, err
+	}
+	purger, ok := driver.As[driver.Purger](s.d)
+	if !ok {
+		return count, err
+	}
+	n, purgeErr := s.purgeDriver(ctx, purger, before, dryRun)
+	return count + n, errors.Join(err, purgeErr)
+}
+
+// purgeSteps removes the steps of uploads that were begun before that time.
+func (s *Store) purgeSteps(ctx context.Context, before time.Time, dryRun bool) (int, error) {
+	var failures driver.Failures
+	for count, after := 0, ""; ; {
 		ids, err := s.list(ctx, uploadsPrefix, after, 1000)
 		if err != nil {
 			return count, err
 		}
 		if len(ids) == 0 {
-			break
+			return count, failures.Err()
 		}
 		for _, entry := range ids {
 			after = entry
@@ -63,32 +78,68 @@ func (s *Store) PurgeUploads(ctx context.Context, age time.Duration, dryRun bool
 			if !uploadStarted(id).Before(before) {
 				continue
 			}
-			count++
-			if dryRun {
-				continue
+			if !dryRun {
+				err = s.removeUpload(ctx, id)
 			}
-			if err := s.removeUpload(ctx, id); err != nil {
-				return count, err
+			if err == nil {
+				count++
+			}
+			if !failures.Note(ctx, err) {
+				return count, failures.Err()
 			}
 		}
 	}
-	purger, ok := driver.As[driver.Purger](s.d)
-	if !ok {
-		return count, nil
-	}
-	last, version, err := s.lastPurge(ctx, before)
+}
+
+// A purge after a long time goes on in steps, and notes how far each came, so that one that is interrupted begins there the next time.
+const (
+	purgeStep     = 48 * time.Hour
+	maxPurgeSteps = 16
+)
+
+// purgeDriver has the driver look at what was recorded between the last purge and that time.
+func (s *Store) purgeDriver(ctx context.Context, purger driver.Purger, before time.Time, dryRun bool) (count int, failed error) {
+	last, _, err := s.lastPurge(ctx, before)
 	if err != nil {
-		return count, err
+		return 0, err
 	}
-	n, err := purger.Purge(ctx, last.Before.Add(-purgeOverlap), before, dryRun)
-	if err != nil || dryRun || !before.After(last.Before) {
-		return count + n, err
+	reached, step := last.Before, max(purgeStep, before.Sub(last.Before)/maxPurgeSteps)
+	for {
+		end := before
+		if next := reached.Add(step); next.Before(before) && !dryRun {
+			end = next
+		}
+		n, err := purger.Purge(ctx, reached.Add(-purgeOverlap), end, dryRun)
+		count += n
+		if err != nil && !errors.Is(err, driver.ErrPartly) {
+			return count, err
+		}
+		if err != nil {
+			failed = err // what failed is looked at again by the next purge, and so is what came after it
+		}
+		if failed == nil && !dryRun {
+			if err := s.recordPurge(ctx, before, end); err != nil {
+				return count, err
+			}
+		}
+		if !end.Before(before) {
+			return count, failed
+		}
+		reached = end
 	}
-	err = s.d.Replace(ctx, privateKey("purge"), mustJSON(purgeRecord{Before: before}), version)
+}
+
+// recordPurge notes that everything was looked at that was recorded before end.
+func (s *Store) recordPurge(ctx context.Context, before, end time.Time) error {
+	last, version, err := s.lastPurge(ctx, before)
+	if err != nil || version != "" && !end.After(last.Before) {
+		return err
+	}
+	err = s.d.Replace(ctx, privateKey("purge"), mustJSON(purgeRecord{Before: end}), version)
 	if isLostRace(err) {
 		err = nil // another purge was as far
 	}
-	return count + n, err
+	return err
 }
 
 // purgeRecord is how far a purge came: whatever was recorded before that time was looked at.

@@ -125,7 +125,8 @@ type Redirector interface {
 // Purger is a driver that can hold bytes which no stream knows of any more, after the death of a process.
 type Purger interface {
 	// Purge removes what was begun before the given time and never finished, and returns how much that was. What was begun
-	// and finished before since was looked at by an earlier purge. With dryRun it only counts.
+	// and finished before since was looked at by an earlier purge. With dryRun it only counts. Where single things cannot be
+	// removed it goes on with the others, and returns ErrPartly.
 	Purge(ctx context.Context, since, before time.Time, dryRun bool) (int, error)
 }
 

@@ -269,18 +269,21 @@ func (d *Driver) Purge(ctx context.Context, _, before time.Time, dryRun bool) (i
 		return 0, err
 	}
 	count := 0
+	var failures driver.Failures
 	for _, e := range entries {
 		info, err := e.Info()
 		if err != nil || !info.Mode().IsRegular() || !info.ModTime().Before(before) {
 			continue
 		}
-		count++
-		if dryRun {
-			continue
+		if !dryRun {
+			err = d.discard(ctx, d.path("streams", e.Name()), 0)
 		}
-		if err := d.discard(ctx, d.path("streams", e.Name()), 0); err != nil {
-			return count, err
+		if err == nil {
+			count++
+		}
+		if !failures.Note(ctx, err) {
+			break
 		}
 	}
-	return count, nil
+	return count, failures.Err()
 }

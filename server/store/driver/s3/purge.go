@@ -11,6 +11,8 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+
+	"packregistry.dev/server/store/driver"
 )
 
 // This file removes what dead processes left in the bucket.
@@ -45,15 +47,16 @@ func (d *Driver) below(ctx context.Context, prefix string) iter.Seq2[listed, err
 // Purge implements driver.Purger: it aborts multipart uploads that a process left behind when it died, and removes
 // segments that nothing refers to and records on streams that are long over.
 func (d *Driver) Purge(ctx context.Context, since, before time.Time, dryRun bool) (int, error) {
-	count, err := d.purgeMultipart(ctx, before, dryRun)
+	var failures driver.Failures
+	count, err := d.purgeMultipart(ctx, before, dryRun, &failures)
 	if err != nil {
 		return count, err
 	}
-	n, err := d.purgeStreams(ctx, since, before, dryRun)
-	return count + n, err
+	n, err := d.purgeStreams(ctx, since, before, dryRun, &failures)
+	return count + n, cmp.Or(err, failures.Err())
 }
 
-func (d *Driver) purgeMultipart(ctx context.Context, before time.Time, dryRun bool) (count int, err error) {
+func (d *Driver) purgeMultipart(ctx context.Context, before time.Time, dryRun bool, failures *driver.Failures) (count int, err error) {
 	pages := awss3.NewListMultipartUploadsPaginator(d.client, &awss3.ListMultipartUploadsInput{Bucket: &d.o.Bucket, Prefix: &d.prefix})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -64,12 +67,18 @@ func (d *Driver) purgeMultipart(ctx context.Context, before time.Time, dryRun bo
 			if !aws.ToTime(u.Initiated).Before(before) {
 				continue
 			}
-			count++
 			if dryRun {
+				count++
 				continue
 			}
-			if err := d.abort(ctx, aws.ToString(u.Key), u.UploadId); err != nil {
-				return count, fmt.Errorf("abort an incomplete upload: %w", err)
+			err := d.abort(ctx, aws.ToString(u.Key), u.UploadId)
+			if err == nil {
+				count++
+			} else {
+				err = fmt.Errorf("abort an incomplete upload: %w", err)
+			}
+			if !failures.Note(ctx, err) {
+				return count, failures.Err()
 			}
 		}
 	}
@@ -145,7 +154,7 @@ func (d *Driver) streams(ctx context.Context, prefix string) iter.Seq2[part, err
 }
 
 // purgeStreams compares the segments and the records of all streams, which are listed side by side.
-func (d *Driver) purgeStreams(ctx context.Context, since, before time.Time, dryRun bool) (count int, err error) {
+func (d *Driver) purgeStreams(ctx context.Context, since, before time.Time, dryRun bool, failures *driver.Failures) (count int, err error) {
 	nextSegment, stopSegments := iter.Pull2(d.streams(ctx, "o/"))
 	defer stopSegments()
 	nextRecord, stopRecords := iter.Pull2(d.streams(ctx, commitRecordKey("")))
@@ -174,7 +183,10 @@ func (d *Driver) purgeStreams(ctx context.Context, since, before time.Time, dryR
 		}
 		n, err := d.purgeStream(ctx, id, l, since, before, dryRun)
 		if err != nil {
-			return count, err
+			err = fmt.Errorf("stream %s: %w", id, err)
+		}
+		if !failures.Note(ctx, err) {
+			return count, failures.Err()
 		}
 		count += n
 	}

@@ -133,6 +133,24 @@ func TestPurgeOfStreams(t *testing.T) {
 	}
 }
 
+// What cannot be removed holds up nothing else.
+func TestPurgeGoesOnAfterADamagedRecord(t *testing.T) {
+	s := testserver.StartS3(t)
+	d := open(t, options(s, s.Bucket(t)))
+	ctx := t.Context()
+	for _, id := range []string{"a", "b", "c"} {
+		chunk(t, d, id, "x", nil)
+	}
+	must(t, d.Create(ctx, commitRecordKey("b"), []byte("damaged"), driver.Durable))
+	n, err := d.Purge(ctx, time.Time{}, time.Now().Add(time.Hour), false)
+	if n != 2 || !errors.Is(err, driver.ErrPartly) || !strings.Contains(err.Error(), "stream b") {
+		t.Errorf("purged %d, %v", n, err)
+	}
+	if all := keys(t, d, ""); count(all, "o/") != 1 || count(all, "o/b/") != 1 {
+		t.Errorf("left: %v", all)
+	}
+}
+
 // Whoever goes on with an upload whose bytes are gone is answered so, and nothing points to them.
 func TestACommitLooksForItsSegments(t *testing.T) {
 	s := testserver.StartS3(t)
