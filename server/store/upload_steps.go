@@ -114,7 +114,7 @@ func (u *Upload) record(ctx context.Context, w *writer, n int64) error {
 	}
 	u.number, u.step = number, next
 	if superseded := number - 2; superseded > 1 {
-		u.r.s.d.Delete(ctx, uploadKey(u.id, superseded)) //nolint:errcheck // the step is made; purging finds what stays
+		u.r.s.d.Delete(driver.WithRelaxedDelete(ctx), uploadKey(u.id, superseded)) //nolint:errcheck // the step is made; purging finds what stays
 	}
 	return nil
 }

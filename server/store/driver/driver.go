@@ -70,7 +70,7 @@ type Driver interface {
 	// An empty version stands for an object that does not exist. A write whose answer was lost on the way, and that was
 	// written over before it could be repeated, returns ErrChanged too.
 	Replace(ctx context.Context, key string, data []byte, old Version) error
-	// Delete removes an object durably. Removing what is not there is no error.
+	// Delete removes an object, durably unless WithRelaxedDelete says otherwise. Removing what is not there is no error.
 	Delete(ctx context.Context, key string) error
 	// DeleteUnchanged removes an object whose version is still old, or returns ErrChanged; it may return
 	// errors.ErrUnsupported. Removing what is not there is no error.
@@ -147,6 +147,22 @@ func WithReserve(ctx context.Context) context.Context {
 
 // MayUseReserve says whether a write is one of those.
 func MayUseReserve(ctx context.Context) bool { return ctx.Value(reserveKey{}) != nil }
+
+// relaxedKey is the context's key of WithRelaxedDelete.
+type relaxedKey struct{}
+
+// WithRelaxedDelete marks deletions of what does no harm where it comes back with the loss of power.
+func WithRelaxedDelete(ctx context.Context) context.Context {
+	return context.WithValue(ctx, relaxedKey{}, true)
+}
+
+// DeleteDurability says what must be true before a deletion is acknowledged.
+func DeleteDurability(ctx context.Context) Durability {
+	if ctx.Value(relaxedKey{}) != nil {
+		return Relaxed
+	}
+	return Durable
+}
 
 // Spacer is a driver that knows how full its place is.
 type Spacer interface {

@@ -37,6 +37,8 @@ type Driver struct {
 	cache *cache
 	// move gives a file another name, unless that is taken.
 	move func(from, to string) error
+	// sync makes a file, or the names in a directory, outlast a loss of power.
+	sync func(f *os.File) error
 	// reserve is room that is kept back.
 	reserve reserve
 }
@@ -48,7 +50,7 @@ const staleAfter = 24 * time.Hour
 
 // New opens the store below root, making the directory where there is none, and tries whether it can be written to.
 func New(root string) (*Driver, error) {
-	d := &Driver{root: root, cache: newCache(), move: moveNew}
+	d := &Driver{root: root, cache: newCache(), move: moveNew, sync: (*os.File).Sync}
 	for _, dir := range []string{"objects", "streams", "tmp", "locks"} {
 		if err := os.MkdirAll(filepath.Join(root, dir), 0o700); err != nil {
 			return nil, fmt.Errorf("storage directory %s: %w; it must be writable for user %d", root, err, os.Getuid())
@@ -66,7 +68,7 @@ func New(root string) (*Driver, error) {
 
 // NewReadOnly opens a store that is there already, and never writes to it: the volume may be mounted read-only.
 func NewReadOnly(root string) (*Driver, error) {
-	d := &Driver{root: root, cache: newCache(), move: moveNew}
+	d := &Driver{root: root, cache: newCache(), move: moveNew, sync: (*os.File).Sync}
 	if _, err := os.Stat(d.path("objects")); err != nil {
 		return nil, fmt.Errorf("storage directory %s holds no store: %w", root, err)
 	}

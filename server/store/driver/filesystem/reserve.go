@@ -92,15 +92,16 @@ func (d *Driver) fillReserve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	piece := make([]byte, reservePiece)
-	for at := info.Size(); at < target; at += int64(len(piece)) {
+	piece, before := make([]byte, reservePiece), info.Size()
+	for at := before; at < target; at += int64(len(piece)) {
 		rand.Read(piece) //nolint:errcheck // never fails; file systems that compress would keep no room for zeros
 		if _, err := f.WriteAt(piece[:min(int64(len(piece)), target-at)], at); err != nil {
 			f.Truncate(at) //nolint:errcheck // a hole keeps no room, but does no harm
 			return ignoreFull(err)
 		}
 	}
-	if err := f.Sync(); err != nil { // only then file systems that allocate late have allocated it
+	if err := d.sync(f); err != nil { // only then file systems that allocate late have allocated it
+		f.Truncate(before) //nolint:errcheck // a file of full size would count as filled
 		return ignoreFull(err)
 	}
 	d.reserve.short.Store(false)

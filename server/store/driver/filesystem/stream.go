@@ -169,7 +169,7 @@ func (s *stream) Commit(_ context.Context, key string) error {
 	if err := s.use(); err != nil {
 		return err
 	}
-	if err := s.f.Sync(); err != nil {
+	if err := s.d.sync(s.f); err != nil {
 		return err
 	}
 	s.kept = s.n

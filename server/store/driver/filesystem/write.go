@@ -48,7 +48,7 @@ func (d *Driver) writeTemp(data []byte, durability driver.Durability) (_ string,
 		return "", err
 	}
 	if durability == driver.Durable {
-		if err := f.Sync(); err != nil {
+		if err := d.sync(f); err != nil {
 			return "", err
 		}
 	}
@@ -106,7 +106,7 @@ func (d *Driver) syncDir(dir string) error {
 		return err
 	}
 	defer f.Close()
-	return f.Sync()
+	return d.sync(f)
 }
 
 // Replace implements driver.Driver.
@@ -192,7 +192,7 @@ func (d *Driver) DeleteUnchanged(ctx context.Context, key string, old driver.Ver
 func (d *Driver) remove(ctx context.Context, key string, check func(path string) error) error {
 	err := d.withReserve(ctx, func() error { return d.removeFile(ctx, key, check) })
 	if err == nil && d.reserve.short.Load() {
-		return d.fillReserve(ctx)
+		d.fillReserve(ctx) //nolint:errcheck // the object is removed; health checks try it again, and report it
 	}
 	return err
 }
@@ -219,8 +219,10 @@ func (d *Driver) removeFile(ctx context.Context, key string, check func(path str
 		return translate(key, err)
 	}
 	dir := filepath.Dir(path)
-	if err := d.syncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	if driver.DeleteDurability(ctx) == driver.Durable {
+		if err := d.syncDir(dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	d.prune(dir)
 	return nil
