@@ -74,6 +74,9 @@ func (c *Client) explainResponse(r *errcode.ErrorResponse) error {
 		message = r.Errors[0].Message
 	}
 	host := c.server.Host
+	if lost(r) {
+		return fmt.Errorf("%s lacks what was sent before: %s; push it again", host, message)
+	}
 	switch r.StatusCode {
 	case http.StatusUnauthorized:
 		if c.server.Username == "" {
@@ -93,13 +96,36 @@ func (c *Client) explainResponse(r *errcode.ErrorResponse) error {
 			return fmt.Errorf("%s does not take plain HTTP, so it most likely speaks HTTPS; name it without http://", host)
 		}
 		return refused("%s refused it: %s", host, message)
-	case http.StatusConflict, http.StatusMethodNotAllowed, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+	}
+	if refuses(r.StatusCode) {
 		return refused("%s refused it: %s", host, message)
 	}
 	if len(r.Errors) == 0 {
 		return fmt.Errorf("%s answered %d %s to %s %s", host, r.StatusCode, http.StatusText(r.StatusCode), r.Method, r.URL.Path)
 	}
 	return fmt.Errorf("%s answered %d: %s", host, r.StatusCode, message)
+}
+
+// refuses says whether an answer stays the same however often it is asked for. Others below 500 may pass: a registry is busy (429),
+// what was sent did not come in time (408).
+func refuses(status int) bool {
+	switch status {
+	case http.StatusBadRequest, http.StatusMethodNotAllowed, http.StatusConflict, http.StatusRequestEntityTooLarge,
+		http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
+}
+
+// lost says whether a registry no longer has what the same push brought: the begin of an upload, or the content of a manifest. The
+// status differs from registry to registry.
+func lost(r *errcode.ErrorResponse) bool {
+	for _, e := range r.Errors {
+		if e.Code == errcode.ErrorCodeManifestBlobUnknown || e.Code == errcode.ErrorCodeBlobUploadUnknown {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *Client) who() string {
@@ -196,15 +222,10 @@ func (c *Client) explainPush(name, tag string, err error) error {
 	if !errors.As(err, &response) || len(response.Errors) == 0 {
 		return c.explain(err)
 	}
-	switch response.StatusCode {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return c.explain(err)
-	case http.StatusConflict:
-		if response.Errors[0].Code == "TAG_EXISTS" {
-			return fmt.Errorf("%s:%s: %w", name, tag, ErrExists)
-		}
+	if response.StatusCode == http.StatusConflict && response.Errors[0].Code == "TAG_EXISTS" {
+		return fmt.Errorf("%s:%s: %w", name, tag, ErrExists)
 	}
-	if response.StatusCode >= http.StatusInternalServerError {
+	if lost(response) || !refuses(response.StatusCode) {
 		return c.explain(err)
 	}
 	return refused("the server refused %s:%s: %s", name, tag, response.Errors[0].Message)

@@ -28,8 +28,9 @@ type Server struct {
 	// Dial connects, where it is not the network's usual way: through a tunnel, or another network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// ConnectTimeout is how long connecting may take (10 s by default), and StallTimeout how long nothing may be sent and
-	// nothing come (30 s).
-	ConnectTimeout, StallTimeout time.Duration
+	// nothing come (30 s). AnswerTimeout is how long the answer to what was sent may take (5 min): the server validates it, and writes
+	// it to its disks.
+	ConnectTimeout, StallTimeout, AnswerTimeout time.Duration
 	// OnRetry is called before a request is sent again, with the reason.
 	OnRetry func(reason string, wait time.Duration)
 
@@ -40,6 +41,7 @@ type Server struct {
 const (
 	connectTimeout = 10 * time.Second
 	stallTimeout   = 30 * time.Second
+	answerTimeout  = 5 * time.Minute
 )
 
 // ParseServer takes host, host:port, a URL of these, or oci://host/base/path.

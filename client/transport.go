@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,7 +65,7 @@ func newTransport(s Server) (http.RoundTripper, error) {
 	if dial == nil {
 		dial = (&net.Dialer{}).DialContext
 	}
-	return newWatchdog(orDefault(s.StallTimeout, stallTimeout), &http.Transport{
+	return newWatchdog(orDefault(s.StallTimeout, stallTimeout), orDefault(s.AnswerTimeout, answerTimeout), &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			timed, cancel := context.WithTimeout(ctx, limit)
@@ -144,9 +143,8 @@ type (
 type packAPI struct {
 	next http.RoundTripper
 
-	mu sync.Mutex
-	// packs says whether the registry is a pack registry; known, whether that was found out.
-	packs, known bool
+	// packs says that an answer showed that the registry is a pack registry.
+	packs atomic.Bool
 }
 
 const v2Packs = "/v2/" + pack.ArchivePrefix
@@ -156,7 +154,7 @@ const v2Packs = "/v2/" + pack.ArchivePrefix
 func (p *packAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 	rest, isPack := strings.CutPrefix(r.URL.Path, v2Packs)
 	push := r.Method == http.MethodPut && strings.Contains(rest, "/manifests/")
-	if isPack && (push || r.Context().Value(packAPIKey{}) != nil) && p.isPackRegistry() {
+	if isPack && (push || r.Context().Value(packAPIKey{}) != nil) && p.packs.Load() {
 		r = r.Clone(r.Context())
 		r.URL.Path = "/v1/" + rest
 		if r.Context().Value(forceKey{}) != nil {
@@ -170,16 +168,12 @@ func (p *packAPI) RoundTrip(r *http.Request) (*http.Response, error) {
 	return response, err
 }
 
+// learn notes what an answer shows. One without the header shows nothing: a proxy may have given it while the registry was away.
 func (p *packAPI) learn(response *http.Response) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if !p.known {
-		p.packs, p.known = response.Header.Get("Packregistry-Version") != "", true
+	if path := response.Request.URL.Path; !strings.HasPrefix(path, "/v1/") && !strings.HasPrefix(path, "/v2/") {
+		return // of the storage that a registry sent the client on to, or of a service for tokens
 	}
-}
-
-func (p *packAPI) isPackRegistry() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.packs
+	if response.Header.Get("Packregistry-Version") != "" {
+		p.packs.Store(true)
+	}
 }

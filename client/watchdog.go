@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,14 +16,15 @@ type timeoutError struct{ message string }
 func (e *timeoutError) Error() string { return e.message }
 
 // watchdog ends requests in which nothing moves: no byte of the request is sent and none of the answer comes. How long a
-// whole transfer may take has no bound.
+// whole transfer may take has no bound. Once all of a request's content was sent, the server has work to do with it, and gets
+// longer until it answers.
 type watchdog struct {
-	limit time.Duration
-	next  http.RoundTripper
+	limit, answer time.Duration
+	next          http.RoundTripper
 }
 
-func newWatchdog(limit time.Duration, next http.RoundTripper) *watchdog {
-	return &watchdog{limit, next}
+func newWatchdog(limit, answer time.Duration, next http.RoundTripper) *watchdog {
+	return &watchdog{limit, answer, next}
 }
 
 // RoundTrip implements http.RoundTripper.
@@ -31,11 +33,11 @@ func (w *watchdog) RoundTrip(r *http.Request) (*http.Response, error) {
 	a := &activity{limit: w.limit, cancel: cancel, ctx: ctx}
 	host := r.URL.Host
 	a.timer = time.AfterFunc(w.limit, func() {
-		cancel(&timeoutError{fmt.Sprintf("%s stopped answering: nothing came for %s", host, w.limit)})
+		cancel(&timeoutError{fmt.Sprintf("%s stopped answering: nothing came for %s", host, a.now())})
 	})
 	r = r.WithContext(ctx)
 	if r.Body != nil && r.Body != http.NoBody {
-		r.Body = &watchedBody{r.Body, a, false}
+		r.Body = &watchedBody{r.Body, a, w.limit, w.answer, false}
 	}
 	response, err := w.next.RoundTrip(r)
 	if err != nil {
@@ -43,27 +45,36 @@ func (w *watchdog) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, a.cause(err)
 	}
 	a.stop()
-	response.Body = &watchedBody{response.Body, a, true}
+	response.Body = &watchedBody{response.Body, a, w.limit, w.limit, true}
 	return response, nil
 }
 
 // activity is what moves in one request.
 type activity struct {
-	limit  time.Duration
 	ctx    context.Context //nolint:containedctx // it lives as long as one request
 	cancel context.CancelCauseFunc
 
-	mu              sync.Mutex
+	mu sync.Mutex
+	// limit is how long nothing may move now.
+	limit           time.Duration
 	timer           *time.Timer
 	answered, ended bool
 }
 
-// moved is called for what moves in the request, or in the answer once that has begun.
-func (a *activity) moved(answer bool) {
+// now is the limit that holds now.
+func (a *activity) now() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.limit
+}
+
+// moved is called for what moves in the request, or in the answer once that has begun; limit is how long nothing may move after it.
+func (a *activity) moved(answer bool, limit time.Duration) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if !a.ended && a.answered == answer {
-		a.timer.Reset(a.limit)
+		a.limit = limit
+		a.timer.Reset(limit)
 	}
 }
 
@@ -94,15 +105,21 @@ func (a *activity) cause(err error) error {
 // an answer may take its time.
 type watchedBody struct {
 	io.ReadCloser
-	a      *activity
-	answer bool
+	a *activity
+	// limit is how long nothing may move, and after, once it was read to its end.
+	limit, after time.Duration
+	answer       bool
 }
 
 func (b *watchedBody) Read(p []byte) (int, error) {
-	b.a.moved(b.answer)
+	b.a.moved(b.answer, b.limit)
 	n, err := b.ReadCloser.Read(p)
 	if !b.answer {
-		b.a.moved(false)
+		limit := b.limit
+		if errors.Is(err, io.EOF) {
+			limit = b.after
+		}
+		b.a.moved(false, limit)
 		return n, err
 	}
 	b.a.stop()

@@ -31,6 +31,12 @@ func (e usageError) Unwrap() error { return e.error }
 
 func usage(format string, args ...any) error { return usageError{fmt.Errorf(format, args...)} }
 
+// severalErrors are those of several packs.
+type severalErrors []error
+
+func (e severalErrors) Error() string   { return errors.Join(e...).Error() }
+func (e severalErrors) Unwrap() []error { return e }
+
 // finish says what went wrong, and returns the exit code.
 func finish(ctx context.Context, cmd *cobra.Command, err error) int {
 	code := exitCode(ctx, err)
@@ -53,6 +59,15 @@ func finish(ctx context.Context, cmd *cobra.Command, err error) int {
 func exitCode(ctx context.Context, err error) int {
 	var invalid *pack.Error
 	var wrong usageError
+	var several severalErrors
+	if errors.As(err, &several) && ctx.Err() == nil {
+		for _, one := range several {
+			// What failed for a moment is worth another try, whatever is wrong with the others.
+			if exitCode(ctx, one) == exitFailed {
+				return exitFailed
+			}
+		}
+	}
 	switch {
 	case err == nil:
 		return exitDone

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 
@@ -119,13 +118,16 @@ func writeOutcomes(w io.Writer, output string, outcomes []client.Outcome, dry bo
 
 // failures is the error of all pushes that failed.
 func failures(outcomes []client.Outcome) error {
-	var list []error
+	var list severalErrors
 	for _, o := range outcomes {
 		if o.Error != nil {
 			list = append(list, o.Error)
 		}
 	}
-	return errors.Join(list...)
+	if list == nil {
+		return nil
+	}
+	return list
 }
 
 // bytesOf says how large something is, as people read it.
