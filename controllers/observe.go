@@ -77,6 +77,8 @@ type observed struct {
 	pods                []corev1.Pod
 	// space is how full the claim's volume is, or nil where nobody says.
 	space *Space
+	// unanswered are the questions that a pod was asked, and has not answered yet.
+	unanswered map[probeKind]bool
 	// refused is what the spec asks for and may not have, refusedHosts which of its hosts.
 	refused, refusedHosts []string
 	// conflicting want a host or a claim of this registry.
@@ -85,7 +87,7 @@ type observed struct {
 
 // observe reads everything. What an error leaves unread is not known, and the rest is.
 func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistry) (*observed, error) {
-	o := &observed{registry: registry, operator: r.Installation.reference(), image: r.Image, release: r.release(), now: r.Now(), made: r.linesMade(registry), sources: map[string]*corev1.Secret{}}
+	o := &observed{registry: registry, operator: r.Installation.reference(), image: r.Image, release: r.release(), now: r.Now(), made: r.linesMade(registry), sources: map[string]*corev1.Secret{}, unanswered: map[probeKind]bool{}}
 	mine := []client.ListOption{client.InNamespace(registry.Namespace), client.MatchingLabels{children.LabelRegistry: registry.Name}}
 	limitsErr := r.observeLimits(ctx, o)
 	o.unread.hosts = limitsErr != nil

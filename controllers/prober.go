@@ -190,6 +190,7 @@ func (r *Reconciler) observeServed(o *observed) {
 		return
 	}
 	answer, answered := r.prober.latest(key, probeTarget{net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(children.PortServe)), host})
+	o.unanswered[probeCertificate] = !answered
 	if answered {
 		o.served, o.servedErr = answer.certificate, answer.err
 	}
@@ -208,6 +209,7 @@ func (r *Reconciler) observeSpace(o *observed) {
 		return
 	}
 	answer, answered := r.prober.latest(key, probeTarget{addr: net.JoinHostPort(pod.Status.PodIP, strconv.Itoa(children.PortDebug))})
+	o.unanswered[probeSpace] = !answered
 	if answered && answer.err == nil && answer.space.Size > 0 {
 		o.space = &answer.space
 	}

@@ -76,11 +76,18 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 	}
 	status.URL = url(o)
 	found[v1alpha1.ConditionExposed] = exposed(o, status.URL)
+	saidBefore := certificateAsReported(o, d)
+	if saidBefore != nil {
+		found[v1alpha1.ConditionTLSReady] = *saidBefore
+	}
 	withRefusals(found, d.refused)
 	for _, part := range summedUp {
 		set(part, found[part])
 	}
 	describe(&status, o, d)
+	if saidBefore != nil {
+		status.Certificate = r.Status.Certificate
+	}
 
 	ready := summarize(o, d, found, applyErr)
 	set(v1alpha1.ConditionReady, ready)
@@ -102,6 +109,16 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 		meta.RemoveStatusCondition(&status.Conditions, v1alpha1.ConditionDegraded)
 	}
 	return status
+}
+
+// certificateAsReported is what was reported of a certificate that only a pod knows, where it has not answered an operator that has
+// just started: the same, as a rule, as it will answer. It is nil where something else is known, or nothing was reported.
+func certificateAsReported(o *observed, d decision) *condition {
+	c := meta.FindStatusCondition(o.registry.Status.Conditions, v1alpha1.ConditionTLSReady)
+	if !o.unanswered[probeCertificate] || d.waitsFor != "" || c == nil || c.ObservedGeneration != o.registry.Generation {
+		return nil
+	}
+	return &condition{status: c.Status, reason: c.Reason, message: c.Message, degraded: c.Reason == v1alpha1.ReasonExpiresSoon}
 }
 
 // degradedBy joins what needs attention though clients are served, or returns nil.

@@ -95,6 +95,9 @@ func volumeUsage(o *observed) (capacity, used *resource.Quantity) {
 	if size, ok := o.claim.Status.Capacity[corev1.ResourceStorage]; ok {
 		capacity = &size
 	}
+	if o.unanswered[probeSpace] {
+		used = o.registry.Status.Used
+	}
 	if o.space != nil {
 		const mebibyte = 1 << 20
 		bytes := o.space.Size / 100 * percentUsed(*o.space)
@@ -105,12 +108,13 @@ func volumeUsage(o *observed) (capacity, used *resource.Quantity) {
 
 // nearlyFull says whether pushes will soon fail for want of room.
 func nearlyFull(o *observed) bool {
+	before := meta.FindStatusCondition(o.registry.Status.Conditions, v1alpha1.ConditionStorageReady)
+	wasNearlyFull := before != nil && before.Status == metav1.ConditionFalse && before.Reason == v1alpha1.ReasonNearlyFull
 	if o.space == nil {
-		return false
+		return o.unanswered[probeSpace] && wasNearlyFull
 	}
 	limit := float64(nearlyFullFrom)
-	before := meta.FindStatusCondition(o.registry.Status.Conditions, v1alpha1.ConditionStorageReady)
-	if before != nil && before.Status == metav1.ConditionFalse && before.Reason == v1alpha1.ReasonNearlyFull {
+	if wasNearlyFull {
 		limit = nearlyFullTill
 	}
 	used := o.space.Size - min(o.space.Free, o.space.Size)
