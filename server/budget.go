@@ -142,9 +142,25 @@ func (s *Server) parse(r *request, text []byte) (mediaType string, c *store.Cont
 	return parseManifest(r, text)
 }
 
+// readHeld reads a manifest of which the head is known. The memory that it takes is set aside before that; done gives it back.
+func (s *Server) readHeld(r *request, head *store.Manifest) (m *store.Manifest, done func(), err error) {
+	done = func() {}
+	if head.Size > smallManifest {
+		if err := acquire(r, s.manifests.memory, head.Size, memoryTaken); err != nil {
+			return nil, nil, err
+		}
+		done = func() { s.manifests.memory.Release(r.holder(), head.Size) }
+	}
+	if m, err = r.repository.Manifest(r.Context(), head.Digest); err != nil {
+		done()
+		return nil, nil, as(codeManifestUnknown, err)
+	}
+	return m, done, nil
+}
+
 // findHeld is find for a manifest that is sent to the client, which may take its time. done gives back what was set aside.
 func (s *Server) findHeld(r *request) (m *store.Manifest, done func(), err error) {
-	m, err = s.find(r)
+	m, err = find(r)
 	if err != nil || len(m.Content) <= smallManifest || r.Method == http.MethodHead {
 		return m, func() {}, err
 	}
@@ -157,7 +173,7 @@ func (s *Server) findHeld(r *request) (m *store.Manifest, done func(), err error
 	if err := acquire(r, s.manifests.memory, n, memoryTaken); err != nil {
 		return nil, nil, err
 	}
-	if m, err = s.find(r); err == nil && int64(len(m.Content)) > n {
+	if m, err = find(r); err == nil && int64(len(m.Content)) > n {
 		err = fail(codeUnavailable, "the tag was moved; try again")
 	}
 	if err != nil {

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"mime"
 	"net/http"
@@ -22,13 +23,27 @@ import (
 const forceHeader = "Packregistry-Force"
 
 // find returns the manifest that a reference (tag or digest) names.
-func (s *Server) find(r *request) (*store.Manifest, error) {
+func find(r *request) (*store.Manifest, error) {
+	return lookUpReference(r, r.repository.Manifest, r.repository.Tagged)
+}
+
+// findHead is find without the manifest's content.
+func findHead(r *request) (*store.Manifest, error) {
+	return lookUpReference(r, r.repository.Head, r.repository.TaggedHead)
+}
+
+type (
+	manifestReader func(ctx context.Context, d digest.Digest) (*store.Manifest, error)
+	taggedReader   func(ctx context.Context, tag string) (*store.Manifest, error)
+)
+
+func lookUpReference(r *request, manifest manifestReader, tagged taggedReader) (*store.Manifest, error) {
 	if strings.Contains(r.param, ":") {
 		d, err := parseDigest(r.param)
 		if err != nil {
 			return nil, err
 		}
-		m, err := r.repository.Manifest(r.Context(), d)
+		m, err := manifest(r.Context(), d)
 		return m, as(codeManifestUnknown, err)
 	}
 	if !store.ValidTag(r.param) {
@@ -36,12 +51,12 @@ func (s *Server) find(r *request) (*store.Manifest, error) {
 	}
 	tag := r.param
 	if r.api == "v1" && pack.IsParentTag(tag) {
-		m, err := taggedBelow(r, tag)
+		m, err := taggedBelow(r, tag, tagged)
 		if !errors.Is(err, store.ErrNotFound) {
 			return m, err
 		}
 	}
-	m, err := r.repository.Tagged(r.Context(), tag)
+	m, err := tagged(r.Context(), tag)
 	return m, as(codeManifestUnknown, err)
 }
 

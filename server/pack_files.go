@@ -13,7 +13,6 @@ import (
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/internal/transfer"
-	"packregistry.dev/server/store"
 )
 
 // fileTypes are what files of a pack are shown as. Everything else is kept instead of shown: a pack must not be able to
@@ -29,17 +28,13 @@ var fileTypes = map[string]string{
 func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 	reference, name, _ := strings.Cut(r.param, "/")
 	r.param = reference
-	m, err := s.find(r)
+	m, err := findHead(r)
 	if err != nil {
 		return err
 	}
-	c, err := store.ParseManifest(m.MediaType, m.Content)
+	archive, err := s.archiveOf(r, m)
 	if err != nil {
-		return fail(codeNotFound, "%s is no pack", reference)
-	}
-	layer, err := archiveLayer(c)
-	if err != nil {
-		return fail(codeNotFound, "%s is no pack", reference)
+		return err
 	}
 	w.Header().Set("Docker-Content-Digest", m.Digest.String())
 	// A tag may name another pack later; files of a digest stay.
@@ -49,7 +44,7 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		w.WriteHeader(http.StatusNotModified)
 		return nil
 	}
-	list, err := s.fileList(r, m, layer.Digest)
+	list, err := s.fileList(r, m, archive)
 	if err != nil {
 		return err
 	}
@@ -57,7 +52,7 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 	if name == "" {
 		return sendList(w, r, list)
 	}
-	size, err := findFile(list, name)
+	size, err := s.findListed(r, list, name)
 	if err != nil {
 		return err
 	}
@@ -73,12 +68,12 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 	}
 	done = sync.OnceFunc(done)
 	defer done()
-	archive, err := r.repository.Blob(r.Context(), layer.Digest)
+	content, err := r.repository.Blob(r.Context(), archive)
 	if err != nil {
 		return as(codeBlobUnknown, err)
 	}
-	defer archive.Close()
-	return sendFile(w, r, archive, name, done)
+	defer content.Close()
+	return sendFile(w, r, content, name, done)
 }
 
 // maxHeldFile is up to which size, in bytes, a file is unpacked as a whole before it is sent.

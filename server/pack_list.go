@@ -22,6 +22,9 @@ import (
 // listName is the list's name among the files of a manifest. No file of a pack can be called so.
 const listName = "*"
 
+// longList is from which size, in bytes, on a list is looked through in one of the places for unpacking.
+const longList = 64 << 10
+
 // fileList is a list that is open for reading.
 type fileList struct {
 	io.ReadCloser
@@ -32,30 +35,70 @@ func encodeList(files []pack.File) ([]byte, error) {
 	if files == nil {
 		files = []pack.File{}
 	}
-	text, err := json.Marshal(map[string][]pack.File{"files": files})
-	return append(text, '\n'), err
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false) // which takes six bytes for one, and this is not shown as HTML
+	err := encoder.Encode(map[string][]pack.File{"files": files})
+	return text.Bytes(), err
 }
 
-// putFileList stores a list of files.
-func putFileList(ctx context.Context, to *store.Repository, files []pack.File) (store.File, error) {
+// putFileList stores a list of the files that are in an archive.
+func putFileList(ctx context.Context, to *store.Repository, archive digest.Digest, files []pack.File) (store.File, error) {
 	text, err := encodeList(files)
 	if err != nil {
 		return store.File{}, err
 	}
 	d, err := to.PutBlob(ctx, text)
-	return store.File{Name: listName, Digest: d, Size: int64(len(text))}, err
+	return store.File{Name: listName, Digest: d, Size: int64(len(text)), Archive: archive}, err
+}
+
+// listOf returns what is recorded of a manifest's list of files; its name is empty where nothing is.
+func listOf(m *store.Manifest) store.File {
+	for _, file := range m.Files {
+		if file.Name == listName {
+			return file
+		}
+	}
+	return store.File{}
+}
+
+// archiveOf finds the archive of a pack's manifest. It stands with the list of files; where it does not the manifest is read, and takes
+// its share of the memory for manifests.
+func (s *Server) archiveOf(r *request, head *store.Manifest) (digest.Digest, error) {
+	if archive := listOf(head).Archive; archive != "" {
+		return archive, nil
+	}
+	m, done, err := s.readHeld(r, head)
+	if err != nil {
+		return "", err
+	}
+	defer done()
+	if err := acquire(r, s.manifests.parsers, 1, memoryTaken); err != nil {
+		return "", err
+	}
+	defer s.manifests.parsers.Release(r.holder(), 1)
+	c, err := store.ParseManifest(m.MediaType, m.Content)
+	if err != nil {
+		return "", fail(codeNotFound, "%s is no pack", r.param)
+	}
+	layer, err := archiveLayer(c)
+	if err != nil {
+		return "", fail(codeNotFound, "%s is no pack", r.param)
+	}
+	return layer.Digest, nil
 }
 
 // fileList opens the list of files of a manifest. Where there is none (the pack was pushed to an earlier version, or was not
 // validated) it is made of the archive, once, and recorded.
 func (s *Server) fileList(r *request, m *store.Manifest, archive digest.Digest) (fileList, error) {
-	for _, file := range m.Files {
-		if file.Name != listName {
-			continue
-		}
-		blob, err := r.repository.Blob(r.Context(), file.Digest)
+	if known := listOf(m); known.Name != "" {
+		blob, err := r.repository.Blob(r.Context(), known.Digest)
 		if err == nil {
-			return fileList{blob, file.Size}, nil
+			if known.Archive == "" {
+				known.Archive = archive
+				s.recordList(r, m, known)
+			}
+			return fileList{blob, known.Size}, nil
 		}
 		if !errors.Is(err, store.ErrNotFound) && !errors.Is(err, store.ErrDamaged) {
 			return fileList{}, err
@@ -76,19 +119,23 @@ func (s *Server) fileList(r *request, m *store.Manifest, archive digest.Digest) 
 		return fileList{}, err
 	}
 	if !s.config.Storage.Maintenance.ReadOnly.Enabled {
-		s.recordList(r, m, files)
+		list, err := putFileList(r.Context(), r.repository, archive, files)
+		if err != nil {
+			s.log.Debug("the list of a pack's files was not kept", "repository", r.repository.Name(), "manifest", m.Digest, "error", err)
+		} else {
+			s.recordList(r, m, list)
+		}
 	}
 	text, err := encodeList(files)
 	return fileList{io.NopCloser(bytes.NewReader(text)), int64(len(text))}, err
 }
 
 // recordList keeps a list for whoever asks next. Where that fails it is made again.
-func (s *Server) recordList(r *request, m *store.Manifest, files []pack.File) {
-	list, err := putFileList(r.Context(), r.repository, files)
-	if err == nil {
-		err = r.repository.RecordFile(r.Context(), m.Digest, list)
+func (s *Server) recordList(r *request, m *store.Manifest, list store.File) {
+	if s.config.Storage.Maintenance.ReadOnly.Enabled {
+		return
 	}
-	if err != nil {
+	if err := r.repository.RecordFile(r.Context(), m.Digest, list); err != nil {
 		s.log.Debug("the list of a pack's files was not kept", "repository", r.repository.Name(), "manifest", m.Digest, "error", err)
 	}
 }
@@ -112,6 +159,18 @@ func sendList(w http.ResponseWriter, r *request, list fileList) error {
 	}
 	_, err := io.Copy(w, struct{ io.Reader }{list})
 	return err
+}
+
+// findListed is findFile, of which only so many are done at once where the list is long.
+func (s *Server) findListed(r *request, list fileList, name string) (int64, error) {
+	if list.size > longList {
+		done, err := place(r, s.unpacks, "http.limits.unpacks")
+		if err != nil {
+			return 0, err
+		}
+		defer done()
+	}
+	return findFile(list, name)
 }
 
 // findFile returns the size of a file. The list is read one entry after the other, up to that file.

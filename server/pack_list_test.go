@@ -80,6 +80,12 @@ func TestFilesAreListedAtThePush(t *testing.T) {
 func (f *fixture) oldPack(name string) (manifest string) {
 	f.t.Helper()
 	manifest = f.packManifest(name, "1.0.0", nil)
+	f.oldManifest(name, manifest)
+	return manifest
+}
+
+func (f *fixture) oldManifest(name, manifest string) {
+	f.t.Helper()
 	r, d := f.store.Repository(pack.Repository(name)), digest.FromString(manifest)
 	put := store.PutManifest{Digest: d, MediaType: imageManifest, Content: []byte(manifest), Pack: "1.0.0"}
 	if err := r.PutManifest(f.t.Context(), put); err != nil {
@@ -88,7 +94,6 @@ func (f *fixture) oldPack(name string) (manifest string) {
 	if err := r.Tag(f.t.Context(), "1.0.0", d, "", true); err != nil {
 		f.t.Fatal(err)
 	}
-	return manifest
 }
 
 func TestListsOfOlderPacksAreMadeOnce(t *testing.T) {

@@ -183,7 +183,7 @@ func newestBelow(r *request, parent, than string) (string, error) {
 
 // taggedBelow returns the manifest of the newest version below a parent tag; ErrNotFound where there is none. One that is
 // deleted meanwhile, or was left in name only by a crash, does not stand in the way of the version before it.
-func taggedBelow(r *request, parent string) (*store.Manifest, error) {
+func taggedBelow(r *request, parent string, tagged taggedReader) (*store.Manifest, error) {
 	for than := ""; ; {
 		newest, err := newestBelow(r, parent, than)
 		if err != nil {
@@ -192,7 +192,7 @@ func taggedBelow(r *request, parent string) (*store.Manifest, error) {
 		if newest == "" {
 			return nil, fmt.Errorf("no version below %s: %w", parent, store.ErrNotFound)
 		}
-		m, err := r.repository.Tagged(r.Context(), newest)
+		m, err := tagged(r.Context(), newest)
 		if !errors.Is(err, store.ErrNotFound) {
 			return m, err
 		}

@@ -73,7 +73,7 @@ func (s *Server) validatePack(r *request, name string, tags []string, d digest.D
 	if len(violations) > 0 {
 		return checkedPack{}, pack.AsError(violations)
 	}
-	files, err := s.browsable(r, found)
+	files, err := s.browsable(r, c.Layers[0].Digest, found)
 	return checkedPack{version: version, files: files, unrecorded: stored}, err
 }
 
@@ -81,7 +81,7 @@ func (s *Server) validatePack(r *request, name string, tags []string, d digest.D
 const maxPuts = 4
 
 // browsable stores the files of a pack that consoles show, and the list of all files.
-func (s *Server) browsable(r *request, found *pack.Archive) ([]store.File, error) {
+func (s *Server) browsable(r *request, archive digest.Digest, found *pack.Archive) ([]store.File, error) {
 	names := sortedKeys(found.Browsable)
 	files := make([]store.File, len(names)+1)
 	group, ctx := errgroup.WithContext(r.Context())
@@ -95,7 +95,7 @@ func (s *Server) browsable(r *request, found *pack.Archive) ([]store.File, error
 		})
 	}
 	group.Go(func() (err error) {
-		files[len(names)], err = putFileList(ctx, r.repository, found.Files)
+		files[len(names)], err = putFileList(ctx, r.repository, archive, found.Files)
 		return err
 	})
 	return files, group.Wait()

@@ -41,13 +41,17 @@ type File struct {
 	Name   string        `json:"name"`
 	Digest digest.Digest `json:"digest"`
 	Size   int64         `json:"size"`
+	// Archive is the blob that a list of files is of.
+	Archive digest.Digest `json:"archive,omitempty"`
 }
 
 // Manifest is a manifest with what the store knows of it. It is shared with others who read it: nobody changes it.
 type Manifest struct {
 	Digest    digest.Digest
 	MediaType string
-	Content   []byte
+	// Size is the content's, in bytes. Head leaves the content out.
+	Size    int64
+	Content []byte
 	// Pushed and By say when it came, and from whom.
 	Pushed time.Time
 	By     string
@@ -119,6 +123,15 @@ func (r *Repository) readHeader(ctx context.Context, d digest.Digest) (h header,
 	return h, whole - int64(len(line)), err
 }
 
+// Head returns what is known of a manifest of this repository without its content, whatever its size.
+func (r *Repository) Head(ctx context.Context, d digest.Digest) (*Manifest, error) {
+	h, size, err := r.readHeader(ctx, d)
+	if err != nil {
+		return nil, err
+	}
+	return newManifest(d, h, size), nil
+}
+
 // HasManifest says whether a manifest is in this repository, whatever its size.
 func (r *Repository) HasManifest(ctx context.Context, d digest.Digest) (bool, error) {
 	_, _, err := r.readHeader(ctx, d)
@@ -145,9 +158,13 @@ func parseManifest(d digest.Digest, version driver.Version, data []byte) (*Manif
 	if err != nil {
 		return nil, fmt.Errorf("its header: %w", err)
 	}
-	m := &Manifest{Digest: d, Content: content, version: version, header: h}
-	m.MediaType, m.Pushed, m.By, m.Files, m.Pack = m.header.MediaType, m.header.Time, m.header.By, m.header.Files, m.header.Pack
+	m := newManifest(d, h, int64(len(content)))
+	m.Content, m.version = content, version
 	return m, nil
+}
+
+func newManifest(d digest.Digest, h header, size int64) *Manifest {
+	return &Manifest{Digest: d, MediaType: h.MediaType, Size: size, Pushed: h.Time, By: h.By, Files: h.Files, Pack: h.Pack, header: h}
 }
 
 // check returns an error where a digest is none: digests are taken apart without being checked from here on.
@@ -160,6 +177,11 @@ func (h header) check() error {
 	for _, file := range h.Files {
 		if err := validDigest("the digest of file "+strconv.Quote(file.Name), file.Digest); err != nil {
 			return err
+		}
+		if file.Archive != "" {
+			if err := validDigest("the archive of file "+strconv.Quote(file.Name), file.Archive); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -66,10 +66,13 @@ func (r *Repository) tag(ctx context.Context, tag string) (tagRecord, driver.Ver
 	return t, version, err
 }
 
+// manifestReader is Manifest or Head.
+type manifestReader func(ctx context.Context, d digest.Digest) (*Manifest, error)
+
 // named returns the manifest that a tag's record names, or ErrNotFound where the tag is dead: then it is dead for ever,
 // since no manifest has the same generation again.
-func (r *Repository) named(ctx context.Context, tag string, t tagRecord) (*Manifest, error) {
-	m, err := r.Manifest(ctx, t.Digest)
+func (r *Repository) named(ctx context.Context, tag string, t tagRecord, read manifestReader) (*Manifest, error) {
+	m, err := read(ctx, t.Digest)
 	if errors.Is(err, ErrNotFound) || err == nil && !t.names(m) {
 		return nil, fmt.Errorf("tag %s: its manifest was deleted: %w", tag, ErrNotFound)
 	}
@@ -78,11 +81,20 @@ func (r *Repository) named(ctx context.Context, tag string, t tagRecord) (*Manif
 
 // Tagged returns the manifest that a tag names.
 func (r *Repository) Tagged(ctx context.Context, tag string) (*Manifest, error) {
+	return r.tagged(ctx, tag, r.Manifest)
+}
+
+// TaggedHead is Tagged without the manifest's content.
+func (r *Repository) TaggedHead(ctx context.Context, tag string) (*Manifest, error) {
+	return r.tagged(ctx, tag, r.Head)
+}
+
+func (r *Repository) tagged(ctx context.Context, tag string, read manifestReader) (*Manifest, error) {
 	t, _, err := r.tag(ctx, tag)
 	if err != nil {
 		return nil, err
 	}
-	return r.named(ctx, tag, t)
+	return r.named(ctx, tag, t, read)
 }
 
 // Tag makes a tag name a manifest of this repository. Where the tag names another manifest already it is moved if move
@@ -180,7 +192,7 @@ func (r *Repository) mayMove(ctx context.Context, tag string, current tagRecord,
 	if move || current.Digest == "" {
 		return nil
 	}
-	switch _, err := r.named(ctx, tag, current); {
+	switch _, err := r.named(ctx, tag, current, r.Manifest); {
 	case errors.Is(err, ErrNotFound):
 		return nil
 	case err != nil && !errors.Is(err, ErrDamaged):
@@ -257,7 +269,7 @@ func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := r.named(ctx, tag, t); err != nil && !errors.Is(err, ErrDamaged) {
+	if _, err := r.named(ctx, tag, t, r.Manifest); err != nil && !errors.Is(err, ErrDamaged) {
 		return err
 	}
 	seen := t
@@ -302,7 +314,7 @@ func (r *Repository) removeIfDead(ctx context.Context, tag string) error {
 	for try := (attempts{}); ; {
 		t, version, err := r.tag(ctx, tag)
 		if err == nil {
-			_, err = r.named(ctx, tag, t)
+			_, err = r.named(ctx, tag, t, r.Manifest)
 			if !errors.Is(err, ErrNotFound) {
 				return ignoreDamaged(err)
 			}
