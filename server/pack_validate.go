@@ -19,7 +19,7 @@ type checkedPack struct {
 	version string
 	// files of the pack that are blobs of their own.
 	files []store.File
-	// unrecorded says that the manifest is there already, without a record of its validation.
+	// unrecorded says that the manifest is there already, without a record of its validation, or of these files.
 	unrecorded bool
 }
 
@@ -47,16 +47,24 @@ func (s *Server) checkPack(r *request, tags []string, d digest.Digest, c *store.
 
 // validatePack validates a manifest as a version of a pack, unless it was before, and compares its tags with it.
 func (s *Server) validatePack(r *request, name string, tags []string, d digest.Digest, c *store.Content) (checkedPack, error) {
-	known, err := r.repository.Manifest(r.Context(), d)
-	switch {
-	case err == nil && known.Pack != "":
-		// With what is known of it, in case that it is deleted in this very moment.
-		return checkedPack{version: known.Pack, files: known.Files}, pack.AsError(checkTags(known.Pack, tags))
-	case err != nil && !errors.Is(err, store.ErrNotFound):
+	known, err := r.repository.Head(r.Context(), d)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return checkedPack{}, err
 	}
 	stored := err == nil
-	if c.Subject != nil {
+	validated := stored && known.Pack != ""
+	if validated {
+		if err := pack.AsError(checkTags(known.Pack, tags)); err != nil {
+			return checkedPack{}, err
+		}
+		there, err := hasFiles(r, known.Files)
+		if err != nil || there {
+			// With what is known of it, in case that it is deleted in this very moment.
+			return checkedPack{version: known.Pack, files: known.Files}, err
+		}
+		// The client cannot bring these files, since they are the server's own; the archive has them.
+	}
+	if c.Subject != nil && !validated {
 		return checkedPack{}, pack.AsError([]pack.Violation{{Message: "it has a subject, so it is something about another manifest and no version of a pack; " +
 			"push it by its digest, or under a tag sha256-<digest of the subject>"}})
 	}
@@ -75,6 +83,16 @@ func (s *Server) validatePack(r *request, name string, tags []string, d digest.D
 	}
 	files, err := s.browsable(r, c.Layers[0].Digest, found)
 	return checkedPack{version: version, files: files, unrecorded: stored}, err
+}
+
+// hasFiles says whether all files of a pack are in the repository.
+func hasFiles(r *request, files []store.File) (bool, error) {
+	for _, file := range files {
+		if there, err := r.repository.HasBlob(r.Context(), file.Digest); err != nil || !there {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // maxPuts is how many files of one pack are stored at once.

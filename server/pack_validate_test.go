@@ -118,3 +118,52 @@ func TestValidationThatWarns(t *testing.T) {
 	f.want(f.putManifest("/v1/dns/manifests/2.0.0", manifest), 201)
 	f.want(f.putManifest("/v1/dns/manifests/3.0.0", strings.Replace(manifest, `"layers":[`, `"layers":[],"x":[`, 1)), 201)
 }
+
+// A pack of which a file that consoles show is gone is there again once it is pushed again: nobody else can bring that file.
+func TestFilesThatAreGoneComeBackWithThePack(t *testing.T) {
+	for _, lost := range []string{"README.md", "logo.png", "pack.json", listName} {
+		t.Run(strings.Trim(lost, "*"), func(t *testing.T) {
+			f := open0(t)
+			manifest := f.packManifest("dns", "1.0.0", nil)
+			f.want(f.putManifest("/v1/dns/manifests/1.0.0", manifest), 201)
+			m, err := f.store.Repository(pack.Repository("dns")).Manifest(t.Context(), digest.FromString(manifest))
+			if err != nil {
+				t.Fatal(err)
+			}
+			path := ""
+			for _, file := range m.Files {
+				if file.Name == lost {
+					path = "/v2/spectro-packs/archive/dns/blobs/" + file.Digest.String()
+				}
+			}
+			for _, again := range []string{"1.0.0", "stable"} { // pushed as before, and under another tag
+				f.want(f.do("DELETE", path, nil), 202)
+				f.want(f.do("GET", path, nil), 404)
+				f.want(f.putManifest("/v1/dns/manifests/"+again, manifest), 201)
+				f.want(f.do("GET", path, nil), 200)
+			}
+			f.want(f.putManifest("/v1/dns/manifests/2.0.0", manifest), 400, `\"1.0.0\"`)
+			f.collect(4)
+			f.want(f.do("GET", path, nil), 200)
+			f.wantNoProblems()
+		})
+	}
+}
+
+// A record of an earlier version, which knew fewer files, names all of them after that.
+func TestFilesThatAreGoneAreRecordedAnew(t *testing.T) {
+	f := open0(t)
+	manifest := f.oldPack("dns")
+	r, d := f.store.Repository(pack.Repository("dns")), digest.FromString(manifest)
+	other := f.pushBlob(pack.Repository("dns"), "other")
+	if err := r.RecordFile(t.Context(), d, store.File{Name: "README.md", Digest: digest.Digest(other), Size: 5}); err != nil {
+		t.Fatal(err)
+	}
+	f.want(f.do("DELETE", "/v2/spectro-packs/archive/dns/blobs/"+string(other), nil), 202)
+	f.want(f.putManifest("/v1/dns/manifests/1.0.0", manifest), 201)
+	m, err := r.Manifest(t.Context(), d)
+	if err != nil || len(m.Files) != 5 || m.Pack != "1.0.0" {
+		t.Errorf("%+v, %v", m, err)
+	}
+	f.wantNoProblems()
+}

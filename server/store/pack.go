@@ -8,7 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 )
 
-// RecordPack records that the archive of a manifest that is there already was validated, and as what. It returns
+// RecordPack records that the archive of a manifest that is there already was validated, as what, and with which files. It returns
 // ErrNotFound where the manifest, or one of the files, went meanwhile.
 func (r *Repository) RecordPack(ctx context.Context, d digest.Digest, pack string, files []File) error {
 	for try := (attempts{}); ; {
@@ -16,7 +16,7 @@ func (r *Repository) RecordPack(ctx context.Context, d digest.Digest, pack strin
 		if err != nil {
 			return err
 		}
-		if m.Pack != pack {
+		if m.Pack != pack || !slices.Equal(m.Files, files) {
 			h := m.header
 			h.Pack, h.Files, h.Nonce = pack, files, nonce()
 			if err := r.replaceHeader(ctx, m, h); isLostRace(err) {
