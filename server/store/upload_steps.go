@@ -16,7 +16,7 @@ import (
 // that neither what it leaves nor what a step costs grows with the number of steps.
 //
 // A request that was stopped while others made several steps creates one that is gone by now. It finds the later ones when it
-// looks, after it: a step goes only when two later ones are there. And the first stays, so that an upload's first request
+// looks, after it: a step goes only when two later ones are there. And the first stays, after the end too, so that an upload's first request
 // (nearly every upload has but one) need not look.
 
 // maxSteps bounds in how many steps an upload can come: 100 GiB in chunks of 1 MiB.
@@ -136,12 +136,10 @@ func (u *Upload) outdated(ctx context.Context, err error) error {
 	return notFound(err, "upload", u.id)
 }
 
-// removeSteps removes what there can be of an upload's steps.
+// removeSteps removes the last two steps of an upload that is over: those before went earlier, but for what a crash left to purging.
+// The first stays until then, so that a request that found none is refused where it comes late.
 func (u *Upload) removeSteps(ctx context.Context) error {
-	for number := 1; number <= u.number; number++ {
-		if number == 2 {
-			number = max(2, u.number-1) // those in between went before, but for what a crash left to purging
-		}
+	for number := max(2, u.number-1); number <= u.number; number++ {
 		if err := u.r.s.d.Delete(ctx, uploadKey(u.id, number)); err != nil {
 			return err
 		}
