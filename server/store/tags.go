@@ -17,6 +17,9 @@ import (
 // deletionPage is how many deletions are read at once.
 const deletionPage = 1000
 
+// nextPage is how many names are read at least once a page was not enough: one by one each would take two lists.
+const nextPage = 100
+
 // maxTombstones is about how many tombstones are read for one page of tags.
 const maxTombstones = 1000
 
@@ -40,9 +43,9 @@ func (r *Repository) Tags(ctx context.Context, after string, limit int) ([]strin
 // TagPage is Tags that gives up where it had to read many tags that turned out to be deleted. Then more is the name to go on
 // after; where there may be more for another reason, too. It is empty where these tags are the last ones.
 func (r *Repository) TagPage(ctx context.Context, after string, limit int) (tags []string, more string, err error) {
-	read := 0
+	read, size := 0, limit
 	for cursor := after; len(tags) < limit; {
-		page, suspects, err := r.tagPage(ctx, cursor, limit)
+		page, suspects, err := r.tagPage(ctx, cursor, size)
 		if err != nil {
 			return nil, "", err
 		}
@@ -58,9 +61,10 @@ func (r *Repository) TagPage(ctx context.Context, after string, limit int) (tags
 				return tags, tag, nil
 			}
 		}
-		if len(page) < limit {
+		if len(page) < size {
 			break
 		}
+		size = max(limit, nextPage)
 		if read += len(suspects); read >= maxTombstones {
 			return tags, cursor, nil
 		}
