@@ -204,9 +204,16 @@ func (u *Upload) open(ctx context.Context) (*writer, error) {
 	return &writer{stream, h}, nil
 }
 
+// Write hashes what the stream took, and no more: where the storage is full in the middle of a write the upload goes on from there.
+func (w *writer) Write(p []byte) (int, error) {
+	n, err := w.Stream.Write(p)
+	w.hash.Write(p[:n]) //nolint:errcheck // never fails
+	return n, err
+}
+
 // copy appends what from yields. Bytes that arrived before an error are counted.
 func (w *writer) copy(from io.Reader) (int64, error) {
-	to := io.MultiWriter(w.hash, onlyWriter{w.Stream})
+	to := onlyWriter{w}
 	small := smallCopies.Get().(*[smallBuffer]byte) //nolint:forcetypeassert // nothing else is put there
 	defer smallCopies.Put(small)
 	n, err := io.CopyBuffer(to, io.LimitReader(from, copyBuffer), small[:])
