@@ -26,7 +26,9 @@ const hostsAnnotation = "example.com/hosts"
 // startLimited runs an operator with the default limits, and with hosts that namespaces list.
 func startLimited(t *testing.T, namespace string) *operator {
 	t.Helper()
-	l, err := limits.Parse("", limits.DefaultWord, limits.DefaultWord, hostsAnnotation)
+	flags := limits.DefaultFlags()
+	flags.HostsAnnotation = hostsAnnotation
+	l, err := limits.Parse(flags)
 	must(t, err)
 	me := Installation{Namespace: "packregistry-system", Name: "packregistry", Namespaces: []string{namespace}}
 	return startInstallation(t, me, "1.0.0", "registry:test", namespace, interceptor.Funcs{}, func(r *Reconciler) { r.Limits = l })
@@ -87,7 +89,7 @@ func TestAPIWhatIsNotAllowedIsNotCarriedOut(t *testing.T) {
 
 // What this repository shows to people is allowed by the operator's defaults.
 func TestSamplesAreAllowed(t *testing.T) {
-	l, err := limits.Parse("", limits.DefaultWord, limits.DefaultWord, "")
+	l, err := limits.Parse(limits.DefaultFlags())
 	must(t, err)
 	seen := 0
 	for _, u := range readSamples(t) {

@@ -68,7 +68,7 @@ type settings struct {
 
 func parse() (settings, error) {
 	var s settings
-	var images, annotations, podFields, hosts string
+	allowed := limits.DefaultFlags()
 	flag.StringVar(&s.metricsAddr, "metrics-bind-address", ":8443", "where metrics are served; 0 for nowhere")
 	flag.BoolVar(&s.secureMetrics, "metrics-secure", true, "serve metrics over HTTPS to clients that may get /metrics")
 	flag.StringVar(&s.probeAddr, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
@@ -80,10 +80,11 @@ func parse() (settings, error) {
 	flag.StringVar(&s.image, "registry-image", os.Getenv("RELATED_IMAGE_REGISTRY"), "the registry's image where a spec names none (default $RELATED_IMAGE_REGISTRY)")
 	flag.IntVar(&s.upgrades, "max-concurrent-upgrades", 1, "how many registries are rolled at once because this operator renders them otherwise than the one before")
 	flag.StringVar(&s.namespaces, "namespaces", os.Getenv("WATCH_NAMESPACE"), "the namespaces to look after, separated by commas; all of them if empty (default $WATCH_NAMESPACE)")
-	flag.StringVar(&images, "allowed-images", "", "images that PackRegistries may name besides those of the default image's repository: repositories, references, or beginnings that end in '*', separated by commas")
-	flag.StringVar(&annotations, "allowed-annotations", limits.DefaultWord, "annotations that PackRegistries may put on what they become: keys, or beginnings that end in '*', separated by commas; default stands for those of this release")
-	flag.StringVar(&podFields, "allowed-pod-fields", limits.DefaultWord, "fields of spec.pod that PackRegistries may have, separated by commas; default stands for those of this release, '*' for all: "+strings.Join(limits.PodFields(), ", "))
-	flag.StringVar(&hosts, "hosts-annotation", "", "the annotation of a namespace that lists the hosts (a.example.com) and domains (*.example.com) that its PackRegistries may have; without it they may have any")
+	flag.StringVar(&allowed.Images, "allowed-images", allowed.Images, "images that PackRegistries may name besides those of the default image's repository: repositories, references, or beginnings that end in '*', separated by commas")
+	flag.StringVar(&allowed.Annotations, "allowed-annotations", allowed.Annotations, "annotations that PackRegistries may put on what they become: keys, or beginnings that end in '*', separated by commas; default stands for those of this release")
+	flag.StringVar(&allowed.Env, "allowed-env", allowed.Env, "variables that PackRegistries may give their containers (spec.pod.env): names, or beginnings that end in '*', separated by commas; default stands for those of this release")
+	flag.StringVar(&allowed.PodFields, "allowed-pod-fields", allowed.PodFields, "fields of spec.pod that PackRegistries may have, separated by commas; default stands for those of this release, '*' for all: "+strings.Join(limits.PodFields(), ", "))
+	flag.StringVar(&allowed.HostsAnnotation, "hosts-annotation", allowed.HostsAnnotation, "the annotation of a namespace that lists the hosts (a.example.com) and domains (*.example.com) that its PackRegistries may have; without it they may have any")
 	showVersion := flag.Bool("version", false, "print the version and end")
 	options := zap.Options{}
 	options.BindFlags(flag.CommandLine)
@@ -94,7 +95,7 @@ func parse() (settings, error) {
 	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&options)))
 	var err error
-	s.limits, err = limits.Parse(images, annotations, podFields, hosts)
+	s.limits, err = limits.Parse(allowed)
 	return s, err
 }
 

@@ -221,29 +221,41 @@ func mounts(r *v1alpha1.PackRegistry) []*corev1apply.VolumeMountApplyConfigurati
 }
 
 func volumes(r *v1alpha1.PackRegistry, in DeploymentInput) []*corev1apply.VolumeApplyConfiguration {
-	secret := func(name, secret string) *corev1apply.VolumeApplyConfiguration {
-		return corev1apply.Volume().WithName(name).WithSecret(corev1apply.SecretVolumeSource().WithSecretName(secret))
+	// Of Secrets that hold more than pods need, pods get what they need: what a process cannot read, nobody can have it sent elsewhere.
+	// The kubelet updates what is chosen by key as it updates whole Secrets.
+	secret := func(name, secret string, keys ...string) *corev1apply.VolumeApplyConfiguration {
+		return corev1apply.Volume().WithName(name).WithSecret(corev1apply.SecretVolumeSource().WithSecretName(secret).WithItems(items(keys)...))
 	}
 	list := []*corev1apply.VolumeApplyConfiguration{
-		secret(configVolume, in.Config.Name),
+		secret(configVolume, in.Config.Name), // all of it is for the pods
 		corev1apply.Volume().WithName(tmpVolume).WithEmptyDir(corev1apply.EmptyDirVolumeSource()),
 	}
 	if len(r.Spec.Auth.SecretRefs) > 0 {
-		list = append(list, secret(usersVolume, UsersName(r)))
+		list = append(list, secret(usersVolume, UsersName(r), UsersKey))
 	}
 	if name := CertificateSecret(r); name != "" {
-		list = append(list, secret(certificateVolume, name))
+		list = append(list, secret(certificateVolume, name, corev1.TLSCertKey, corev1.TLSPrivateKeyKey))
 	}
 	if ref := r.Spec.TLS.ClientCARef; ref != nil && ServesTLS(r) {
 		if ref.Kind == v1alpha1.CARefConfigMap {
-			list = append(list, corev1apply.Volume().WithName(clientCAVolume).WithConfigMap(corev1apply.ConfigMapVolumeSource().WithName(ref.Name)))
+			list = append(list, corev1apply.Volume().WithName(clientCAVolume).WithConfigMap(
+				corev1apply.ConfigMapVolumeSource().WithName(ref.Name).WithItems(items([]string{CAKey})...)))
 		} else {
-			list = append(list, secret(clientCAVolume, ref.Name))
+			list = append(list, secret(clientCAVolume, ref.Name, CAKey))
 		}
 	}
 	if claim := ClaimName(r); claim != "" {
 		list = append(list, corev1apply.Volume().WithName(dataVolume).WithPersistentVolumeClaim(
 			corev1apply.PersistentVolumeClaimVolumeSource().WithClaimName(claim)))
+	}
+	return list
+}
+
+// items mounts keys under their own names.
+func items(keys []string) []*corev1apply.KeyToPathApplyConfiguration {
+	var list []*corev1apply.KeyToPathApplyConfiguration
+	for _, key := range keys {
+		list = append(list, corev1apply.KeyToPath().WithKey(key).WithPath(key))
 	}
 	return list
 }

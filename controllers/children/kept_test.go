@@ -2,10 +2,12 @@ package children_test
 
 import (
 	"encoding/json"
+	"reflect"
 	"testing"
 
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
 	"k8s.io/utils/ptr"
 
 	"packregistry.dev/api/v1alpha1"
@@ -56,5 +58,47 @@ func TestDisruptionBudgetLetsPodsThatAreNotReadyGo(t *testing.T) {
 	budget := children.DisruptionBudget(r, 2)
 	if p := budget.Spec.UnhealthyPodEvictionPolicy; p == nil || *p != policyv1.AlwaysAllow {
 		t.Errorf("unhealthyPodEvictionPolicy is %v", p)
+	}
+}
+
+// Of the Secrets and ConfigMaps that a PackRegistry names, pods get the keys that they need: not the key of a CA beside its certificate,
+// not a token, not the salt of the users' Secret.
+func TestPodsGetOnlyTheKeysThatTheyNeed(t *testing.T) {
+	of := func(ref v1alpha1.CARef) *v1alpha1.PackRegistry {
+		return registry(v1alpha1.PackRegistrySpec{
+			Storage: v1alpha1.StorageSpec{InMemory: &v1alpha1.InMemorySpec{}},
+			Auth:    v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}},
+			TLS:     v1alpha1.TLSSpec{SecretRef: &v1alpha1.SecretRef{Name: "certificate"}, ClientCARef: &ref},
+		})
+	}
+	want := map[string][]string{"users": {"htpasswd"}, "certificate": {"tls.crt", "tls.key"}, "client-ca": {"ca.crt"}}
+	for _, kind := range []v1alpha1.CARefKind{v1alpha1.CARefSecret, v1alpha1.CARefConfigMap} {
+		r := of(v1alpha1.CARef{Kind: kind, Name: "clients"})
+		deployment, err := children.Deployment(r, children.DeploymentInput{Config: children.RenderedConfig{Name: "packs-config-0"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string][]string{}
+		for _, v := range deployment.Spec.Template.Spec.Volumes {
+			var keys []corev1apply.KeyToPathApplyConfiguration
+			switch {
+			case v.Secret != nil && *v.Name != "config":
+				keys = v.Secret.Items
+			case v.ConfigMap != nil:
+				keys = v.ConfigMap.Items
+			default:
+				continue
+			}
+			got[*v.Name] = nil
+			for _, key := range keys {
+				if *key.Key != *key.Path {
+					t.Errorf("%s is mounted as %s", *key.Key, *key.Path)
+				}
+				got[*v.Name] = append(got[*v.Name], *key.Key)
+			}
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("clientCARef of kind %s: pods have %v", kind, got)
+		}
 	}
 }

@@ -24,6 +24,8 @@ type Limits struct {
 	Images []string
 	// Annotations are keys, or beginnings of keys that end in '*'.
 	Annotations []string
+	// Env are names of the registry's variables, or beginnings of names that end in '*'.
+	Env []string
 	// PodFields are fields of spec.pod, as PodFields lists them.
 	PodFields []string
 	// HostsAnnotation is the annotation of a namespace that lists the hosts of its PackRegistries; any host is allowed if it is
@@ -40,38 +42,23 @@ const hostPath = "volumes.hostPath"
 // DefaultWord stands for the defaults in a list.
 const DefaultWord = "default"
 
-// DefaultAnnotations are those that only say how large and how slow a transfer may be, that a load balancer is not for the Internet,
-// and the like. Others may lead an Ingress controller elsewhere, run code in it, or let something be put into pods.
-var DefaultAnnotations = []string{
-	"alb.ingress.kubernetes.io/healthcheck-path", "alb.ingress.kubernetes.io/target-type",
-	"cluster-autoscaler.kubernetes.io/safe-to-evict",
-	"haproxy-ingress.github.io/proxy-body-size", "haproxy-ingress.github.io/timeout-client", "haproxy-ingress.github.io/timeout-server",
-	"haproxy.org/timeout-client", "haproxy.org/timeout-server",
-	"networking.gke.io/load-balancer-type",
-	"nginx.ingress.kubernetes.io/force-ssl-redirect", "nginx.ingress.kubernetes.io/proxy-body-size", "nginx.ingress.kubernetes.io/proxy-buffering",
-	"nginx.ingress.kubernetes.io/proxy-read-timeout", "nginx.ingress.kubernetes.io/proxy-request-buffering",
-	"nginx.ingress.kubernetes.io/proxy-send-timeout", "nginx.ingress.kubernetes.io/ssl-redirect",
-	"nginx.org/client-max-body-size", "nginx.org/proxy-read-timeout", "nginx.org/proxy-send-timeout",
-	"projectcontour.io/response-timeout",
-	"prometheus.io/path", "prometheus.io/port", "prometheus.io/scheme", "prometheus.io/scrape",
-	"service.beta.kubernetes.io/aws-load-balancer-internal", "service.beta.kubernetes.io/aws-load-balancer-scheme",
-	"service.beta.kubernetes.io/azure-load-balancer-internal",
-	"traefik.ingress.kubernetes.io/router.entrypoints", "traefik.ingress.kubernetes.io/router.tls",
+// Flags are the limits as text: lists that are separated by commas.
+type Flags struct {
+	Images, Annotations, Env, PodFields, HostsAnnotation string
 }
 
-// DefaultPodFields are all but those that would let a PackRegistry read Secrets (by a variable, a volume or another container),
-// run other programs, have another identity, or displace the pods of others. The user and the group 0 are refused by the
-// schema. A field that this list does not know is refused.
-var DefaultPodFields = []string{
-	"affinity", "annotations", "dnsConfig", "dnsPolicy", "env", "env.valueFrom.configMapKeyRef", "env.valueFrom.fieldRef", "env.valueFrom.resourceFieldRef",
-	"hostAliases", "imagePullPolicy", "imagePullSecrets", "labels", "nodeSelector", "probes", "resources", "runtimeClassName", "schedulerName",
-	"securityContext", "terminationGracePeriodSeconds", "tolerations", "topologySpreadConstraints",
+// DefaultFlags are those of an operator that is told nothing.
+func DefaultFlags() Flags {
+	return Flags{Annotations: DefaultWord, Env: DefaultWord, PodFields: DefaultWord}
 }
 
-// Parse reads lists that are separated by commas, in which DefaultWord stands for the defaults.
-func Parse(images, annotations, podFields, hostsAnnotation string) (*Limits, error) {
-	l := &Limits{Images: list(images, nil), Annotations: list(annotations, DefaultAnnotations), PodFields: list(podFields, DefaultPodFields), HostsAnnotation: hostsAnnotation}
-	for _, pattern := range slices.Concat(l.Images, l.Annotations) {
+// Parse reads the lists, in which DefaultWord stands for the defaults.
+func Parse(f Flags) (*Limits, error) {
+	l := &Limits{
+		Images: list(f.Images, nil), Annotations: list(f.Annotations, DefaultAnnotations), Env: list(f.Env, DefaultEnv),
+		PodFields: list(f.PodFields, DefaultPodFields), HostsAnnotation: f.HostsAnnotation,
+	}
+	for _, pattern := range slices.Concat(l.Images, l.Annotations, l.Env) {
 		if i := strings.IndexByte(pattern, '*'); i >= 0 && i != len(pattern)-1 {
 			return nil, fmt.Errorf("%q: '*' stands for the end of a name only", pattern)
 		}
@@ -191,6 +178,9 @@ func (l *Limits) refusedPod(pod *v1alpha1.PodSpec) []string {
 		}
 	}
 	for i, env := range pod.Env {
+		if !matches(l.Env, env.Name) {
+			refused = append(refused, fmt.Sprintf("spec.pod.env[%d]: the variable %s is not allowed: who runs the operator can allow it (--allowed-env, in its chart limits.env)", i, env.Name))
+		}
 		if env.ValueFrom == nil {
 			continue
 		}

@@ -38,12 +38,15 @@ func TestRefused(t *testing.T) {
 		{"some more", `{"service":{"annotations":{"example.com/a":"","prometheus.io/port":""}}}`, "", "default,example.com/*", "default", nil},
 		{"others instead", `{"service":{"annotations":{"example.com/a":"","prometheus.io/port":""}}}`, "", "example.com/a", "default", []string{"prometheus.io/port"}},
 
-		{"what pods may have", `{"pod":{"resources":{"limits":{"cpu":"1"}},"tolerations":[{"operator":"Exists"}],"env":[{"name":"A","value":"b"}],"securityContext":{"runAsUser":7,"supplementalGroups":[8]},"probes":{"liveness":{"periodSeconds":9}}}}`,
+		{"what pods may have", `{"pod":{"resources":{"limits":{"cpu":"1"}},"tolerations":[{"operator":"Exists"}],"env":[{"name":"GOMEMLIMIT","value":"b"}],"securityContext":{"runAsUser":7,"supplementalGroups":[8]},"probes":{"liveness":{"periodSeconds":9}}}}`,
 			"", "default", "default", nil},
-		{"a Secret as a variable", `{"pod":{"env":[{"name":"A"},{"name":"B","valueFrom":{"secretKeyRef":{"name":"hush","key":"hush"}}}]}}`, "", "default", "default",
+		{"a Secret as a variable", `{"pod":{"env":[{"name":"TZ"},{"name":"POD_B","valueFrom":{"secretKeyRef":{"name":"hush","key":"hush"}}}]}}`, "", "default", "default",
 			[]string{"spec.pod.env[1].valueFrom.secretKeyRef is not allowed"}},
-		{"a setting as a variable", `{"pod":{"env":[{"name":"B","valueFrom":{"configMapKeyRef":{"name":"a","key":"b"}}}]}}`, "", "default", "default", nil},
-		{"a kind of source that nobody knows yet", `{"pod":{"env":[{"name":"B","valueFrom":{"fileKeyRef":{"volumeName":"a","path":"b","key":"c"}}}]}}`, "", "default", "default", []string{"env[0].valueFrom.fileKeyRef"}},
+		{"a setting as a variable", `{"pod":{"env":[{"name":"POD_B","valueFrom":{"configMapKeyRef":{"name":"a","key":"b"}}}]}}`, "", "default", "default", nil},
+		{"where traces go", `{"pod":{"env":[{"name":"OTEL_EXPORTER_OTLP_ENDPOINT","value":"http://collector:4318"},{"name":"POD_NAME","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}},{"name":"OTEL_RESOURCE_ATTRIBUTES","value":"pod=$(POD_NAME)"}]}}`, "", "default", "default", nil},
+		{"a file that is sent elsewhere", `{"pod":{"env":[{"name":"AWS_ROLE_ARN","value":"hush"},{"name":"AWS_WEB_IDENTITY_TOKEN_FILE","value":"/certs/tls.key"},{"name":"AWS_ENDPOINT_URL_STS","value":"hush"}]}}`, "", "default", "default",
+			[]string{"spec.pod.env[0]: the variable AWS_ROLE_ARN is not allowed", "spec.pod.env[1]: the variable AWS_WEB_IDENTITY_TOKEN_FILE", "spec.pod.env[2]: the variable AWS_ENDPOINT_URL_STS"}},
+		{"a kind of source that nobody knows yet", `{"pod":{"env":[{"name":"POD_B","valueFrom":{"fileKeyRef":{"volumeName":"a","path":"b","key":"c"}}}]}}`, "", "default", "default", []string{"env[0].valueFrom.fileKeyRef"}},
 		{"other programs, other people's rights", `{"pod":{"serviceAccountName":"a","priorityClassName":"b","volumes":[{}],"volumeMounts":[{}],"initContainers":[{}],"containers":[{}]}}`, "", "default", "default",
 			[]string{"priorityClassName", "serviceAccountName", "volumes", "volumeMounts", "initContainers", "containers"}},
 		{"containers by permission, of the registry's image", `{"pod":{"containers":[{"name":"a","image":"packregistry.dev/registry:2"}]}}`, "", "default", "default,containers", nil},
@@ -59,7 +62,11 @@ func TestRefused(t *testing.T) {
 		{"everything", `{"image":"a","metadata":{"annotations":{"a":"b"}},"pod":{"containers":[{}],"env":[{"name":"B","valueFrom":{"secretKeyRef":{"name":"a","key":"b"}}}]}}`, "*", "*", "*", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			l, err := Parse(tt.images, tt.annotations, tt.podFields, "")
+			env := DefaultWord
+			if tt.podFields == "*" {
+				env = "*"
+			}
+			l, err := Parse(Flags{Images: tt.images, Annotations: tt.annotations, Env: env, PodFields: tt.podFields})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,16 +100,34 @@ func TestEveryPodFieldIsJudged(t *testing.T) {
 	}
 }
 
-func TestParse(t *testing.T) {
-	for _, tt := range []struct{ images, annotations, podFields, wrong string }{
-		{"a*b", "", "", "the end of a name only"},
-		{"registry.example.com*", "", "", "registry.example.com*"},
-		{"", "*.example.com", "", "the end of a name only"},
-		{"", "", "serviceAccount", "is no field of spec.pod"},
-		{"a/*,b:*,c@*,*", "example.com/*,a", "default,*", ""},
-		{"", "", "", ""},
+// None of the variables by which libraries within the registry read files, take another identity, ask another server or log more is
+// allowed by default.
+func TestVariablesThatReachFilesAreNotAllowed(t *testing.T) {
+	for _, name := range []string{
+		"AWS_CA_BUNDLE", "AWS_CONFIG_FILE", "AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE", "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+		"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_EC2_METADATA_SERVICE_ENDPOINT", "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL_STS", "AWS_PROFILE",
+		"AWS_DEFAULT_REGION", "AWS_REGION", "AWS_ROLE_ARN", "AWS_SHARED_CREDENTIALS_FILE", "AWS_WEB_IDENTITY_TOKEN_FILE",
+		"GODEBUG", "HOME", "HTTP_PROXY", "http_proxy", "LD_PRELOAD", "PATH", "SSL_CERT_DIR", "SSL_CERT_FILE", "ZONEINFO",
+		"OTEL_CONFIG_FILE", "OTEL_EXPERIMENTAL_CONFIG_FILE", "OTEL_EXPORTER_OTLP_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_CLIENT_KEY",
+		"OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_CERTIFICATE", "OTEL_EXPORTER_OTLP_TRACES_CLIENT_KEY",
 	} {
-		l, err := Parse(tt.images, tt.annotations, tt.podFields, "")
+		if matches(DefaultEnv, name) {
+			t.Errorf("%s is allowed", name)
+		}
+	}
+}
+
+func TestParse(t *testing.T) {
+	for _, tt := range []struct{ images, annotations, env, podFields, wrong string }{
+		{"a*b", "", "", "", "the end of a name only"},
+		{"registry.example.com*", "", "", "", "registry.example.com*"},
+		{"", "*.example.com", "", "", "the end of a name only"},
+		{"", "", "*_PROXY", "", "the end of a name only"},
+		{"", "", "", "serviceAccount", "is no field of spec.pod"},
+		{"a/*,b:*,c@*,*", "example.com/*,a", "default,A_*", "default,*", ""},
+		{"", "", "", "", ""},
+	} {
+		l, err := Parse(Flags{Images: tt.images, Annotations: tt.annotations, Env: tt.env, PodFields: tt.podFields})
 		if tt.wrong == "" && (err != nil || l == nil) || tt.wrong != "" && (err == nil || !strings.Contains(err.Error(), tt.wrong)) {
 			t.Errorf("%+v: %v", tt, err)
 		}
