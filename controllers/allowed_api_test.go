@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -85,6 +86,42 @@ func TestAPIWhatIsNotAllowedIsNotCarriedOut(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// A host that a namespace may not have is kept from nobody: who only asks for it, however early, is no conflict for those who may have it.
+// Once the namespace may have it, it is theirs as it is everybody's.
+func TestAPIAHostThatIsNotAllowedIsNobodys(t *testing.T) {
+	needAPI(t)
+	squatters, owners := newNamespace(t), newNamespace(t)
+	allowHosts(t, squatters, "*.example.org")
+	allowHosts(t, owners, "packs.example.com")
+	flags := limits.DefaultFlags()
+	flags.HostsAnnotation = hostsAnnotation
+	l, err := limits.Parse(flags)
+	must(t, err)
+	me := Installation{Namespace: "packregistry-system", Name: "packregistry", Namespaces: []string{squatters, owners}}
+	start := func() *operator {
+		return startInstallation(t, me, "1.0.0", "registry:test", squatters, interceptor.Funcs{}, func(r *Reconciler) { r.Limits = l })
+	}
+	o := start()
+	host := func(r *v1alpha1.PackRegistry) { r.Spec.Hosts = []string{"packs.example.com"} }
+	squat := newRegistry(squatters)
+	host(squat)
+	must(t, api.Create(t.Context(), squat))
+	wantCondition(t, squat, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonNotAllowed, "packs.example.com")
+	eventually(t, "a second has passed, so that it is clear who came first", func() error {
+		if !time.Now().After(squat.CreationTimestamp.Add(time.Second)) {
+			return errors.New("not yet")
+		}
+		return nil
+	})
+	packs := runningRegistry(t, owners, "packs", host)
+	wantCondition(t, packs, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+
+	allowHosts(t, squatters, "packs.example.com")
+	o.stop()
+	start() // else it looks twice a minute
+	wantCondition(t, packs, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonConflict, "another namespace")
 }
 
 // What this repository shows to people is allowed by the operator's defaults.

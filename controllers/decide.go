@@ -123,6 +123,8 @@ func decideProtected(o *observed) decision {
 	d.notAllowed = strings.Join(slices.Concat(o.refused, o.refusedHosts), "; ")
 	if len(o.refusedHosts) > 0 {
 		d.requeueIn(hostsAge)
+	} else if o.hostsMayChange {
+		d.requeueIn(hostsPoll)
 	}
 	d.planFirst(o)
 	return d

@@ -81,6 +81,8 @@ type observed struct {
 	unanswered map[probeKind]bool
 	// refused is what the spec asks for and may not have, refusedHosts which of its hosts.
 	refused, refusedHosts []string
+	// hostsMayChange says that a namespace lists the hosts, which is not watched.
+	hostsMayChange bool
 	// conflicting want a host or a claim of this registry.
 	conflicting []v1alpha1.PackRegistry
 }
@@ -131,7 +133,9 @@ func (r *Reconciler) observeProtected(ctx context.Context, o *observed, mine []c
 	mark(r.observeCA(ctx, o), &o.unread.tls, &o.unread.pods)
 	mark(r.observeClaim(ctx, o), &o.unread.claim)
 	var err error
-	o.conflicting, err = r.conflicting(ctx, o.registry)
+	if o.conflicting, err = r.conflicting(ctx, o.registry); err == nil {
+		err = r.dropRefusedHosts(ctx, o.conflicting, o.now)
+	}
 	mark(err, &o.unread.conflicting)
 	return failed
 }

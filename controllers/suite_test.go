@@ -153,7 +153,7 @@ func startAs(t *testing.T, version, image, namespace string, inTheWay intercepto
 func startInstallation(t *testing.T, me Installation, version, image, namespace string, inTheWay interceptor.Funcs, changes ...func(*Reconciler)) *operator {
 	t.Helper()
 	o := &operator{}
-	options := CacheOptions(namespace)
+	options := CacheOptions(append([]string{namespace}, me.Namespaces...)...)
 	skip := true
 	mgr, err := ctrl.NewManager(apiConfig, ctrl.Options{Scheme: scheme, Cache: options, Client: ClientOptions(),
 		Metrics: metricsserver.Options{BindAddress: "0"}, HealthProbeBindAddress: "0"})
