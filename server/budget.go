@@ -161,7 +161,7 @@ func (s *Server) readHeld(r *request, head *store.Manifest) (m *store.Manifest, 
 // findHeld is find for a manifest that is sent to the client, which may take its time. done gives back what was set aside.
 func (s *Server) findHeld(r *request) (m *store.Manifest, done func(), err error) {
 	m, err = find(r)
-	if err != nil || len(m.Content) <= smallManifest || r.Method == http.MethodHead {
+	if err != nil || len(m.Content) <= smallManifest {
 		return m, func() {}, err
 	}
 	n := int64(len(m.Content))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"mime"
 	"net/http"
 	"strconv"
@@ -61,19 +62,26 @@ func lookUpReference(r *request, manifest manifestReader, tagged taggedReader) (
 }
 
 func (s *Server) getManifest(w http.ResponseWriter, r *request) error {
-	m, done, err := s.findHeld(r)
+	find := s.findHeld
+	if r.Method == http.MethodHead {
+		find = func(r *request) (*store.Manifest, func(), error) {
+			m, err := findHead(r)
+			return m, func() {}, err
+		}
+	}
+	m, done, err := find(r)
 	if err != nil {
 		return err
 	}
 	defer done()
 	h := w.Header()
-	values := []string{m.MediaType, m.Digest.String(), `"` + m.Digest.String() + `"`, strconv.Itoa(len(m.Content))}
+	values := []string{m.MediaType, m.Digest.String(), `"` + m.Digest.String() + `"`, strconv.FormatInt(m.Size, 10)}
 	h["Content-Type"], h["Docker-Content-Digest"], h["Etag"] = values[0:1:1], values[1:2:2], values[2:3:3]
 	if !isManifestType(m.MediaType) {
 		h["Content-Type"], h["Content-Disposition"] = octetStream, attachment
 	}
 	if len(r.Header["Range"]) > 0 || len(r.Header["If-None-Match"]) > 0 || len(r.Header["If-Match"]) > 0 {
-		transfer.ServeContent(w, r.Request, time.Time{}, int64(len(m.Content)), bytes.NewReader(m.Content))
+		transfer.ServeContent(w, r.Request, time.Time{}, m.Size, io.NewSectionReader(bytes.NewReader(m.Content), 0, m.Size))
 		return nil
 	}
 	h["Content-Length"] = values[3:]

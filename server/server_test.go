@@ -688,12 +688,19 @@ func BenchmarkGetManifest(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			benchmarkGetManifest(b, d)
+			benchmarkGetManifest(b, d, http.MethodGet)
+		})
+		b.Run(name+" HEAD", func(b *testing.B) {
+			d, err := open()
+			if err != nil {
+				b.Fatal(err)
+			}
+			benchmarkGetManifest(b, d, http.MethodHead)
 		})
 	}
 }
 
-func benchmarkGetManifest(b *testing.B, d driver.Driver) {
+func benchmarkGetManifest(b *testing.B, d driver.Driver, method string) {
 	c, _, err := config.Parse([]byte("version: 0.1\nlog: {accesslog: {disabled: true}}\nstorage: inmemory\n"), config.Options{})
 	if err != nil {
 		b.Fatal(err)
@@ -710,7 +717,7 @@ func benchmarkGetManifest(b *testing.B, d driver.Driver) {
 		b.Fatal(err)
 	}
 	server := newServer(c, s, nil, m, slog.New(slog.DiscardHandler))
-	request := httptest.NewRequest(http.MethodGet, "/v2/r/manifests/t", nil)
+	request := httptest.NewRequest(method, "/v2/r/manifests/t", nil)
 	w := &quiet{header: http.Header{}}
 	b.ReportAllocs()
 	for b.Loop() {

@@ -49,7 +49,7 @@ type File struct {
 type Manifest struct {
 	Digest    digest.Digest
 	MediaType string
-	// Size is the content's, in bytes. Head leaves the content out.
+	// Size is the content's, in bytes.
 	Size    int64
 	Content []byte
 	// Pushed and By say when it came, and from whom.
@@ -123,11 +123,17 @@ func (r *Repository) readHeader(ctx context.Context, d digest.Digest) (h header,
 	return h, whole - int64(len(line)), err
 }
 
-// Head returns what is known of a manifest of this repository without its content, whatever its size.
+// Head returns what is known of a manifest of this repository. It does not read one that is large, and leaves the content out then.
 func (r *Repository) Head(ctx context.Context, d digest.Digest) (*Manifest, error) {
+	if _, small := r.s.small.Get(d); small {
+		return r.Manifest(ctx, d) // which storage and records remember
+	}
 	h, size, err := r.readHeader(ctx, d)
 	if err != nil {
 		return nil, err
+	}
+	if size <= smallManifest {
+		r.s.small.Add(d, struct{}{})
 	}
 	return newManifest(d, h, size), nil
 }

@@ -28,11 +28,15 @@ type record[T any] struct {
 }
 
 func newRecords[T any]() records[T] {
-	known, err := lru.New[string, record[T]](maxRecords)
+	return records[T]{newCache[string, record[T]]()}
+}
+
+func newCache[K comparable, V any]() *lru.Cache[K, V] {
+	cache, err := lru.New[K, V](maxRecords)
 	if err != nil {
 		panic(err) // its one reason is a size below one
 	}
-	return records[T]{known}
+	return cache
 }
 
 // read takes an object apart, or remembers how that went before. The value is shared: nobody changes what it points to.

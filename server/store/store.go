@@ -17,6 +17,9 @@ import (
 	"strings"
 	"time"
 
+	lru "github.com/hashicorp/golang-lru/v2"
+	"github.com/opencontainers/go-digest"
+
 	"packregistry.dev/server/store/driver"
 )
 
@@ -55,10 +58,13 @@ type Store struct {
 	manifests records[*Manifest]
 	tags      records[tagRecord]
 	links     records[link]
+	// small are digests of manifests that are known to be small, so that to read one whole costs less than to open it.
+	small *lru.Cache[digest.Digest, struct{}]
 }
 
 func newStore(d driver.Driver) *Store {
-	return &Store{d: d, now: time.Now, sleep: sleep, manifests: newRecords[*Manifest](), tags: newRecords[tagRecord](), links: newRecords[link]()}
+	return &Store{d: d, now: time.Now, sleep: sleep, manifests: newRecords[*Manifest](), tags: newRecords[tagRecord](), links: newRecords[link](),
+		small: newCache[digest.Digest, struct{}]()}
 }
 
 const formatVersion = "packregistry/1\n"
