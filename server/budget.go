@@ -19,27 +19,35 @@ import (
 // some megabytes, and take its time over it.
 
 const (
-	// manifestShare is how many bytes manifests may take in memory, unless one of the largest takes more.
-	manifestShare = 64 << 20
+	// manifestShare is how many bytes manifests that are read may take in memory, and those that are pushed, unless one of the largest
+	// takes more.
+	manifestShare = 32 << 20
 	// manifestWeight is how many bytes are set aside for each of a pushed manifest: for its text, twice while the buffer
 	// grows, and for what it names.
 	manifestWeight = 4
 	// smallManifest is up to which size, in bytes, a manifest that is fetched is not counted: so much any request costs.
 	smallManifest = 64 << 10
+	// smallPush is the same of one that is pushed, which may come slowly. Nearly all packs' are smaller.
+	smallPush = 16 << 10
 	// placeWait is how long a request waits for others to be done with what only so many may do at once.
 	placeWait = 3 * time.Second
 )
 
-// manifestBudget is what is left of the memory for manifests.
+// manifestBudget is what is left of the memory for manifests: those that are read, which anybody may do, keep nobody from pushing.
 type manifestBudget struct {
-	memory *share.Pool
+	memory, pushes *share.Pool
 	// parsers has a place for each manifest that is taken apart, which is work, and makes garbage.
 	parsers *share.Pool
 }
 
 func newManifestBudget(largest int) manifestBudget {
 	one := manifestWeight * (int64(largest) + 1)
-	return manifestBudget{memory: share.New(max(manifestShare, one), one), parsers: share.New(int64(max(1, runtime.GOMAXPROCS(0)/2)), 1)}
+	size := max(manifestShare, one)
+	return manifestBudget{
+		memory:  share.New(size, int64(largest)),
+		pushes:  share.New(size, one),
+		parsers: share.New(int64(max(1, runtime.GOMAXPROCS(0)/2)), 1),
+	}
 }
 
 // holder is whose share a request takes from: the user's, from wherever that user comes, or else that of the address.
@@ -100,7 +108,7 @@ func (s *Server) readManifest(w http.ResponseWriter, r *request) (text []byte, d
 		return nil, nil, &http.MaxBytesError{Limit: limit}
 	}
 	held := int64(0)
-	release := func() { s.manifests.memory.Release(r.holder(), held*manifestWeight) }
+	release := func() { s.manifests.pushes.Release(r.holder(), held) }
 	defer func() {
 		if err != nil {
 			release()
@@ -113,13 +121,15 @@ func (s *Server) readManifest(w http.ResponseWriter, r *request) (text []byte, d
 			if r.ContentLength >= 0 {
 				room = min(room, r.ContentLength+1)
 			}
-			if room <= held {
+			if room <= int64(cap(text)) {
 				return nil, nil, fail(codeManifestInvalid, "more than the %d bytes that were announced", r.ContentLength)
 			}
-			if err := acquire(r, s.manifests.memory, (room-held)*manifestWeight, memoryTaken); err != nil {
-				return nil, nil, err
+			if room > smallPush {
+				if err := acquire(r, s.manifests.pushes, room*manifestWeight-held, memoryTaken); err != nil {
+					return nil, nil, err
+				}
+				held = room * manifestWeight
 			}
-			held = room
 			text = append(make([]byte, 0, room), text...)
 		}
 		n, err := body.Read(text[len(text):cap(text)])

@@ -20,6 +20,7 @@ import (
 
 	"packregistry.dev/internal/testfuzz"
 	"packregistry.dev/server/internal/clientip"
+	"packregistry.dev/server/internal/share"
 	"packregistry.dev/server/store/driver"
 	"packregistry.dev/server/store/driver/inmemory"
 )
@@ -152,24 +153,27 @@ func TestManifestsShareTheirMemory(t *testing.T) {
 	f.want(over, 413, "SIZE_INVALID")
 	f.want(f.do("PUT", "/v2/r/manifests/x", strings.NewReader(strings.Repeat("x", 5<<20)), "Content-Type", imageIndex), 413, "SIZE_INVALID")
 	// Everybody has given back what they took, so that all of it is there.
-	if !f.manifests.memory.TryAcquire("another", all) {
-		t.Fatal("some of the memory was not given back")
+	for _, memory := range []*share.Pool{f.manifests.memory, f.manifests.pushes} {
+		if !memory.TryAcquire("another", all) {
+			t.Fatal("some of the memory was not given back")
+		}
+		if memory.TryAcquire("another", 1) {
+			t.Fatal("there is more than there should be")
+		}
 	}
-	if f.manifests.memory.TryAcquire("another", 1) {
-		t.Fatal("there is more than there should be")
-	}
-	// With nothing left, small ones are fetched all the same, and who goes away waits no longer.
+	// With nothing left, small ones are fetched and pushed all the same, and who goes away waits no longer.
 	f.want(f.do("GET", "/v2/r/manifests/small", nil), 200, small)
+	f.want(f.do("PUT", "/v2/r/manifests/another", strings.NewReader(small), "Content-Type", imageIndex), 201)
 	f.want(f.do("HEAD", "/v2/r/manifests/large", nil), 200)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if w := f.serveOnce(putRequest(ctx, "/v2/r/manifests/x", imageIndex, small)); w.Code != statusClientClosed {
+	if w := f.serveOnce(putRequest(ctx, "/v2/r/manifests/x", imageIndex, large)); w.Code != statusClientClosed {
 		t.Errorf("a client that went: %d", w.Code)
 	}
 	// Two that wait go on when there is room again.
 	var group sync.WaitGroup
 	for _, r := range []*http.Request{
-		putRequest(t.Context(), "/v2/r/manifests/again", imageIndex, small),
+		putRequest(t.Context(), "/v2/r/manifests/again", imageIndex, large),
 		httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v2/r/manifests/large", nil),
 	} {
 		group.Go(func() {
@@ -179,6 +183,7 @@ func TestManifestsShareTheirMemory(t *testing.T) {
 		})
 	}
 	f.manifests.memory.Release("another", all)
+	f.manifests.pushes.Release("another", all)
 	group.Wait()
 }
 
@@ -200,7 +205,7 @@ func TestMemoryIsSetAsideAsAManifestComes(t *testing.T) {
 	if _, err := writer.Write([]byte("{")); err != nil {
 		t.Fatal(err)
 	}
-	if !s.manifests.memory.TryAcquire("another", manifestShare-64<<10) {
+	if !s.manifests.pushes.TryAcquire("another", manifestShare-64<<10) {
 		t.Error("one byte holds more than 64 KiB")
 	}
 	writer.CloseWithError(io.ErrUnexpectedEOF)

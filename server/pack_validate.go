@@ -125,7 +125,7 @@ func (s *Server) readPack(r *request, name string, c *store.Content) (*pack.Arch
 	if err != nil {
 		return nil, err
 	}
-	done, err := place(r, s.unpacks, "http.limits.unpacks")
+	done, err := place(r, s.validations, "http.limits.unpacks")
 	if err != nil {
 		return nil, err
 	}

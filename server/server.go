@@ -75,8 +75,9 @@ type Server struct {
 	tracing         *telemetry.Tracing
 	space           *space
 	cursors         *cursor.Cipher
-	// uploads has a place for each request that brings content, unpacks for each that unpacks an archive.
-	uploads, unpacks *share.Pool
+	// uploads has a place for each request that brings content, unpacks for each that reads an archive's files, and validations for each
+	// push whose archive is validated.
+	uploads, unpacks, validations *share.Pool
 	// manifests is the memory that manifests may take.
 	manifests manifestBudget
 
@@ -122,11 +123,12 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 		prefix = "/"
 	}
 	s := &Server{config: c, store: content, users: users, log: log, access: log, prefix: prefix, metrics: m,
-		space:     &space{store: content, log: log},
-		cursors:   &cursor.Cipher{Store: content, ReadOnly: c.Storage.Maintenance.ReadOnly.Enabled},
-		uploads:   share.New(int64(c.HTTP.Limits.Uploads), 1),
-		unpacks:   share.New(int64(c.HTTP.Limits.Unpacks), 1),
-		manifests: newManifestBudget(c.HTTP.Limits.ManifestBytes)}
+		space:       &space{store: content, log: log},
+		cursors:     &cursor.Cipher{Store: content, ReadOnly: c.Storage.Maintenance.ReadOnly.Enabled},
+		uploads:     share.New(int64(c.HTTP.Limits.Uploads), 1),
+		unpacks:     share.New(int64(c.HTTP.Limits.Unpacks), 1),
+		validations: share.New(max(1, int64(c.HTTP.Limits.Unpacks)/2), 1),
+		manifests:   newManifestBudget(c.HTTP.Limits.ManifestBytes)}
 	s.headers = make(map[string][]string, len(c.HTTP.Headers))
 	for name, values := range c.HTTP.Headers {
 		s.headers[name] = slices.Clip([]string(values))

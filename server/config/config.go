@@ -227,7 +227,8 @@ type Limits struct {
 	// Uploads is how many requests may bring content at once. One user or address has no more of these places than it leaves free. Others
 	// wait for some seconds, and are then answered 429.
 	Uploads int `yaml:"uploads,omitempty"`
-	// Unpacks is how many requests may read files of packs' archives at once, shared and waited for in the same way.
+	// Unpacks is how many requests may read files of packs' archives at once, shared and waited for in the same way. Half as many pushes
+	// may have their archives validated.
 	Unpacks int `yaml:"unpacks,omitempty"`
 	// MinRate is how many bytes a second a request's content must come at on average, once it has taken half a minute.
 	MinRate int `yaml:"minrate,omitempty"`

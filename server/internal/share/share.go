@@ -1,7 +1,9 @@
 // Package share gives out what there is only so much of (places, bytes of memory) so that nobody can take all of it.
 //
-// A holder, one user or one address, may take more only while it holds no more than is free after that. So the first takes at most half,
-// the next a quarter, and however much some hold there is something left for who comes then. What all hold at once is given
+// A holder, one user or one address, may take more only while it holds no more than is free after that, a quarter of all not counted. That
+// quarter is kept for holders of nothing or of little. So the first takes three eighths at most, the next half of that, and so on, and
+// the quarter goes to many: it takes more than a quarter of size holders to take all places of a pool. Who has so many addresses, or users,
+// can; there is no bound by holders alone that would not also keep out who comes honestly. What all hold at once is given
 // back sooner or later, since whoever holds something must make progress; what is free then goes to those who wait, first to who holds
 // least.
 package share
@@ -22,6 +24,8 @@ const maxWaiting, maxWaitingOverall = 256, 4096
 // Pool is so many units of something.
 type Pool struct {
 	size, least int64
+	// kept is how much is there for holders of no more than little.
+	kept, little int64
 
 	mu      sync.Mutex
 	free    int64
@@ -40,9 +44,11 @@ type waiter struct {
 	taken chan struct{}
 }
 
-// New makes a pool. least is how much a holder may have in any case, if it is there: what one request needs.
+// New makes a pool. least is what the largest request needs: a holder may have so much in any case, if it is there. A quarter is kept
+// for holders of a sixteenth of that, or of one unit, unless the largest request needs it.
 func New(size, least int64) *Pool {
-	return &Pool{size: size, least: least, free: size, holders: map[string]*holder{}}
+	kept := max(0, min(size/4, size-least))
+	return &Pool{size: size, least: least, kept: kept, little: max(1, least/16), free: size, holders: map[string]*holder{}}
 }
 
 // Size is how much there is, Taken how much of it is taken.
@@ -129,7 +135,16 @@ func (p *Pool) may(name string, n int64) bool {
 	if h := p.holders[name]; h != nil {
 		held = h.held
 	}
-	return n <= p.free && (held+n <= p.least || held+n <= p.free)
+	switch spare := p.free - p.kept; {
+	case p.free == p.size: // nobody would come to harm
+		return n <= p.free
+	case held+n <= p.little:
+		return n <= p.free
+	case held+n <= p.least:
+		return n <= spare
+	default:
+		return held+n <= spare
+	}
 }
 
 // next is who is given what is free: of those who wait and may have it who holds least, and of these who came first. A small piece

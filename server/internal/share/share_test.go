@@ -5,29 +5,81 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 )
 
-// One holder takes half, and each after it half of the rest: there is always something for who comes then.
+// takers lets one holder after another take as much as each may, one at a time, and returns how much each got until nothing was left.
+func takers(p *Pool, n int64) (got []int64) {
+	for {
+		name, had := fmt.Sprint(len(got)), int64(0)
+		for p.TryAcquire(name, n) {
+			had += n
+		}
+		if had == 0 {
+			return got
+		}
+		got = append(got, had)
+	}
+}
+
+// One holder takes three eighths, and each after it half of the rest. A quarter is there for who holds nothing, one place for each: it
+// takes so many holders to take all, as docs/configuration.md says.
 func TestNobodyTakesAll(t *testing.T) {
-	p := New(16, 1)
-	for i, want := range []int{8, 4, 2, 1, 1, 0} {
-		got := 0
-		for p.TryAcquire(fmt.Sprint(i), 1) {
-			got++
+	for _, tt := range []struct {
+		size    int64
+		first   []int64
+		holders int
+	}{
+		{16, []int64{6, 3, 2, 1, 1, 1, 1, 1}, 8},
+		{8, []int64{3, 2, 1, 1, 1}, 5},
+		{256, []int64{96, 48, 24, 12, 6, 3}, 72},
+		{2, []int64{1, 1}, 2},
+		{1, []int64{1}, 1},
+	} {
+		p := New(tt.size, 1)
+		got := takers(p, 1)
+		if len(got) != tt.holders || !slices.Equal(got[:len(tt.first)], tt.first) {
+			t.Errorf("of %d: %d holders got %v, want %d and %v", tt.size, len(got), got, tt.holders, tt.first)
 		}
-		if got != want {
-			t.Errorf("holder %d got %d, want %d", i, got, want)
+		for i, n := range got {
+			p.Release(fmt.Sprint(i), n)
+		}
+		if p.Taken() != 0 || len(p.holders) != 0 {
+			t.Errorf("%d are taken of nobody, by %d", p.Taken(), len(p.holders))
 		}
 	}
-	for i, n := range []int64{8, 4, 2, 1, 1} {
-		p.Release(fmt.Sprint(i), n)
+}
+
+// However many ask for much, who asks for little finds something.
+func TestWhoNeedsLittleFindsSome(t *testing.T) {
+	p := New(32<<20, 4<<20)
+	large := takers(p, 3_900_000)
+	if len(large) < 3 || p.Taken() > 24<<20 {
+		t.Errorf("large ones took %v", large)
 	}
-	if p.Taken() != 0 || len(p.holders) != 0 {
-		t.Errorf("%d are taken of nobody, by %d", p.Taken(), len(p.holders))
+	for i := range 30 {
+		if !p.TryAcquire(fmt.Sprint("small ", i), 256<<10) {
+			t.Errorf("after %d holders of little, and %v, nothing is left", i, large)
+		}
+	}
+	if p.TryAcquire("small 0", 256<<10) {
+		t.Error("one of them got more of what is kept for those who hold nothing")
+	}
+}
+
+// What is the largest request must not wait for ever.
+func TestTheLargestFitsIntoWhatIsIdle(t *testing.T) {
+	for _, size := range []int64{16, 20, 32, 64} {
+		p := New(size, 16)
+		for held := int64(1); held <= 16; held++ {
+			if !p.TryAcquire("a", 1) {
+				t.Errorf("of %d one holder got %d only", size, held-1)
+			}
+		}
 	}
 }
 
