@@ -310,15 +310,18 @@ func locate(text []byte, list []Violation) {
 	if len(wanted) == 0 {
 		return
 	}
-	walkJSON(text, func(pointer string, offset int) {
+	values := 0
+	walkJSON(text, func(pointer string, offset int) bool {
 		for _, i := range wanted[pointer] {
 			list[i].Line = 1 + bytes.Count(text[:offset], []byte("\n"))
 		}
+		values++
+		return values < metadataLimits.Values // a text of more was refused, and has no lines that matter
 	})
 }
 
-// walkJSON calls visit with the pointer of each value, and where it ends or, for an object or a list, begins.
-func walkJSON(text []byte, visit func(pointer string, offset int)) {
+// walkJSON calls visit with the pointer of each value, and where it ends or, for an object or a list, begins; until it returns false.
+func walkJSON(text []byte, visit func(pointer string, offset int) bool) {
 	decoder := json.NewDecoder(bytes.NewReader(text))
 	var value func(pointer string) error
 	value = func(pointer string) error {
@@ -326,7 +329,9 @@ func walkJSON(text []byte, visit func(pointer string, offset int)) {
 		if err != nil {
 			return err
 		}
-		visit(pointer, int(decoder.InputOffset()))
+		if !visit(pointer, int(decoder.InputOffset())) {
+			return errStop
+		}
 		open, ok := token.(json.Delim)
 		if !ok {
 			return nil

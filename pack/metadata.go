@@ -95,7 +95,7 @@ func ParseMetadata(text []byte) (Metadata, []Violation) {
 	}
 	var violations []Violation
 	if err := schema().Validate(value); err != nil {
-		violations = schemaViolations(err)
+		violations = schemaViolations(nil, err)
 	}
 	if err := json.Unmarshal(text, &m); err != nil && len(violations) == 0 {
 		violations = append(violations, Violation{Path: MetadataFile, Message: err.Error()})
@@ -118,22 +118,21 @@ func ParseMetadata(text []byte) (Metadata, []Violation) {
 
 var printer = message.NewPrinter(language.English)
 
-// schemaViolations lists the leaves of a validation error: each names one place in the file.
-func schemaViolations(err error) []Violation {
+// schemaViolations adds the leaves of a validation error: each names one place in the file.
+func schemaViolations(list []Violation, err error) []Violation {
 	var invalid *jsonschema.ValidationError
 	if !errors.As(err, &invalid) {
-		return []Violation{{Path: MetadataFile, Message: err.Error()}}
+		return append(list, Violation{Path: MetadataFile, Message: err.Error()})
 	}
 	if len(invalid.Causes) == 0 {
 		place := MetadataFile
 		if len(invalid.InstanceLocation) > 0 {
 			place += "#/" + strings.Join(invalid.InstanceLocation, "/")
 		}
-		return []Violation{{Path: place, Message: invalid.ErrorKind.LocalizedString(printer)}}
+		return append(list, Violation{Path: place, Message: invalid.ErrorKind.LocalizedString(printer)})
 	}
-	var list []Violation
 	for _, cause := range invalid.Causes {
-		list = append(list, schemaViolations(cause)...)
+		list = schemaViolations(list, cause)
 	}
 	return list
 }
