@@ -139,7 +139,14 @@ func (r *Reconciler) apply(ctx context.Context, o *observed, c child) error {
 		}
 	}
 	log.FromContext(ctx).Info("apply", "kind", c.kind(), "name", c.name(), "exists", live != nil)
-	err := r.Apply(ctx, c.want(), client.FieldOwner(FieldOwner), client.ForceOwnership)
+	wanted, err := digest(c.want())
+	if err != nil {
+		return err
+	}
+	err = r.Apply(ctx, c.want(), client.FieldOwner(FieldOwner), client.ForceOwnership)
+	if err == nil && live != nil && leftAsItWas(live, c.want()) {
+		r.unchanged.remember(client.ObjectKeyFromObject(o.registry), live, wanted)
+	}
 	result := "ok"
 	if err != nil {
 		result = "error"

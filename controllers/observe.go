@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"reflect"
 	"slices"
 	"time"
 
@@ -96,11 +97,11 @@ func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistr
 	failed := append(r.observeProtected(ctx, o, mine), limitsErr)
 	failed = append(failed, r.observePods(ctx, o, mine)...)
 	failed = append(failed,
-		read(ctx, r.Client, o, children.ServiceName(registry), &o.service, &corev1.Service{}),
-		read(ctx, r.Client, o, children.DisruptionBudgetName(registry), &o.budget, &policyv1.PodDisruptionBudget{}),
-		read(ctx, r.Client, o, children.MetricsServiceName(registry), &o.metrics, &corev1.Service{}),
-		read(ctx, r.Client, o, children.IngressName(registry), &o.ingress, &networkingv1.Ingress{}),
-		read(ctx, r.Client, o, children.NetworkPolicyName(registry), &o.policy, &networkingv1.NetworkPolicy{}))
+		read(ctx, r, o, children.ServiceName(registry), &o.service, &corev1.Service{}),
+		read(ctx, r, o, children.DisruptionBudgetName(registry), &o.budget, &policyv1.PodDisruptionBudget{}),
+		read(ctx, r, o, children.MetricsServiceName(registry), &o.metrics, &corev1.Service{}),
+		read(ctx, r, o, children.IngressName(registry), &o.ingress, &networkingv1.Ingress{}),
+		read(ctx, r, o, children.NetworkPolicyName(registry), &o.policy, &networkingv1.NetworkPolicy{}))
 	var err error
 	o.ingressClassMissing, err = r.lacksIngressClass(ctx, o)
 	failed = append(failed, err)
@@ -128,7 +129,7 @@ func (r *Reconciler) observeProtected(ctx context.Context, o *observed, mine []c
 		}
 	}
 	mark(r.observeConfigMaps(ctx, o), &o.unread.pods)
-	mark(read(ctx, r.Client, o, children.UsersName(o.registry), &o.users, &corev1.Secret{}), &o.unread.users, &o.unread.pods)
+	mark(read(ctx, r, o, children.UsersName(o.registry), &o.users, &corev1.Secret{}), &o.unread.users, &o.unread.pods)
 	mark(r.observeOwned(ctx, o, mine), &o.unread.tls)
 	mark(r.observeCA(ctx, o), &o.unread.tls, &o.unread.pods)
 	mark(r.observeClaim(ctx, o), &o.unread.claim)
@@ -142,9 +143,9 @@ func (r *Reconciler) observeProtected(ctx context.Context, o *observed, mine []c
 
 // observePods reads the Deployment, its pods, and what they run with.
 func (r *Reconciler) observePods(ctx context.Context, o *observed, mine []client.ListOption) (failed []error) {
-	failed = append(failed, read(ctx, r.Client, o, children.DeploymentName(o.registry), &o.deployment, &appsv1.Deployment{}))
+	failed = append(failed, read(ctx, r, o, children.DeploymentName(o.registry), &o.deployment, &appsv1.Deployment{}))
 	if s3 := o.registry.Spec.Storage.S3; s3 != nil && s3.SecretRef != nil && configHash(o.deployment) != "" {
-		failed = append(failed, read(ctx, r.Client, o, children.ConfigName(o.registry, configHash(o.deployment)), &o.config, &corev1.Secret{}))
+		failed = append(failed, read(ctx, r, o, children.ConfigName(o.registry, configHash(o.deployment)), &o.config, &corev1.Secret{}))
 	}
 	failed = append(failed, r.observeAutoscaler(ctx, o))
 	pods := &corev1.PodList{}
@@ -154,8 +155,11 @@ func (r *Reconciler) observePods(ctx context.Context, o *observed, mine []client
 }
 
 // read reads one object of the registry's into its field.
-func read[T client.Object](ctx context.Context, reader client.Reader, o *observed, name string, field *T, into T) (err error) {
-	*field, err = lookup(ctx, reader, o.registry, name, into)
+func read[T client.Object](ctx context.Context, r *Reconciler, o *observed, name string, field *T, into T) (err error) {
+	*field, err = lookup(ctx, r.Client, o.registry, name, into)
+	if live := *field; err == nil && !reflect.ValueOf(live).IsNil() {
+		r.unchanged.recall(client.ObjectKeyFromObject(o.registry), live)
+	}
 	return err
 }
 

@@ -8,7 +8,7 @@
 //	             uniqueness.go, volume_usage.go, optional_children.go and rollout_queue.go)
 //	             and what is allowed at all (package limits, allowed.go)
 //	pass.go      applies children one by one: what protects packs first, and none held up by another that is refused (refusal.go)
-//	apply.go     server-side apply of what differs from what the operator owns already
+//	apply.go     server-side apply of what differs from what the operator owns already, unless that changes nothing (unchanged.go)
 //	status.go    the status, whose conditions are data (conditions.go); events on their transitions (events.go)
 //
 // prober.go asks pods, beside reconciles. installation.go leaves to other installs of the operator what is theirs.
@@ -78,6 +78,8 @@ type Reconciler struct {
 	others      others
 	// refusals remembers which children were refused.
 	refusals refusals
+	// unchanged remembers which children an apply left as they were.
+	unchanged unchanged
 	// autoscalers keeps, by name, a knownAutoscaler of each registry that somebody has scaled.
 	autoscalers sync.Map
 	// namespaceHosts keeps, by namespace, a knownHosts.
@@ -160,6 +162,7 @@ func (r *Reconciler) forget(name types.NamespacedName) {
 	forgetReady(name)
 	r.slots.release(name)
 	r.refusals.forgetAll(name)
+	r.unchanged.forget(name)
 	r.pruned.Delete(name)
 	r.made.Delete(name)
 	r.autoscalers.Delete(name)

@@ -15,14 +15,23 @@ import (
 // wrote it, and said with its path.
 
 // decodeObjects decodes a list of objects that is at a path of the spec. A field that their type does not have is an error: it
-// would be left out without a word.
-func decodeObjects[T any](path string, objects []v1alpha1.Object) ([]*T, error) {
+// would be left out without a word. S is the type of the same in which the API server stores them.
+func decodeObjects[T, S any](path string, objects []v1alpha1.Object) ([]*T, error) {
 	var list []*T
 	var failed []error
 	for i, object := range objects {
 		decoded := new(T)
 		if err := decodeStrict(object.Raw, decoded); err != nil {
 			failed = append(failed, fmt.Errorf("%s[%d]%w", path, i, err))
+			continue
+		}
+		stored, err := canonical[S](object.Raw)
+		if err == nil {
+			decoded = new(T)
+			err = json.Unmarshal(stored, decoded)
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("%s[%d]: %w", path, i, err))
 			continue
 		}
 		list = append(list, decoded)

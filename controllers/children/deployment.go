@@ -187,6 +187,9 @@ func container(r *v1alpha1.PackRegistry, in DeploymentInput) (*corev1apply.Conta
 		if err != nil {
 			return nil, err
 		}
+		if env.ValueFrom != nil && env.ValueFrom.FieldRef != nil && env.ValueFrom.FieldRef.APIVersion == nil {
+			env.ValueFrom.FieldRef.WithAPIVersion("v1") // the API server's default, within an object that has one owner
+		}
 		c.WithEnv(env)
 	}
 	if resources := r.Spec.Pod.Resources; len(resources.Limits)+len(resources.Requests) > 0 {

@@ -20,9 +20,16 @@ func NetworkPolicy(r *v1alpha1.PackRegistry) (*networkingv1apply.NetworkPolicyAp
 	if r.Spec.NetworkPolicy == nil || !r.Spec.NetworkPolicy.Enabled {
 		return nil, nil
 	}
-	more, err := decodeObjects[networkingv1apply.NetworkPolicyIngressRuleApplyConfiguration]("spec.networkPolicy.ingress", r.Spec.NetworkPolicy.Ingress)
+	more, err := decodeObjects[networkingv1apply.NetworkPolicyIngressRuleApplyConfiguration, networkingv1.NetworkPolicyIngressRule]("spec.networkPolicy.ingress", r.Spec.NetworkPolicy.Ingress)
 	if err != nil {
 		return nil, err
+	}
+	for _, rule := range more {
+		for i := range rule.Ports {
+			if rule.Ports[i].Protocol == nil { // the API server's default, within a list that has one owner
+				rule.Ports[i].WithProtocol(corev1.ProtocolTCP)
+			}
+		}
 	}
 	port := func(name string) *networkingv1apply.NetworkPolicyPortApplyConfiguration {
 		return networkingv1apply.NetworkPolicyPort().WithProtocol(corev1.ProtocolTCP).WithPort(intstr.FromString(name))

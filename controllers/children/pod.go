@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
@@ -31,10 +32,10 @@ var volumeNames = []string{configVolume, tmpVolume, usersVolume, certificateVolu
 func decodeAdditions(pod v1alpha1.PodSpec) (podAdditions, error) {
 	var a podAdditions
 	var failed [6]error
-	a.volumes, failed[0] = decodeObjects[corev1apply.VolumeApplyConfiguration]("spec.pod.volumes", pod.Volumes)
-	a.mounts, failed[1] = decodeObjects[corev1apply.VolumeMountApplyConfiguration]("spec.pod.volumeMounts", pod.VolumeMounts)
-	a.initContainers, failed[2] = decodeObjects[corev1apply.ContainerApplyConfiguration]("spec.pod.initContainers", pod.InitContainers)
-	a.containers, failed[3] = decodeObjects[corev1apply.ContainerApplyConfiguration]("spec.pod.containers", pod.Containers)
+	a.volumes, failed[0] = decodeObjects[corev1apply.VolumeApplyConfiguration, corev1.Volume]("spec.pod.volumes", pod.Volumes)
+	a.mounts, failed[1] = decodeObjects[corev1apply.VolumeMountApplyConfiguration, corev1.VolumeMount]("spec.pod.volumeMounts", pod.VolumeMounts)
+	a.initContainers, failed[2] = decodeObjects[corev1apply.ContainerApplyConfiguration, corev1.Container]("spec.pod.initContainers", pod.InitContainers)
+	a.containers, failed[3] = decodeObjects[corev1apply.ContainerApplyConfiguration, corev1.Container]("spec.pod.containers", pod.Containers)
 	if err := errors.Join(failed[:]...); err != nil {
 		return a, err
 	}
