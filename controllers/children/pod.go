@@ -3,12 +3,10 @@ package children
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	utiljson "k8s.io/apimachinery/pkg/util/json"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
 
 	"packregistry.dev/api/v1alpha1"
@@ -114,58 +112,6 @@ func probe(path string, period, failures int32, timing v1alpha1.ProbeTiming) *co
 	}
 	p.InitialDelaySeconds, p.TimeoutSeconds = timing.InitialDelaySeconds, timing.TimeoutSeconds
 	return p
-}
-
-// Addition is an image or a volume that a spec adds to its pods, and that who runs the operator may not want to leave to
-// everybody who may write PackRegistries.
-type Addition struct {
-	// Path of the field below spec.pod.
-	Path string
-	// Image that would run, or be mounted; or "".
-	Image string
-	// Volume is the kind of a volume, such as hostPath; or "".
-	Volume string
-}
-
-// Additions lists the images and the volumes that a spec adds to its pods. An error says what cannot be decoded, of which no pods are
-// made.
-func Additions(pod v1alpha1.PodSpec) ([]Addition, error) {
-	decoded, err := decodeAdditions(pod)
-	if err != nil {
-		return nil, err
-	}
-	var list []Addition
-	images := func(field string, containers []*corev1apply.ContainerApplyConfiguration) {
-		for i, c := range containers {
-			if c.Image != nil {
-				list = append(list, Addition{Path: fmt.Sprintf("%s[%d].image", field, i), Image: *c.Image})
-			}
-		}
-	}
-	images("initContainers", decoded.initContainers)
-	images("containers", decoded.containers)
-	for i, v := range decoded.volumes {
-		for _, kind := range volumeKinds(pod.Volumes[i]) {
-			list = append(list, Addition{Path: fmt.Sprintf("volumes[%d].%s", i, kind), Volume: kind})
-		}
-		if v.Image != nil && v.Image.Reference != nil {
-			list = append(list, Addition{Path: fmt.Sprintf("volumes[%d].image.reference", i), Image: *v.Image.Reference})
-		}
-	}
-	return list, nil
-}
-
-// volumeKinds are the kinds of a volume: the field beside its name.
-func volumeKinds(volume v1alpha1.Object) []string {
-	var fields map[string]any
-	if err := utiljson.Unmarshal(volume.Raw, &fields); err != nil {
-		return nil // decoded before
-	}
-	delete(fields, "name")
-	if len(fields) == 0 {
-		return []string{"emptyDir"} // which the API server takes it for
-	}
-	return slices.Sorted(maps.Keys(fields))
 }
 
 // NamedByPods are the Secrets and ConfigMaps that volumes of spec.pod name, as kind/name. What cannot be decoded names none.

@@ -127,7 +127,7 @@ func TestPodAdditionsAreChecked(t *testing.T) {
 	}
 }
 
-// All images and volumes that limits may have to forbid are listed.
+// All images and fields that limits may have to forbid are listed.
 func TestAdditions(t *testing.T) {
 	var pod v1alpha1.PodSpec
 	if list, err := children.Additions(pod); err != nil || len(list) > 0 {
@@ -143,9 +143,9 @@ func TestAdditions(t *testing.T) {
 	}
 	var got []string
 	for _, a := range list {
-		got = append(got, a.Path+" "+a.Image+a.Volume)
+		got = append(got, a.Path+" "+a.Image+a.Field)
 	}
-	want := []string{"initContainers[0].image z:1", "containers[0].image y:1", "volumes[0].hostPath hostPath", "volumes[1].emptyDir emptyDir", "volumes[2].image image", "volumes[2].image.reference i:1"}
+	want := []string{"initContainers[0].image z:1", "containers[0].image y:1", "volumes[0].hostPath volumes.hostPath", "volumes[2].image.reference i:1"}
 	if !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}

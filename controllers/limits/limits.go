@@ -36,9 +36,6 @@ type Limits struct {
 // secretKeyRef is what would let a PackRegistry read Secrets by variables.
 const secretKeyRef = "env.valueFrom.secretKeyRef"
 
-// hostPath is what would let a PackRegistry mount directories of nodes, where it may have volumes at all.
-const hostPath = "volumes.hostPath"
-
 // DefaultWord stands for the defaults in a list.
 const DefaultWord = "default"
 
@@ -91,7 +88,8 @@ func list(text string, defaults []string) []string {
 
 // PodFields are the fields of spec.pod that can be allowed, and what can be allowed within them.
 func PodFields() []string {
-	fields := []string{hostPath, "env.valueFrom.configMapKeyRef", "env.valueFrom.fieldRef", "env.valueFrom.resourceFieldRef", secretKeyRef}
+	fields := []string{"env.valueFrom.configMapKeyRef", "env.valueFrom.fieldRef", "env.valueFrom.resourceFieldRef", secretKeyRef}
+	fields = append(fields, children.AdditionFields()...)
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[v1alpha1.PodSpec]()) {
 		fields = append(fields, jsonName(f))
 	}
@@ -202,7 +200,7 @@ func (l *Limits) refusedField(field, path string) string {
 }
 
 // refusedAdditions looks into containers and volumes, where these are allowed: their images are images like the registry's, and
-// directories of nodes need a permission of their own. What does not decode becomes no pod, and is reported where pods are made.
+// what reaches the node, Secrets by variables, or an identity needs a permission of its own. What does not decode becomes no pod, and is reported where pods are made.
 func (l *Limits) refusedAdditions(pod *v1alpha1.PodSpec, defaultImage string) []string {
 	additions, err := children.Additions(*pod)
 	if err != nil {
@@ -211,11 +209,10 @@ func (l *Limits) refusedAdditions(pod *v1alpha1.PodSpec, defaultImage string) []
 	var refused []string
 	for _, a := range additions {
 		why := ""
-		switch {
-		case a.Image != "":
+		if a.Image != "" {
 			why = l.refusedImage("spec.pod."+a.Path, a.Image, defaultImage)
-		case a.Volume == "hostPath":
-			why = l.refusedField(hostPath, a.Path)
+		} else {
+			why = l.refusedField(a.Field, a.Path)
 		}
 		if why != "" {
 			refused = append(refused, why)

@@ -56,6 +56,20 @@ func TestRefused(t *testing.T) {
 		{"volumes by permission", `{"pod":{"volumes":[{"name":"a","secret":{"secretName":"b"}}]}}`, "", "default", "default,volumes", nil},
 		{"directories of nodes", `{"pod":{"volumes":[{"name":"a","hostPath":{"path":"/"}}]}}`, "", "default", "default,volumes", []string{"spec.pod.volumes[0].hostPath is not allowed: who runs the operator can allow it (--allowed-pod-fields with volumes.hostPath"}},
 		{"directories of nodes by permission", `{"pod":{"volumes":[{"name":"a","hostPath":{"path":"/"}}]}}`, "", "default", "default,volumes,volumes.hostPath", nil},
+		{"a container that is held to what pods are", `{"pod":{"containers":[{"name":"a","ports":[{"containerPort":1}],"env":[{"name":"A","value":"b"},{"name":"B","valueFrom":{"fieldRef":{"fieldPath":"metadata.name"}}}],"envFrom":[{"configMapRef":{"name":"a"}}],
+			"securityContext":{"privileged":false,"allowPrivilegeEscalation":false,"readOnlyRootFilesystem":true,"runAsNonRoot":true,"runAsUser":7,"runAsGroup":7,"capabilities":{"drop":["ALL"]},"procMount":"Default","seccompProfile":{"type":"RuntimeDefault"}}}]}}`, "", "default", "default,containers", nil},
+		{"a container with the node's rights", `{"pod":{"containers":[{"name":"a","ports":[{"containerPort":1,"hostPort":1}],"env":[{"name":"A","valueFrom":{"secretKeyRef":{"name":"hush","key":"hush"}}}],"envFrom":[{"secretRef":{"name":"hush"}}],
+			"securityContext":{"privileged":true,"allowPrivilegeEscalation":true,"runAsNonRoot":false,"runAsUser":0,"runAsGroup":0,"capabilities":{"add":["SYS_ADMIN"]},"procMount":"Unmasked","seccompProfile":{"type":"Unconfined"},"appArmorProfile":{"type":"Unconfined"},"seLinuxOptions":{"type":"a"},"windowsOptions":{"hostProcess":true}}}]}}`, "", "default", "default,containers",
+			[]string{"securityContext.privileged", "securityContext.allowPrivilegeEscalation", "securityContext.runAsNonRoot", "securityContext.runAsUser", "securityContext.runAsGroup", "securityContext.capabilities", "securityContext.procMount",
+				"securityContext.seccompProfile", "securityContext.appArmorProfile", "securityContext.seLinuxOptions", "securityContext.windowsOptions is not allowed: who runs the operator can allow it (--allowed-pod-fields with containers.securityContext.windowsOptions",
+				"spec.pod.containers[0].ports[0].hostPort", "spec.pod.containers[0].env[0].valueFrom.secretKeyRef", "spec.pod.containers[0].envFrom[0].secretRef is not allowed: who runs the operator can allow it (--allowed-pod-fields with env.valueFrom.secretKeyRef"}},
+		{"as the user 0 before the registry", `{"pod":{"initContainers":[{"name":"a","securityContext":{"runAsUser":0}}]}}`, "", "default", "default,initContainers", []string{"spec.pod.initContainers[0].securityContext.runAsUser"}},
+		{"as the user 0 by permission", `{"pod":{"initContainers":[{"name":"a","securityContext":{"runAsUser":0}}]}}`, "", "default", "default,initContainers,containers.securityContext.runAsUser", nil},
+		{"volumes of the namespace", `{"pod":{"volumes":[{"name":"a"},{"name":"b","emptyDir":{}},{"name":"c","persistentVolumeClaim":{"claimName":"a"}},{"name":"d","projected":{"sources":[{"secret":{"name":"a"}},{"configMap":{"name":"a"}},{"downwardAPI":{}}]}}]}}`, "", "default", "default,volumes", nil},
+		{"volumes that go elsewhere", `{"pod":{"volumes":[{"name":"a","nfs":{"server":"hush","path":"/"}},{"name":"b","csi":{"driver":"hush"}},{"name":"c","flexVolume":{"driver":"hush"}}]}}`, "", "default", "default,volumes", []string{"volumes[0].nfs", "volumes[1].csi", "volumes[2].flexVolume"}},
+		{"a token as a volume", `{"pod":{"volumes":[{"name":"a","projected":{"sources":[{"secret":{"name":"a"}},{"serviceAccountToken":{"path":"token"}}]}}]}}`, "", "default", "default,volumes",
+			[]string{"spec.pod.volumes[0].projected.sources[1].serviceAccountToken is not allowed: who runs the operator can allow it (--allowed-pod-fields with volumes.projected.serviceAccountToken"}},
+		{"a token by permission", `{"pod":{"volumes":[{"name":"a","projected":{"sources":[{"serviceAccountToken":{"path":"token"}}]}}]}}`, "", "default", "default,volumes,volumes.projected.serviceAccountToken", nil},
 		{"an image as a volume", `{"pod":{"volumes":[{"name":"a","image":{"reference":"evil:1"}}]}}`, "", "default", "default,volumes", []string{"spec.pod.volumes[0].image.reference is not allowed"}},
 		{"an identity by permission", `{"pod":{"serviceAccountName":"a"}}`, "", "default", "default,serviceAccountName", nil},
 		{"less than by default", `{"pod":{"tolerations":[{"operator":"Exists"}],"resources":{"limits":{"cpu":"1"}}}}`, "", "default", "resources", []string{"spec.pod.tolerations"}},
@@ -92,8 +106,11 @@ func TestRefused(t *testing.T) {
 
 // Every field of a pod is either allowed by default or known here as one that is not: a new one is looked at.
 func TestEveryPodFieldIsJudged(t *testing.T) {
-	refused := []string{"containers", "env.valueFrom.secretKeyRef", "initContainers", "priorityClassName", "serviceAccountName", "volumeMounts", "volumes", "volumes.hostPath"}
+	refused := []string{"containers", "env.valueFrom.secretKeyRef", "initContainers", "priorityClassName", "serviceAccountName", "volumeMounts", "volumes"}
 	for _, field := range PodFields() {
+		if strings.HasPrefix(field, "volumes.") || strings.HasPrefix(field, "containers.") {
+			refused = append(refused, field)
+		}
 		if slices.Contains(DefaultPodFields, field) == slices.Contains(refused, field) {
 			t.Errorf("%s is neither allowed nor refused by default, or both", field)
 		}
