@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"packregistry.dev/pack"
+	"packregistry.dev/server/internal/health"
 	"packregistry.dev/server/internal/transfer"
 	"packregistry.dev/server/store"
 )
@@ -97,6 +98,7 @@ func classify(err error) *apiError {
 	var known *apiError
 	var invalid *pack.Error
 	var tooLarge *http.MaxBytesError
+	var full health.FullError
 	switch {
 	case errors.As(err, &known):
 		return known
@@ -104,6 +106,8 @@ func classify(err error) *apiError {
 		return &apiError{code: codeStalled, err: err}
 	case errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return &apiError{code: codeNoSpace}
+	case errors.As(err, &full):
+		return &apiError{code: codeNoSpace, err: full}
 	case errors.As(err, &invalid):
 		return (&apiError{code: codePackInvalid, err: err}).with(invalid.Violations)
 	case errors.As(err, &tooLarge):

@@ -144,7 +144,7 @@ func (s *Server) checkPolicy(r *request, needs permission) error {
 		return fail(codeUnsupported, "deleting is turned off (storage.delete.enabled)")
 	}
 	if needs == push && r.Method != http.MethodDelete && r.Method != http.MethodGet && r.Method != http.MethodHead {
-		return s.space.check(r.Context(), max(r.ContentLength, 0))
+		return s.space.Check(r.Context(), max(r.ContentLength, 0))
 	}
 	return nil
 }

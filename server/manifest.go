@@ -15,6 +15,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"packregistry.dev/pack"
+	"packregistry.dev/server/internal/packtags"
 	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/transfer"
 	"packregistry.dev/server/store"
@@ -33,12 +34,9 @@ func findHead(r *request) (*store.Manifest, error) {
 	return lookUpReference(r, r.repository.Head, r.repository.TaggedHead)
 }
 
-type (
-	manifestReader func(ctx context.Context, d digest.Digest) (*store.Manifest, error)
-	taggedReader   func(ctx context.Context, tag string) (*store.Manifest, error)
-)
+type manifestReader func(ctx context.Context, d digest.Digest) (*store.Manifest, error)
 
-func lookUpReference(r *request, manifest manifestReader, tagged taggedReader) (*store.Manifest, error) {
+func lookUpReference(r *request, manifest manifestReader, tagged packtags.Reader) (*store.Manifest, error) {
 	if strings.Contains(r.param, ":") {
 		d, err := parseDigest(r.param)
 		if err != nil {
@@ -52,7 +50,7 @@ func lookUpReference(r *request, manifest manifestReader, tagged taggedReader) (
 	}
 	tag := r.param
 	if r.api == "v1" && pack.IsParentTag(tag) {
-		m, err := taggedBelow(r, tag, tagged)
+		m, err := packtags.Of{Repository: r.repository}.Below(r.Context(), tag, tagged)
 		if !errors.Is(err, store.ErrNotFound) {
 			return m, err
 		}

@@ -283,7 +283,7 @@ func describeFailures(t *testing.T, f *fixture, described *described) {
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)
 	}
-	failing.checkStorageOnce(t.Context())
+	failing.health.Check(t.Context())
 	f.want(failing.do("GET", "/health", nil), 503, "DOWN")
 
 	addr := testserver.FreeAddr(t)

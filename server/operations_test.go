@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"packregistry.dev/internal/testserver"
+	"packregistry.dev/server/internal/health"
 	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
 	"packregistry.dev/server/store/driver/filesystem"
@@ -208,8 +209,8 @@ func TestPushesStopBeforeTheStorageIsFull(t *testing.T) {
 	full.want(full.do("DELETE", "/v2/r/blobs/"+d.String(), nil), 202)
 	full.want(full.do("GET", "/health", nil), 200)
 	w := httptest.NewRecorder()
-	full.status(w, httptest.NewRequest(http.MethodGet, "/status", nil))
-	var told Status
+	full.health.Handler(nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/status", nil))
+	var told health.Status
 	if err := json.Unmarshal(w.Body.Bytes(), &told); err != nil || told.Storage.Size == 0 || told.Storage.Free > told.Storage.Size {
 		t.Errorf("%s, %v", w.Body, err)
 	}
@@ -421,20 +422,20 @@ func TestStorageThatFails(t *testing.T) {
 	s3 := testserver.StartS3(t)
 	p := testserver.StartProxy(t, s3.Endpoint)
 	f, _ := serve(t, fmt.Sprintf("version: 0.1\nstorage: {s3: {bucket: %s, regionendpoint: %q, accesskey: %s, secretkey: %s}}\nhealth: {storagedriver: {threshold: 1}}\n", s3.Bucket(t), p.Endpoint, s3.AccessKey, s3.SecretKey))
-	f.checkStorageOnce(t.Context())
+	f.health.Check(t.Context())
 	f.want(f.do("GET", "/health", nil), 200, `{"status":"UP"}`)
 	p.Inject(func(*http.Request) testserver.Fault { return testserver.Hang })
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	f.checkStorageOnce(ctx)
+	f.health.Check(ctx)
 	f.want(f.do("GET", "/health", nil), 503, `"DOWN"`, `"storage":"failing"`)
 	w := httptest.NewRecorder()
-	f.readyz(w, nil)
+	f.health.Handler(nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 	if w.Code != 503 {
 		t.Errorf("/readyz: %d", w.Code)
 	}
 	p.Inject(func(*http.Request) testserver.Fault { return testserver.None })
-	f.checkStorageOnce(ctx)
+	f.health.Check(ctx)
 	f.want(f.do("GET", "/health", nil), 200)
 }
 

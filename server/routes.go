@@ -38,7 +38,7 @@ type route struct {
 // routes is the whole API. Every row of a repository is served by both APIs: /v1/<pack>/… is
 // /v2/spectro-packs/archive/<pack>/….
 var routes = []route{
-	{"GET", "/health", open, (*Server).health, false},
+	{"GET", "/health", open, (*Server).getHealth, false},
 	{"GET", "/token", open, (*Server).getToken, false},
 	{"POST", "/token", open, (*Server).postToken, false},
 	{"GET", versionPattern, pull, (*Server).versionCheck, false},

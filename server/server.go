@@ -6,15 +6,14 @@
 //	errors.go      the table of error codes; a handler returns an error, which is rendered and logged in one place
 //	blob.go upload.go manifest.go tag.go referrers.go catalog.go
 //	               the handlers, by resource
-//	pack_validate.go pack_tags.go pack_files.go
-//	               packs: what is checked of one that is pushed, their tags, and the files inside of them
+//	pack_validate.go pack_files.go pack_list.go
+//	               packs: what is checked of one that is pushed, and the files inside of them
 //	auth.go token.go
 //	               who asks and what they may do, by password or by token
 //	location.go    URLs of this server, as clients see them
 //	cors.go        pages of other origins
 //	budget.go      places of uploads and of unpacking, and the memory of manifests, shared by users and addresses
-//	space.go       pushes stop before the storage is full
-//	health.go      /health, and the second listener for probes, metrics and profiles
+//	health.go      /health; probes, metrics and profiles have a listener of their own, in internal/health
 //	maintenance.go schedules of collection and purging, and the same once
 //	server.go      putting it together; starting, and stopping without dropping what is in flight
 package server
@@ -32,13 +31,13 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
 	"packregistry.dev/server/internal/certs"
 	"packregistry.dev/server/internal/cursor"
+	"packregistry.dev/server/internal/health"
 	"packregistry.dev/server/internal/share"
 	"packregistry.dev/server/internal/storage"
 	"packregistry.dev/server/internal/telemetry"
@@ -73,19 +72,14 @@ type Server struct {
 	contentPolicies []string
 	metrics         *telemetry.Metrics
 	tracing         *telemetry.Tracing
-	space           *space
+	space           *health.Space
+	health          *health.Checker
 	cursors         *cursor.Cipher
 	// uploads has a place for each request that brings content, unpacks for each that reads an archive's files, and validations for each
 	// push whose archive is validated.
 	uploads, unpacks, validations *share.Pool
 	// manifests is the memory that manifests may take.
 	manifests manifestBudget
-
-	// draining is true from SIGTERM on: probes fail while requests are still served.
-	draining atomic.Bool
-	// storageFailures counts failed checks in a row.
-	storageFailures atomic.Int64
-	lastFailure     atomic.Pointer[string]
 }
 
 // Open makes a server of a configuration alone: it opens the storage and reads the users.
@@ -123,7 +117,8 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 		prefix = "/"
 	}
 	s := &Server{config: c, store: content, users: users, log: log, access: log, prefix: prefix, metrics: m,
-		space:       &space{store: content, log: log},
+		space:       &health.Space{Store: content, Log: log},
+		health:      &health.Checker{Config: c, Store: content, Log: log},
 		cursors:     &cursor.Cipher{Store: content, ReadOnly: c.Storage.Maintenance.ReadOnly.Enabled},
 		uploads:     share.New(int64(c.HTTP.Limits.Uploads), 1),
 		unpacks:     share.New(int64(c.HTTP.Limits.Unpacks), 1),
@@ -135,7 +130,7 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	}
 	s.contentPolicies = contentPolicies(s.headers["Content-Security-Policy"])
 	if c.Storage.Filesystem != nil {
-		s.space.minFree = uint64(c.Storage.Filesystem.MinFree) //nolint:gosec // never negative
+		s.space.MinFree = uint64(c.Storage.Filesystem.MinFree) //nolint:gosec // never negative
 	}
 	if c.Auth != nil {
 		s.policy = auth.NewPolicy(c.Auth.Access)
@@ -194,7 +189,7 @@ func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
 	if err != nil {
 		return err
 	}
-	debug, err := s.startDebug(&group)
+	debug, err := s.health.StartDebug(&group, s.metrics.Handler())
 	if err != nil {
 		return err
 	}
@@ -221,7 +216,7 @@ func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
 func (s *Server) drain(ctx context.Context, server *http.Server) error {
 	timeout := time.Duration(s.config.HTTP.DrainTimeout)
 	s.log.Info("draining", "timeout", timeout.String())
-	s.draining.Store(true)
+	s.health.Draining.Store(true)
 	select {
 	case <-time.After(min(readinessDelay, timeout)):
 	case <-ctx.Done():
@@ -268,7 +263,7 @@ func (s *Server) startBackground(ctx context.Context, group *sync.WaitGroup) {
 	if s.policy == nil {
 		s.log.Warn("the configuration has no auth section: everybody may read, push and delete")
 	}
-	group.Go(func() { s.checkStorage(ctx) })
+	group.Go(func() { s.health.Watch(ctx) })
 	if s.config.Storage.Maintenance.ReadOnly.Enabled {
 		s.log.Info("the registry is read-only: nothing is pushed, deleted, purged or collected")
 		return

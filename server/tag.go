@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+
+	"packregistry.dev/server/internal/packtags"
 )
 
 func (s *Server) listTags(w http.ResponseWriter, r *request) error {
@@ -18,7 +20,7 @@ func (s *Server) listTags(w http.ResponseWriter, r *request) error {
 	}
 	list := r.repository.TagPage
 	if r.api == "v1" {
-		list = packTags{r.repository}.list
+		list = packtags.Of{Repository: r.repository}.Page
 	}
 	tags, more, err := list(r.Context(), last, n+1)
 	if err != nil {

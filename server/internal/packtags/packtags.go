@@ -1,4 +1,6 @@
-package server
+// Package packtags is the tags of a pack as the pack API shows them: without those of signatures, and with the parent tags that
+// the versions make.
+package packtags
 
 import (
 	"context"
@@ -12,18 +14,18 @@ import (
 	"packregistry.dev/server/store"
 )
 
-// packTags is the list of a pack's tags as the pack API shows it: without those of signatures, and with the parent tags
-// that the versions make. It is in byte order, page by page, like any list.
-type packTags struct{ r *store.Repository }
+// Of is the tags of the pack in a repository.
+type Of struct{ Repository *store.Repository }
 
-// tagPage is how many tags are read at once.
-const tagPage = 1000
+// readAtOnce is how many tags are read at once.
+const readAtOnce = 1000
 
 // hidden says whether a stored tag does not show: signatures and the like, and what only looks like a parent.
 func hidden(tag string) bool { return pack.IsSignatureTag(tag) || pack.IsParentTag(tag) }
 
-// list returns up to limit tags that come after the given one, and the name to go on after as TagPage does.
-func (p packTags) list(ctx context.Context, after string, limit int) (found []string, more string, err error) {
+// Page returns up to limit tags that come after the given one, in byte order like any list, and the name to go on after as the store's
+// TagPage does.
+func (p Of) Page(ctx context.Context, after string, limit int) (found []string, more string, err error) {
 	all, known, err := p.whole(ctx)
 	if err != nil {
 		return nil, "", err
@@ -46,8 +48,8 @@ func (p packTags) list(ctx context.Context, after string, limit int) (found []st
 // whole returns all tags of a pack and their parents, sorted, unless the pack has too many to read for one page. Which
 // parents belong to a page can be seen from all of them only: v1.2.3 and 20.00 lie below 1.x and 20.0.x, which come before
 // them, and 22.04 below 22.4.x, with others between them.
-func (p packTags) whole(ctx context.Context) (all []string, known bool, err error) {
-	stored, more, err := p.r.TagPage(ctx, "", tagPage)
+func (p Of) whole(ctx context.Context) (all []string, known bool, err error) {
+	stored, more, err := p.Repository.TagPage(ctx, "", readAtOnce)
 	if err != nil || more != "" {
 		return nil, false, err
 	}
@@ -64,18 +66,18 @@ func (p packTags) whole(ctx context.Context) (all []string, known bool, err erro
 	return slices.Sorted(slices.Values(append(all, slices.Collect(maps.Keys(parents))...))), true, nil
 }
 
-// page is list for a pack of very many tags, which reads no more than the page. Where a parent does not come after its
+// page is Page for a pack of very many tags, which reads no more than the page. Where a parent does not come after its
 // version it is not listed; it resolves all the same.
 //
 // Other parents come after all of their children: a digit sorts before the x. So they are known by the time that it is their
 // turn, but for those whose children came before the page.
-func (p packTags) page(ctx context.Context, after string, limit int) (found []string, more string, err error) {
+func (p Of) page(ctx context.Context, after string, limit int) (found []string, more string, err error) {
 	pending, err := p.open(ctx, after)
 	if err != nil {
 		return nil, "", err
 	}
 	for cursor := after; ; {
-		stored, more, err := p.r.TagPage(ctx, cursor, max(limit, 1))
+		stored, more, err := p.Repository.TagPage(ctx, cursor, max(limit, 1))
 		if err != nil {
 			return nil, "", err
 		}
@@ -119,7 +121,7 @@ func merge(pending, parents []string, after string) []string {
 
 // open returns the parents that come after a tag while some child of theirs does not: their children share the tag's
 // beginning.
-func (p packTags) open(ctx context.Context, after string) ([]string, error) {
+func (p Of) open(ctx context.Context, after string) ([]string, error) {
 	var pending []string
 	for i, r := range after {
 		if r != '.' {
@@ -148,9 +150,9 @@ func (p packTags) open(ctx context.Context, after string) ([]string, error) {
 func childPrefix(parent string) string { return strings.TrimSuffix(parent, "x") }
 
 // below calls visit for the versions below a parent tag that begin so, in byte order, until it returns false.
-func (p packTags) below(ctx context.Context, prefix, parent string, visit func(tag string) bool) error {
+func (p Of) below(ctx context.Context, prefix, parent string, visit func(tag string) bool) error {
 	for cursor := prefix; ; {
-		tags, more, err := p.r.TagPage(ctx, cursor, tagPage)
+		tags, more, err := p.Repository.TagPage(ctx, cursor, readAtOnce)
 		if err != nil {
 			return err
 		}
@@ -170,29 +172,32 @@ func (p packTags) below(ctx context.Context, prefix, parent string, visit func(t
 }
 
 // newestBelow returns the newest version below a parent tag that is older than another ("" for any), or "".
-func newestBelow(r *request, parent, than string) (string, error) {
+func (p Of) newestBelow(ctx context.Context, parent, than string) (string, error) {
 	newest := ""
-	err := packTags{r.repository}.below(r.Context(), pack.ParentGroup(parent), parent, func(tag string) bool {
+	err := p.below(ctx, pack.ParentGroup(parent), parent, func(tag string) bool {
 		if (than == "" || pack.Newer(than, tag)) && (newest == "" || pack.Newer(tag, newest)) {
 			newest = tag
 		}
 		return true
 	})
-	return newest, as(codeManifestUnknown, err)
+	return newest, err
 }
 
-// taggedBelow returns the manifest of the newest version below a parent tag; ErrNotFound where there is none. One that is
+// Reader returns the manifest that a tag names.
+type Reader func(ctx context.Context, tag string) (*store.Manifest, error)
+
+// Below returns the manifest of the newest version below a parent tag; ErrNotFound where there is none. One that is
 // deleted meanwhile, or was left in name only by a crash, does not stand in the way of the version before it.
-func taggedBelow(r *request, parent string, tagged taggedReader) (*store.Manifest, error) {
+func (p Of) Below(ctx context.Context, parent string, tagged Reader) (*store.Manifest, error) {
 	for than := ""; ; {
-		newest, err := newestBelow(r, parent, than)
+		newest, err := p.newestBelow(ctx, parent, than)
 		if err != nil {
 			return nil, err
 		}
 		if newest == "" {
 			return nil, fmt.Errorf("no version below %s: %w", parent, store.ErrNotFound)
 		}
-		m, err := tagged(r.Context(), newest)
+		m, err := tagged(ctx, newest)
 		if !errors.Is(err, store.ErrNotFound) {
 			return m, err
 		}
