@@ -119,14 +119,7 @@ func (d *Directory) list() (violations []Violation, err error) {
 		if err != nil || name == "." {
 			return err
 		}
-		if slices.Contains(litter, entry.Name()) {
-			if entry.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if leaveOut(entry.Name()) {
-			d.contents.leftOut = append(d.contents.leftOut, name)
+		if d.skips(name, entry) {
 			if entry.IsDir() {
 				return fs.SkipDir
 			}
@@ -167,6 +160,18 @@ func (d *Directory) list() (violations []Violation, err error) {
 		refuse("", fmt.Sprintf("%d bytes; a pack holds %d at most", d.size, int64(MaxSize)))
 	}
 	return violations, err
+}
+
+// skips says whether an entry is no part of the pack, and notes what its author may miss.
+func (d *Directory) skips(name string, entry fs.DirEntry) bool {
+	if slices.Contains(litter, entry.Name()) {
+		return true
+	}
+	if leaveOut(entry.Name()) {
+		d.contents.leftOut = append(d.contents.leftOut, name)
+		return true
+	}
+	return false
 }
 
 func readLimited(fsys fs.FS, name string, limit int64) ([]byte, error) {

@@ -102,18 +102,23 @@ func TestExamplesAreCommandLines(t *testing.T) {
 			t.Errorf("%s has no example", cmd.CommandPath())
 		}
 		for line := range strings.Lines(cmd.Example) {
-			words := wordsOf(line[strings.Index(line, "packctl"):])
+			_, after, found := strings.Cut(line, "packctl")
+			if !found {
+				t.Errorf("%q is no command line of packctl", line)
+				continue
+			}
+			words := wordsOf("packctl" + after)
 			if i := indexOf(words, ">"); i >= 0 {
 				words = words[:i]
 			}
-			found, args, err := newCommand().Find(words[1:])
-			if err != nil || found.CommandPath() != cmd.CommandPath() {
+			command, args, err := newCommand().Find(words[1:])
+			if err != nil || command.CommandPath() != cmd.CommandPath() {
 				t.Errorf("%q is not an example of %s: %v", line, cmd.CommandPath(), err)
 				continue
 			}
-			if err := found.ParseFlags(args); err != nil {
+			if err := command.ParseFlags(args); err != nil {
 				t.Errorf("%q: %v", line, err)
-			} else if err := found.ValidateArgs(found.Flags().Args()); err != nil {
+			} else if err := command.ValidateArgs(command.Flags().Args()); err != nil {
 				t.Errorf("%q: %v", line, err)
 			}
 		}
