@@ -145,6 +145,9 @@ func (d *decision) planExposure(o *observed) error {
 	if ingress := children.Ingress(o.registry); ingress != nil {
 		d.children = append(d.children, newChild("Ingress", o.ingress, ingress, networkingv1apply.ExtractIngress))
 	}
+	if _, err := children.Relabelings(&o.registry.Spec); err != nil {
+		return err
+	}
 	policy, err := children.NetworkPolicy(o.registry)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package children_test
 import (
 	"encoding/json"
 	"reflect"
+	"strings"
 	"testing"
 
 	policyv1 "k8s.io/api/policy/v1"
@@ -99,6 +100,23 @@ func TestPodsGetOnlyTheKeysThatTheyNeed(t *testing.T) {
 		}
 		if !reflect.DeepEqual(got, want) {
 			t.Errorf("clientCARef of kind %s: pods have %v", kind, got)
+		}
+	}
+}
+
+// What a relabeling does not have would be taken out by the API server, and applied for ever.
+func TestRelabelingsAreDecodedStrictly(t *testing.T) {
+	for relabeling, words := range map[string]string{
+		`{"targetLabel":"a","sourceLabels":["b"],"modulus":2,"action":"hashmod","separator":"","regex":"x","replacement":""}`: "",
+		`{"targetLabels":"a"}`: `spec.monitoring.serviceMonitor.relabelings[0]: unknown field "targetLabels"`,
+		`{"targetLabel":5}`:    "spec.monitoring.serviceMonitor.relabelings[0].targetLabel: number",
+		`{"sourceLabels":"a"}`: "spec.monitoring.serviceMonitor.relabelings[0].sourceLabels",
+		`{"modulus":"two"}`:    "spec.monitoring.serviceMonitor.relabelings[0].modulus",
+	} {
+		spec := &v1alpha1.PackRegistrySpec{Monitoring: &v1alpha1.MonitoringSpec{ServiceMonitor: &v1alpha1.ServiceMonitorSpec{Relabelings: []v1alpha1.Object{object(relabeling)}}}}
+		_, err := children.Relabelings(spec)
+		if (err == nil) != (words == "") || err != nil && !strings.Contains(err.Error(), words) {
+			t.Errorf("%s: %v", relabeling, err)
 		}
 	}
 }

@@ -86,9 +86,9 @@ func list(text string, defaults []string) []string {
 	return all
 }
 
-// PodFields are the fields of spec.pod that can be allowed, and what can be allowed within them.
+// PodFields are the fields of spec.pod that can be allowed, what can be allowed within them, and relabelings.
 func PodFields() []string {
-	fields := []string{"env.valueFrom.configMapKeyRef", "env.valueFrom.fieldRef", "env.valueFrom.resourceFieldRef", secretKeyRef}
+	fields := []string{"env.valueFrom.configMapKeyRef", "env.valueFrom.fieldRef", "env.valueFrom.resourceFieldRef", secretKeyRef, relabelings}
 	fields = append(fields, children.AdditionFields()...)
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[v1alpha1.PodSpec]()) {
 		fields = append(fields, jsonName(f))
@@ -113,6 +113,7 @@ func (l *Limits) Refused(spec *v1alpha1.PackRegistrySpec, defaultImage string) [
 	}
 	refused = append(refused, l.refusedPod(&spec.Pod)...)
 	refused = append(refused, l.refusedAdditions(&spec.Pod, defaultImage)...)
+	refused = append(refused, l.refusedRelabelings(spec)...)
 	for _, at := range []struct {
 		path        string
 		annotations map[string]string

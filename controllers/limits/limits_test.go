@@ -70,6 +70,10 @@ func TestRefused(t *testing.T) {
 		{"a token as a volume", `{"pod":{"volumes":[{"name":"a","projected":{"sources":[{"secret":{"name":"a"}},{"serviceAccountToken":{"path":"token"}}]}}]}}`, "", "default", "default,volumes",
 			[]string{"spec.pod.volumes[0].projected.sources[1].serviceAccountToken is not allowed: who runs the operator can allow it (--allowed-pod-fields with volumes.projected.serviceAccountToken"}},
 		{"a token by permission", `{"pod":{"volumes":[{"name":"a","projected":{"sources":[{"serviceAccountToken":{"path":"token"}}]}}]}}`, "", "default", "default,volumes,volumes.projected.serviceAccountToken", nil},
+		{"a relabeling of the own metrics", `{"monitoring":{"serviceMonitor":{"relabelings":[{"targetLabel":"team","replacement":"a"},{"action":"drop","sourceLabels":["__address__"]},{"targetLabel":"__tmp_a"}]}}}`, "", "default", "default", nil},
+		{"an address of others", `{"monitoring":{"serviceMonitor":{"relabelings":[{"targetLabel":"__address__","replacement":"hush:1"},{"targetLabel":"namespace"},{"action":"Replace","targetLabel":"${1}"},{"action":"LabelMap","replacement":"__address__"},{"action":"labeldrop","regex":"namespace"}]}}}`, "", "default", "default",
+			[]string{`spec.monitoring.serviceMonitor.relabelings[0].targetLabel: "__address__" is not allowed`, `relabelings[1].targetLabel: "namespace"`, "relabelings[2].targetLabel", `relabelings[3].action: "labelmap"`, "relabelings[4].action"}},
+		{"an address of others by permission", `{"monitoring":{"serviceMonitor":{"relabelings":[{"targetLabel":"__address__"}]}}}`, "", "default", "default,monitoring.relabelings", nil},
 		{"an image as a volume", `{"pod":{"volumes":[{"name":"a","image":{"reference":"evil:1"}}]}}`, "", "default", "default,volumes", []string{"spec.pod.volumes[0].image.reference is not allowed"}},
 		{"an identity by permission", `{"pod":{"serviceAccountName":"a"}}`, "", "default", "default,serviceAccountName", nil},
 		{"less than by default", `{"pod":{"tolerations":[{"operator":"Exists"}],"resources":{"limits":{"cpu":"1"}}}}`, "", "default", "resources", []string{"spec.pod.tolerations"}},
@@ -106,7 +110,7 @@ func TestRefused(t *testing.T) {
 
 // Every field of a pod is either allowed by default or known here as one that is not: a new one is looked at.
 func TestEveryPodFieldIsJudged(t *testing.T) {
-	refused := []string{"containers", "env.valueFrom.secretKeyRef", "initContainers", "priorityClassName", "serviceAccountName", "volumeMounts", "volumes"}
+	refused := []string{"containers", "monitoring.relabelings", "env.valueFrom.secretKeyRef", "initContainers", "priorityClassName", "serviceAccountName", "volumeMounts", "volumes"}
 	for _, field := range PodFields() {
 		if strings.HasPrefix(field, "volumes.") || strings.HasPrefix(field, "containers.") {
 			refused = append(refused, field)
