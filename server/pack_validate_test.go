@@ -156,7 +156,7 @@ func TestFilesThatAreGoneAreRecordedAnew(t *testing.T) {
 	manifest := f.oldPack("dns")
 	r, d := f.store.Repository(pack.Repository("dns")), digest.FromString(manifest)
 	other := f.pushBlob(pack.Repository("dns"), "other")
-	if err := r.RecordFile(t.Context(), d, store.File{Name: "README.md", Digest: digest.Digest(other), Size: 5}); err != nil {
+	if err := r.RecordFile(t.Context(), d, store.File{Name: "README.md", Digest: other, Size: 5}); err != nil {
 		t.Fatal(err)
 	}
 	f.want(f.do("DELETE", "/v2/spectro-packs/archive/dns/blobs/"+string(other), nil), 202)
