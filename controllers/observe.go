@@ -29,7 +29,9 @@ type observed struct {
 	operator *v1alpha1.OperatorReference
 	// image is the default image.
 	image string
-	now   time.Time
+	// defaults are those of pods.
+	defaults children.PodDefaults
+	now      time.Time
 
 	// sources are the Secrets that the spec names, by name, and ConfigMaps of certificates to trust, by sourceOf.
 	sources map[string]*corev1.Secret
@@ -90,7 +92,7 @@ type observed struct {
 
 // observe reads everything. What an error leaves unread is not known, and the rest is.
 func (r *Reconciler) observe(ctx context.Context, registry *v1alpha1.PackRegistry) (*observed, error) {
-	o := &observed{registry: registry, operator: r.Installation.reference(), image: r.Image, release: r.release(), now: r.Now(), made: r.linesMade(registry), sources: map[string]*corev1.Secret{}, unanswered: map[probeKind]bool{}}
+	o := &observed{registry: registry, operator: r.Installation.reference(), image: r.Image, defaults: r.PodDefaults, release: r.release(), now: r.Now(), made: r.linesMade(registry), sources: map[string]*corev1.Secret{}, unanswered: map[probeKind]bool{}}
 	mine := []client.ListOption{client.InNamespace(registry.Namespace), client.MatchingLabels{children.LabelRegistry: registry.Name}}
 	limitsErr := r.observeLimits(ctx, o)
 	o.unread.hosts = limitsErr != nil

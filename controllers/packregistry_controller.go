@@ -34,6 +34,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"packregistry.dev/api/v1alpha1"
+	"packregistry.dev/controllers/children"
 	"packregistry.dev/controllers/limits"
 )
 
@@ -51,6 +52,8 @@ type Reconciler struct {
 	Recorder events.EventRecorder
 	// Image is the registry's image where a spec names none.
 	Image string
+	// PodDefaults are what pods have where a spec is silent.
+	PodDefaults children.PodDefaults
 	// Installation is this one, among others that there may be in the cluster.
 	Installation Installation
 	// Limits are what a PackRegistry may ask for; nil for everything.

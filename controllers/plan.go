@@ -89,7 +89,7 @@ func (d *decision) planPods(o *observed, rendered children.RenderedConfig) error
 	r := o.registry
 	wanted := func(release, from, noted string) (child, error) {
 		deployment, err := children.Deployment(r, children.DeploymentInput{
-			Image: o.image, Config: rendered, Shared: shared(o), LeaveReplicas: leavesReplicas(o), NotedReplicas: noted, Version: release, UpgradedFrom: from,
+			Image: o.image, Defaults: o.defaults, Config: rendered, Shared: shared(o), LeaveReplicas: leavesReplicas(o), NotedReplicas: noted, Version: release, UpgradedFrom: from,
 		})
 		if err != nil {
 			return nil, err

@@ -39,8 +39,15 @@ func (u *upgrades) release(name types.NamespacedName) {
 	delete(u.waiting, name)
 }
 
-// release tells what an operator renders by default: its version and the registry's image.
-func (r *Reconciler) release() string { return r.Version + " " + r.Image }
+// release tells what an operator renders by default: its version, the registry's image, and the defaults of pods where they
+// are not the built-in ones.
+func (r *Reconciler) release() string {
+	release := r.Version + " " + r.Image
+	if defaults := r.PodDefaults.Fingerprint(); defaults != "" {
+		release += " " + defaults
+	}
+	return release
+}
 
 // specChanged says whether the spec is another than the one that the pods were brought in line with. That one was only looked
 // at says nothing: what it names may not have been there.

@@ -57,3 +57,18 @@ func TestRefusalOfUpgrades(t *testing.T) {
 		}
 	}
 }
+
+// Other defaults of pods are another release: registries take turns with them, instead of being rolled all at once.
+func TestDefaultsArePartOfTheRelease(t *testing.T) {
+	builtin := &Reconciler{Version: "1", Image: "image"}
+	if got := builtin.release(); got != "1 image" {
+		t.Errorf("%q: what earlier operators noted must stay the same", got)
+	}
+	defaults, err := children.ParsePodDefaults(`{"limits":{"memory":"1Gi"}}`, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := (&Reconciler{Version: "1", Image: "image", PodDefaults: defaults}).release(); got == builtin.release() {
+		t.Errorf("%q is the release of other defaults too", got)
+	}
+}

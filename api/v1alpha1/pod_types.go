@@ -11,7 +11,7 @@ import (
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.dnsPolicy) || self.dnsPolicy != 'None' || has(self.dnsConfig)",message="dnsPolicy None needs dnsConfig with nameservers"
 type PodSpec struct {
-	// Resources of the registry's container.
+	// Resources of the registry's container; if left out, the operator's default (--registry-default-resources), which is none.
 	// +optional
 	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
 	// NodeSelector that nodes must match.
@@ -64,8 +64,9 @@ type PodSpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	ServiceAccountName string `json:"serviceAccountName,omitempty"`
-	// SecurityContext of the pods. User, group and file system group are 65532 each; {} or null drops all three, for platforms
-	// that assign them (OpenShift), and null for one of them drops that one.
+	// SecurityContext of the pods. User, group and file system group are 65532 each, unless the operator has other defaults
+	// (--registry-default-pod-security-context); {} or null drops them, for platforms that assign them (OpenShift), and null for
+	// one of the three drops that one.
 	// +optional
 	// +nullable
 	SecurityContext *PodSecurityContext `json:"securityContext,omitempty"`

@@ -30,6 +30,7 @@ import (
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers"
+	"packregistry.dev/controllers/children"
 	"packregistry.dev/controllers/limits"
 	"packregistry.dev/internal/metricsauth"
 )
@@ -57,6 +58,7 @@ type settings struct {
 	secureMetrics          bool
 	leaderElect            bool
 	leaderNamespace        string
+	leaderTimings          leaderTimings
 	name                   string
 	pprofAddr              string
 	workers                int
@@ -64,16 +66,19 @@ type settings struct {
 	upgrades               int
 	namespaces             string
 	limits                 *limits.Limits
+	podDefaults            children.PodDefaults
 }
 
 func parse() (settings, error) {
 	var s settings
 	allowed := limits.DefaultFlags()
+	var resources, securityContext string
 	flag.StringVar(&s.metricsAddr, "metrics-bind-address", ":8443", "where metrics are served; 0 for nowhere")
 	flag.BoolVar(&s.secureMetrics, "metrics-secure", true, "serve metrics over HTTPS to clients that may get /metrics")
 	flag.StringVar(&s.probeAddr, "health-probe-bind-address", ":8081", "where /healthz and /readyz are served")
 	flag.BoolVar(&s.leaderElect, "leader-elect", true, "let only one of several replicas work")
 	flag.StringVar(&s.leaderNamespace, "leader-elect-namespace", "", "where leases are kept (default: the operator's own namespace)")
+	s.leaderTimings.bind(flag.CommandLine)
 	flag.StringVar(&s.name, "name", "packregistry-operator", "the name of this installation among those of its namespace; replicas of one installation share it")
 	flag.StringVar(&s.pprofAddr, "pprof-bind-address", "", "where Go's profiles are served, to anybody who can connect; empty for nowhere")
 	flag.IntVar(&s.workers, "workers", 4, "how many PackRegistries are reconciled at once")
@@ -85,6 +90,8 @@ func parse() (settings, error) {
 	flag.StringVar(&allowed.Env, "allowed-env", allowed.Env, "variables that PackRegistries may give their containers (spec.pod.env): names, or beginnings that end in '*', separated by commas; default stands for those of this release")
 	flag.StringVar(&allowed.PodFields, "allowed-pod-fields", allowed.PodFields, "fields of spec.pod that PackRegistries may have, separated by commas; default stands for those of this release, '*' for all: "+strings.Join(limits.PodFields(), ", "))
 	flag.StringVar(&allowed.HostsAnnotation, "hosts-annotation", allowed.HostsAnnotation, "the annotation of a namespace that lists the hosts (a.example.com) and domains (*.example.com) that its PackRegistries may have; without it they may have any")
+	flag.StringVar(&resources, "registry-default-resources", "", "resources of registries' containers where a spec has none, as JSON: {\"requests\": {\"memory\": \"64Mi\"}}")
+	flag.StringVar(&securityContext, "registry-default-pod-security-context", "", "security context of registries' pods where a spec is silent, as JSON with runAsUser, runAsGroup, fsGroup and supplementalGroups; what it lacks is left to the platform (default user and groups 65532)")
 	showVersion := flag.Bool("version", false, "print the version and end")
 	options := zap.Options{}
 	options.BindFlags(flag.CommandLine)
@@ -95,8 +102,13 @@ func parse() (settings, error) {
 	}
 	ctrl.SetLogger(zap.New(zap.UseFlagOptions(&options)))
 	var err error
-	s.limits, err = limits.Parse(allowed)
-	return s, err
+	if s.limits, err = limits.Parse(allowed); err != nil {
+		return s, err
+	}
+	if s.podDefaults, err = children.ParsePodDefaults(resources, securityContext); err != nil {
+		return s, fmt.Errorf("defaults of registries (--registry-default-…): %w", err)
+	}
+	return s, s.leaderTimings.check()
 }
 
 // namespaces splits a list; none means all.
@@ -126,30 +138,7 @@ func run() error {
 			return err
 		}
 	}
-	config, err := ctrl.GetConfig()
-	if err != nil {
-		return err
-	}
-	// The API server knows better than a number of ours how much it can take (priority and fairness).
-	config.QPS = -1
-	config.UserAgent = "packregistry-operator/" + version
-	metrics := metricsserver.Options{BindAddress: s.metricsAddr, SecureServing: s.secureMetrics,
-		TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}}
-	if s.secureMetrics {
-		metrics.FilterProvider = metricsauth.Filter
-	}
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:                        scheme,
-		Cache:                         controllers.CacheOptions(me.Namespaces...),
-		Client:                        controllers.ClientOptions(),
-		Metrics:                       metrics,
-		HealthProbeBindAddress:        s.probeAddr,
-		PprofBindAddress:              s.pprofAddr,
-		LeaderElection:                s.leaderElect,
-		LeaderElectionID:              me.LeaderLease(),
-		LeaderElectionNamespace:       s.leaderNamespace,
-		LeaderElectionReleaseOnCancel: true, // this process ends with the manager
-	})
+	mgr, err := newManager(s, me, scheme)
 	if err != nil {
 		return err
 	}
@@ -162,6 +151,8 @@ func run() error {
 		Now:       time.Now,
 		Version:   version,
 		Limits:    s.limits,
+
+		PodDefaults: s.podDefaults,
 
 		Installation:          me,
 		MaxConcurrentUpgrades: s.upgrades,
@@ -183,6 +174,37 @@ func run() error {
 	}
 	ctrl.Log.Info("starting", "version", version, "registryImage", s.image, "namespace", me.Namespace, "name", me.Name, "lease", me.LeaderLease())
 	return start(ctrl.SetupSignalHandler(), mgr)
+}
+
+// newManager connects to the API server that kubeconfig or the pod's service account names.
+func newManager(s settings, me controllers.Installation, scheme *runtime.Scheme) (manager.Manager, error) {
+	config, err := ctrl.GetConfig()
+	if err != nil {
+		return nil, err
+	}
+	// The API server knows better than a number of ours how much it can take (priority and fairness).
+	config.QPS = -1
+	config.UserAgent = "packregistry-operator/" + version
+	metrics := metricsserver.Options{BindAddress: s.metricsAddr, SecureServing: s.secureMetrics,
+		TLSOpts: []func(*tls.Config){func(c *tls.Config) { c.NextProtos = []string{"http/1.1"} }}}
+	if s.secureMetrics {
+		metrics.FilterProvider = metricsauth.Filter
+	}
+	return ctrl.NewManager(config, ctrl.Options{
+		Scheme:                        scheme,
+		Cache:                         controllers.CacheOptions(me.Namespaces...),
+		Client:                        controllers.ClientOptions(),
+		Metrics:                       metrics,
+		HealthProbeBindAddress:        s.probeAddr,
+		PprofBindAddress:              s.pprofAddr,
+		LeaderElection:                s.leaderElect,
+		LeaderElectionID:              me.LeaderLease(),
+		LeaderElectionNamespace:       s.leaderNamespace,
+		LeaseDuration:                 &s.leaderTimings.lease,
+		RenewDeadline:                 &s.leaderTimings.renew,
+		RetryPeriod:                   &s.leaderTimings.retry,
+		LeaderElectionReleaseOnCancel: true, // this process ends with the manager
+	})
 }
 
 // start runs a manager until the context ends. One whose caches never came in sync does not notice that (its group of caches

@@ -13,7 +13,6 @@ import (
 	appsv1apply "k8s.io/client-go/applyconfigurations/apps/v1"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
 	metav1apply "k8s.io/client-go/applyconfigurations/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"packregistry.dev/api/v1alpha1"
 )
@@ -22,6 +21,8 @@ import (
 type DeploymentInput struct {
 	// Image of the registry where the spec names none.
 	Image string
+	// Defaults of the pods where the spec is silent.
+	Defaults PodDefaults
 	// Config that the pods run with.
 	Config RenderedConfig
 	// Shared says whether several pods can mount the claim at once.
@@ -137,7 +138,7 @@ func podTemplate(r *v1alpha1.PackRegistry, in DeploymentInput) (*corev1apply.Pod
 		WithAutomountServiceAccountToken(false).
 		WithEnableServiceLinks(false).
 		WithTerminationGracePeriodSeconds(grace).
-		WithSecurityContext(securityContext(r)).
+		WithSecurityContext(securityContext(r, in.Defaults)).
 		WithContainers(c).WithContainers(additions.containers...).WithInitContainers(additions.initContainers...).
 		WithVolumes(volumes(r, in)...).WithVolumes(additions.volumes...)
 	if err := schedule(spec, r); err != nil {
@@ -192,7 +193,11 @@ func container(r *v1alpha1.PackRegistry, in DeploymentInput) (*corev1apply.Conta
 		}
 		c.WithEnv(env)
 	}
-	if resources := r.Spec.Pod.Resources; len(resources.Limits)+len(resources.Requests) > 0 {
+	resources := r.Spec.Pod.Resources
+	if len(resources.Limits)+len(resources.Requests) == 0 {
+		resources = in.Defaults.Resources
+	}
+	if len(resources.Limits)+len(resources.Requests) > 0 {
 		converted, err := convert[corev1apply.ResourceRequirementsApplyConfiguration](resources)
 		if err != nil {
 			return nil, err
@@ -263,10 +268,14 @@ func items(keys []string) []*corev1apply.KeyToPathApplyConfiguration {
 	return list
 }
 
-func securityContext(r *v1alpha1.PackRegistry) *corev1apply.PodSecurityContextApplyConfiguration {
+func securityContext(r *v1alpha1.PackRegistry, defaults PodDefaults) *corev1apply.PodSecurityContextApplyConfiguration {
 	s := corev1apply.PodSecurityContext().WithRunAsNonRoot(true).
 		WithSeccompProfile(corev1apply.SeccompProfile().WithType(corev1.SeccompProfileTypeRuntimeDefault)).
 		WithFSGroupChangePolicy(corev1.FSGroupChangeOnRootMismatch)
+	fallback := defaults.SecurityContext
+	if fallback == nil {
+		fallback = builtinSecurityContext()
+	}
 	own := r.Spec.Pod.SecurityContext
 	if own == nil {
 		own = &v1alpha1.PodSecurityContext{}
@@ -274,13 +283,18 @@ func securityContext(r *v1alpha1.PackRegistry) *corev1apply.PodSecurityContextAp
 		return s // the platform's to choose
 	}
 	// What is given does not take the defaults of the others away; null does.
-	id := func(name string, given *int64) *int64 {
+	id := func(name string, given, byDefault *int64) *int64 {
 		if given == nil && !slices.Contains(own.Nulls, name) {
-			return ptr.To[int64](nonRoot)
+			return byDefault
 		}
 		return given
 	}
-	s.RunAsUser, s.RunAsGroup, s.FSGroup = id("runAsUser", own.RunAsUser), id("runAsGroup", own.RunAsGroup), id("fsGroup", own.FSGroup)
+	s.RunAsUser = id("runAsUser", own.RunAsUser, fallback.RunAsUser)
+	s.RunAsGroup = id("runAsGroup", own.RunAsGroup, fallback.RunAsGroup)
+	s.FSGroup = id("fsGroup", own.FSGroup, fallback.FSGroup)
+	if own.SupplementalGroups == nil {
+		return s.WithSupplementalGroups(fallback.SupplementalGroups...)
+	}
 	return s.WithSupplementalGroups(own.SupplementalGroups...)
 }
 

@@ -38,3 +38,13 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 {{- define "operator.metrics" -}}
 {{- if and (.Values.metrics).enabled (not (and .Values.watchNamespaces (.Values.metrics).secure)) }}true{{ else }}false{{ end }}
 {{- end }}
+
+{{- define "operator.metricsPort" -}}
+{{ (.Values.metrics).port | default 8443 }}
+{{- end }}
+
+{{/* A security context without a profile of no type, which the API server refuses: null for the type leaves one behind. */}}
+{{- define "operator.securityContext" -}}
+{{- $context := . | default dict }}
+{{- if (($context).seccompProfile).type }}{{ toYaml $context }}{{ else }}{{ toYaml (omit $context "seccompProfile") }}{{ end }}
+{{- end }}

@@ -12,7 +12,7 @@ import (
 //
 // PodSpec is how the registry's pods run.
 type PodSpecApplyConfiguration struct {
-	// Resources of the registry's container.
+	// Resources of the registry's container; if left out, the operator's default (--registry-default-resources), which is none.
 	Resources *v1.ResourceRequirements `json:"resources,omitempty"`
 	// NodeSelector that nodes must match.
 	NodeSelector map[string]apiv1alpha1.LabelValue `json:"nodeSelector,omitempty"`
@@ -37,8 +37,9 @@ type PodSpecApplyConfiguration struct {
 	Env []v1.EnvVar `json:"env,omitempty"`
 	// ServiceAccountName of the pods. They are given no token.
 	ServiceAccountName *string `json:"serviceAccountName,omitempty"`
-	// SecurityContext of the pods. User, group and file system group are 65532 each; {} or null drops all three, for platforms
-	// that assign them (OpenShift), and null for one of them drops that one.
+	// SecurityContext of the pods. User, group and file system group are 65532 each, unless the operator has other defaults
+	// (--registry-default-pod-security-context); {} or null drops them, for platforms that assign them (OpenShift), and null for
+	// one of the three drops that one.
 	SecurityContext *PodSecurityContextApplyConfiguration `json:"securityContext,omitempty"`
 	// TerminationGracePeriodSeconds; 45 if left out. Pods wait 5 seconds before they stop to accept, and then up to 30 for what is in
 	// flight, so that less would cut transfers off.
