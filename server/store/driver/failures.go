@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// ErrPartly: the work was done but for some things, whose errors are wrapped beside it.
+// ErrPartly says that the work was done but for some things, whose errors are wrapped beside it.
 var ErrPartly = errors.New("the rest was done")
 
 const (
