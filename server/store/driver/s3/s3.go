@@ -29,7 +29,6 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -280,70 +279,6 @@ func (d *Driver) compare(ctx context.Context, key string, old driver.Version) er
 		return fmt.Errorf("%s: %w", key, driver.ErrChanged)
 	}
 	return nil
-}
-
-// maxPage is how many names a server lists at once.
-const maxPage = 1000
-
-// last comes after every name that begins with the prefix it is added to.
-const last = "\U0010FFFF"
-
-// List implements driver.Driver: one call for each thousand names.
-func (d *Driver) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
-	if err := driver.CheckPrefix(prefix); err != nil {
-		return nil, err
-	}
-	full := d.prefix + prefix
-	var names []string
-	for len(names) < limit {
-		in := &awss3.ListObjectsV2Input{Bucket: &d.o.Bucket, Prefix: &full, Delimiter: aws.String("/"),
-			MaxKeys: aws.Int32(int32(min(limit-len(names), maxPage)))} //nolint:gosec // at most maxPage
-		if after != "" {
-			start := full + after
-			if strings.HasSuffix(after, "/") {
-				start += last // what lies below that name is passed over
-			}
-			in.StartAfter = &start
-		}
-		page, more, err := d.list(ctx, in)
-		if err != nil {
-			return nil, translate(prefix, err)
-		}
-		names = append(names, page...)
-		if !more || len(page) == 0 {
-			break
-		}
-		after = names[len(names)-1]
-	}
-	return names, nil
-}
-
-// list makes one call, and merges keys and prefixes into one order.
-func (d *Driver) list(ctx context.Context, in *awss3.ListObjectsV2Input) (names []string, more bool, err error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	out, err := d.client.ListObjectsV2(ctx, in)
-	if err != nil {
-		return nil, false, err
-	}
-	names = make([]string, 0, len(out.Contents)+len(out.CommonPrefixes))
-	keys, prefixes := out.Contents, out.CommonPrefixes
-	for len(keys) > 0 || len(prefixes) > 0 {
-		if len(prefixes) == 0 || len(keys) > 0 && *keys[0].Key < *prefixes[0].Prefix {
-			names = append(names, strings.TrimPrefix(*keys[0].Key, *in.Prefix))
-			keys = keys[1:]
-		} else {
-			names = append(names, strings.TrimPrefix(*prefixes[0].Prefix, *in.Prefix))
-			prefixes = prefixes[1:]
-		}
-	}
-	return names, aws.ToBool(out.IsTruncated), nil
-}
-
-// Foreign implements driver.Foreigner.
-func (d *Driver) Foreign(ctx context.Context) (bool, error) {
-	names, err := d.List(ctx, "docker/registry/v2/", "", 1)
-	return len(names) > 0, err
 }
 
 // Redirects implements driver.Redirector.
