@@ -167,8 +167,13 @@ func (c *crossing) act(random *rand.Rand) {
 		return
 	}
 	c.ended(&r, true)
-	if status == http.StatusOK {
+	switch status {
+	case http.StatusOK:
 		r.to = digest.FromBytes(manifest)
+	case http.StatusNotFound:
+	default:
+		c.f.t.Errorf("%s:%s: %d %.200s", c.repository, tag, status, manifest)
+		return
 	}
 	c.logs[tag].read(r)
 }

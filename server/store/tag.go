@@ -81,20 +81,33 @@ func (r *Repository) named(ctx context.Context, tag string, t tagRecord, read ma
 
 // Tagged returns the manifest that a tag names.
 func (r *Repository) Tagged(ctx context.Context, tag string) (*Manifest, error) {
-	return r.tagged(ctx, tag, r.Manifest)
+	m, _, _, err := r.tagged(ctx, tag, r.Manifest)
+	return m, err
 }
 
 // TaggedHead is Tagged without the manifest's content.
 func (r *Repository) TaggedHead(ctx context.Context, tag string) (*Manifest, error) {
-	return r.tagged(ctx, tag, r.Head)
+	m, _, _, err := r.tagged(ctx, tag, r.Head)
+	return m, err
 }
 
-func (r *Repository) tagged(ctx context.Context, tag string, read manifestReader) (*Manifest, error) {
-	t, _, err := r.tag(ctx, tag)
-	if err != nil {
-		return nil, err
+// tagged returns the manifest that a tag names and the tag's record. Where the manifest is gone the tag may name another by
+// now: it is dead only where it still has that record.
+func (r *Repository) tagged(ctx context.Context, tag string, read manifestReader) (*Manifest, tagRecord, driver.Version, error) {
+	t, version, err := r.tag(ctx, tag)
+	for try := (attempts{}); err == nil; {
+		m, gone := r.named(ctx, tag, t, read)
+		if !errors.Is(gone, ErrNotFound) {
+			return m, t, version, gone
+		}
+		seen := t.Nonce
+		if t, version, err = r.tag(ctx, tag); err == nil && t.Nonce == seen {
+			err = gone
+		} else if err == nil {
+			err = try.again(ctx, r.s, driver.ErrChanged)
+		}
 	}
-	return r.named(ctx, tag, t, read)
+	return nil, tagRecord{}, "", err
 }
 
 // Tag makes a tag name a manifest of this repository. Where the tag names another manifest already it is moved if move
@@ -265,11 +278,8 @@ func (r *Repository) removeTag(ctx context.Context, tag string, version driver.V
 // DeleteTag removes a tag; its manifest stays. Where the tag is moved meanwhile it was deleted before that, and stays.
 func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
 	ctx = driver.WithReserve(ctx)
-	t, version, err := r.tag(ctx, tag)
-	if err != nil {
-		return err
-	}
-	if _, err := r.named(ctx, tag, t, r.Manifest); err != nil && !errors.Is(err, ErrDamaged) {
+	_, t, version, err := r.tagged(ctx, tag, r.Manifest)
+	if err != nil && (t.Digest == "" || !errors.Is(err, ErrDamaged)) {
 		return err
 	}
 	seen := t
