@@ -1,23 +1,31 @@
 package limits
 
 // DefaultAnnotations are those that only say how large and how slow a transfer may be, that a load balancer is not for the Internet,
-// and the like. Others may lead an Ingress controller elsewhere, run code in it, or let something be put into pods.
+// and the like. Others may lead an Ingress controller elsewhere, run code in it, attach to its other ports, or let something be put
+// into pods. Values are words, numbers or paths (plainValue): some controllers put them into their configuration as they are.
 var DefaultAnnotations = []string{
 	"alb.ingress.kubernetes.io/healthcheck-path", "alb.ingress.kubernetes.io/target-type",
 	"cluster-autoscaler.kubernetes.io/safe-to-evict",
 	"haproxy-ingress.github.io/proxy-body-size", "haproxy-ingress.github.io/timeout-client", "haproxy-ingress.github.io/timeout-server",
 	"haproxy.org/timeout-client", "haproxy.org/timeout-server",
-	"networking.gke.io/load-balancer-type",
+	"networking.gke.io/load-balancer-type=Internal",
 	"nginx.ingress.kubernetes.io/force-ssl-redirect", "nginx.ingress.kubernetes.io/proxy-body-size", "nginx.ingress.kubernetes.io/proxy-buffering",
 	"nginx.ingress.kubernetes.io/proxy-read-timeout", "nginx.ingress.kubernetes.io/proxy-request-buffering",
 	"nginx.ingress.kubernetes.io/proxy-send-timeout", "nginx.ingress.kubernetes.io/ssl-redirect",
 	"nginx.org/client-max-body-size", "nginx.org/proxy-read-timeout", "nginx.org/proxy-send-timeout",
 	"projectcontour.io/response-timeout",
 	"prometheus.io/path", "prometheus.io/port", "prometheus.io/scheme", "prometheus.io/scrape",
-	"service.beta.kubernetes.io/aws-load-balancer-internal", "service.beta.kubernetes.io/aws-load-balancer-scheme",
-	"service.beta.kubernetes.io/azure-load-balancer-internal",
-	"traefik.ingress.kubernetes.io/router.entrypoints", "traefik.ingress.kubernetes.io/router.tls",
+	"service.beta.kubernetes.io/aws-load-balancer-internal=true", "service.beta.kubernetes.io/aws-load-balancer-scheme=internal",
+	"service.beta.kubernetes.io/azure-load-balancer-internal=true",
+	"traefik.ingress.kubernetes.io/router.tls",
 }
+
+// plainLabels stands for all labels without a domain. It is no label's key.
+const plainLabels = "(plain)"
+
+// DefaultLabels are those without a domain, by which people and Prometheus select. By those with one webhooks put containers and tokens
+// into pods, and controllers take objects for theirs. (The schema refuses those of app.kubernetes.io, which are the operator's.)
+var DefaultLabels = []string{plainLabels}
 
 // DefaultPodFields are all but those that would let a PackRegistry read Secrets (by a variable, a volume or another container),
 // run other programs, have another identity, or displace the pods of others. The user and the group 0 are refused by the

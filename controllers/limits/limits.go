@@ -8,7 +8,6 @@ package limits
 
 import (
 	"fmt"
-	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -22,8 +21,10 @@ type Limits struct {
 	// Images are repositories, of which any tag and digest is allowed, whole references, or beginnings that end in '*'. Images of the
 	// default image's repository are always allowed.
 	Images []string
-	// Annotations are keys, or beginnings of keys that end in '*'.
+	// Annotations are keys, beginnings of keys that end in '*', or key=value.
 	Annotations []string
+	// Labels are keys, or beginnings of keys that end in '*'.
+	Labels []string
 	// Env are names of the registry's variables, or beginnings of names that end in '*'.
 	Env []string
 	// PodFields are fields of spec.pod, as PodFields lists them.
@@ -41,21 +42,21 @@ const DefaultWord = "default"
 
 // Flags are the limits as text: lists that are separated by commas.
 type Flags struct {
-	Images, Annotations, Env, PodFields, HostsAnnotation string
+	Images, Annotations, Labels, Env, PodFields, HostsAnnotation string
 }
 
 // DefaultFlags are those of an operator that is told nothing.
 func DefaultFlags() Flags {
-	return Flags{Annotations: DefaultWord, Env: DefaultWord, PodFields: DefaultWord}
+	return Flags{Annotations: DefaultWord, Labels: DefaultWord, Env: DefaultWord, PodFields: DefaultWord}
 }
 
 // Parse reads the lists, in which DefaultWord stands for the defaults.
 func Parse(f Flags) (*Limits, error) {
 	l := &Limits{
-		Images: list(f.Images, nil), Annotations: list(f.Annotations, DefaultAnnotations), Env: list(f.Env, DefaultEnv),
+		Images: list(f.Images, nil), Annotations: list(f.Annotations, DefaultAnnotations), Labels: list(f.Labels, DefaultLabels), Env: list(f.Env, DefaultEnv),
 		PodFields: list(f.PodFields, DefaultPodFields), HostsAnnotation: f.HostsAnnotation,
 	}
-	for _, pattern := range slices.Concat(l.Images, l.Annotations, l.Env) {
+	for _, pattern := range slices.Concat(l.Images, l.Annotations, l.Labels, l.Env) {
 		if i := strings.IndexByte(pattern, '*'); i >= 0 && i != len(pattern)-1 {
 			return nil, fmt.Errorf("%q: '*' stands for the end of a name only", pattern)
 		}
@@ -114,35 +115,8 @@ func (l *Limits) Refused(spec *v1alpha1.PackRegistrySpec, defaultImage string) [
 	refused = append(refused, l.refusedPod(&spec.Pod)...)
 	refused = append(refused, l.refusedAdditions(&spec.Pod, defaultImage)...)
 	refused = append(refused, l.refusedRelabelings(spec)...)
-	for _, at := range []struct {
-		path        string
-		annotations map[string]string
-	}{
-		{"spec.metadata.annotations", spec.Metadata.Annotations}, {"spec.pod.annotations", spec.Pod.Annotations},
-		{"spec.service.annotations", spec.Service.Annotations}, {"spec.ingress.annotations", ingressAnnotations(spec)},
-	} {
-		for _, key := range slices.Sorted(maps.Keys(at.annotations)) {
-			if !matches(l.Annotations, key) {
-				refused = append(refused, fmt.Sprintf("%s[%s] is not allowed: who runs the operator can allow it (--allowed-annotations, in its chart limits.annotations)", at.path, key))
-			}
-		}
-	}
+	refused = append(refused, l.refusedMetadata(spec)...)
 	return refused
-}
-
-// Strip takes annotations for all objects that are not allowed out of a spec that is refused: users and certificates follow their
-// sources all the same, and must not carry them.
-func (l *Limits) Strip(spec *v1alpha1.PackRegistrySpec) {
-	if l != nil {
-		maps.DeleteFunc(spec.Metadata.Annotations, func(key, _ string) bool { return !matches(l.Annotations, key) })
-	}
-}
-
-func ingressAnnotations(spec *v1alpha1.PackRegistrySpec) map[string]string {
-	if spec.Ingress == nil {
-		return nil
-	}
-	return spec.Ingress.Annotations
 }
 
 func (l *Limits) refusedImage(path, image, defaultImage string) string {

@@ -77,14 +77,14 @@ func TestRefused(t *testing.T) {
 		{"an image as a volume", `{"pod":{"volumes":[{"name":"a","image":{"reference":"evil:1"}}]}}`, "", "default", "default,volumes", []string{"spec.pod.volumes[0].image.reference is not allowed"}},
 		{"an identity by permission", `{"pod":{"serviceAccountName":"a"}}`, "", "default", "default,serviceAccountName", nil},
 		{"less than by default", `{"pod":{"tolerations":[{"operator":"Exists"}],"resources":{"limits":{"cpu":"1"}}}}`, "", "default", "resources", []string{"spec.pod.tolerations"}},
-		{"everything", `{"image":"a","metadata":{"annotations":{"a":"b"}},"pod":{"containers":[{}],"env":[{"name":"B","valueFrom":{"secretKeyRef":{"name":"a","key":"b"}}}]}}`, "*", "*", "*", nil},
+		{"everything", `{"image":"a","metadata":{"annotations":{"a":"b"},"labels":{"example.com/a":"b"}},"pod":{"containers":[{}],"env":[{"name":"B","valueFrom":{"secretKeyRef":{"name":"a","key":"b"}}}]}}`, "*", "*", "*", nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			env := DefaultWord
+			env, labels := DefaultWord, DefaultWord
 			if tt.podFields == "*" {
-				env = "*"
+				env, labels = "*", "*"
 			}
-			l, err := Parse(Flags{Images: tt.images, Annotations: tt.annotations, Env: env, PodFields: tt.podFields})
+			l, err := Parse(Flags{Images: tt.images, Annotations: tt.annotations, Labels: labels, Env: env, PodFields: tt.podFields})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -134,6 +134,81 @@ func TestVariablesThatReachFilesAreNotAllowed(t *testing.T) {
 	} {
 		if matches(DefaultEnv, name) {
 			t.Errorf("%s is allowed", name)
+		}
+	}
+}
+
+func TestLabels(t *testing.T) {
+	const all = `{"metadata":{"labels":{"team":"a","example.com/b":"hush"}},"pod":{"labels":{"team":"a","azure.workload.identity/use":"hush"}},"service":{"labels":{"team":"a","example.com/d":"hush"}},
+		"ingress":{"labels":{"team":"a","example.com/e":"hush"}},"monitoring":{"serviceMonitor":{"labels":{"release":"a","example.com/f":"hush"}}}}`
+	byDefault := []string{"spec.metadata.labels[example.com/b]", "spec.pod.labels[azure.workload.identity/use]", "spec.service.labels[example.com/d]", "spec.ingress.labels[example.com/e]", "spec.monitoring.serviceMonitor.labels[example.com/f]"}
+	for allowed, want := range map[string][]string{
+		"default":               byDefault,
+		"default,example.com/*": {"spec.pod.labels[azure.workload.identity/use]"},
+		"*":                     nil,
+		"team,example.com/*,azure.workload.identity/use": {"spec.monitoring.serviceMonitor.labels[release]"},
+	} {
+		flags := DefaultFlags()
+		flags.Labels = allowed
+		l, err := Parse(flags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var spec v1alpha1.PackRegistrySpec
+		if err := json.Unmarshal([]byte(all), &spec); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, why := range l.Refused(&spec, released) {
+			path, rest, _ := strings.Cut(why, " ")
+			if got = append(got, path); !strings.Contains(rest, "--allowed-labels") || strings.Contains(rest, "hush") {
+				t.Error(why)
+			}
+		}
+		slices.Sort(got)
+		slices.Sort(want)
+		if !slices.Equal(got, want) {
+			t.Errorf("with %s: %q", allowed, got)
+		}
+		l.Strip(&spec)
+		if _, there := spec.Metadata.Labels["example.com/b"]; there == (allowed == "default") {
+			t.Errorf("with %s, all objects have %v", allowed, spec.Metadata.Labels)
+		}
+	}
+}
+
+// That a load balancer is internal may be said, and not that it is for the Internet; and no value is more than a word, a number or a path.
+func TestValuesOfAnnotations(t *testing.T) {
+	const prefix = "service.beta.kubernetes.io/"
+	for _, tt := range []struct {
+		key, value, more string
+		allowed          bool
+	}{
+		{prefix + "aws-load-balancer-scheme", "internal", "", true},
+		{prefix + "aws-load-balancer-scheme", "internet-facing", "", false},
+		{prefix + "aws-load-balancer-scheme", "internet-facing", "," + prefix + "aws-load-balancer-scheme", true},
+		{prefix + "aws-load-balancer-internal", "true", "", true},
+		{prefix + "aws-load-balancer-internal", "false", "", false},
+		{prefix + "azure-load-balancer-internal", "false", "", false},
+		{"networking.gke.io/load-balancer-type", "Internal", "", true},
+		{"networking.gke.io/load-balancer-type", "External", "", false},
+		{"traefik.ingress.kubernetes.io/router.entrypoints", "traefik", "", false},
+		{"traefik.ingress.kubernetes.io/router.entrypoints", "websecure", ",traefik.ingress.kubernetes.io/router.entrypoints=websecure", true},
+		{"traefik.ingress.kubernetes.io/router.entrypoints", "websecure2", ",traefik.ingress.kubernetes.io/router.entrypoints=websecure", false},
+		{"nginx.ingress.kubernetes.io/proxy-body-size", "10.5m", "", true},
+		{"nginx.ingress.kubernetes.io/proxy-body-size", "0; return 200", "", false},
+		{"nginx.ingress.kubernetes.io/proxy-body-size", "0\n}", "", false},
+		{"prometheus.io/path", "/metrics", "", true},
+	} {
+		flags := DefaultFlags()
+		flags.Annotations += tt.more
+		l, err := Parse(flags)
+		if err != nil {
+			t.Fatal(err)
+		}
+		spec := &v1alpha1.PackRegistrySpec{Service: v1alpha1.ServiceSpec{Annotations: v1alpha1.Annotations{tt.key: tt.value}}}
+		if got := l.Refused(spec, released); (got == nil) != tt.allowed || len(got) > 0 && strings.Contains(got[0], tt.value) && tt.value != "traefik" {
+			t.Errorf("%+v: %q", tt, got)
 		}
 	}
 }

@@ -112,7 +112,7 @@ func TestLimits(t *testing.T) {
 		return strings.ReplaceAll(render(t, []string{"Deployment"}, set...), `"`, "")
 	}
 	got := args()
-	for _, words := range []string{`- --allowed-annotations=default`, `- --allowed-env=default`, `- --allowed-pod-fields=default`} {
+	for _, words := range []string{`- --allowed-annotations=default`, `- --allowed-labels=default`, `- --allowed-env=default`, `- --allowed-pod-fields=default`} {
 		if !strings.Contains(got, words) {
 			t.Errorf("it lacks %q:\n%s", words, got)
 		}
@@ -121,13 +121,13 @@ func TestLimits(t *testing.T) {
 		t.Errorf("unasked for:\n%s", got)
 	}
 	got = args("--set", "limits.images={mirror.example.com/*,registry.example.com/registry}", "--set", "limits.annotations={default,example.com/*}",
-		"--set", "limits.env={default,AWS_REGION}", "--set-json", "limits.podFields=[]", "--set", "limits.hostsAnnotation=example.com/hosts")
-	for _, words := range []string{"- --allowed-images=mirror.example.com/*,registry.example.com/registry\n", "- --allowed-annotations=default,example.com/*\n", "- --allowed-env=default,AWS_REGION\n", "- --allowed-pod-fields=\n", "- --hosts-annotation=example.com/hosts\n"} {
+		"--set", "limits.labels={default,example.com/*}", "--set", "limits.env={default,AWS_REGION}", "--set-json", "limits.podFields=[]", "--set", "limits.hostsAnnotation=example.com/hosts")
+	for _, words := range []string{"- --allowed-images=mirror.example.com/*,registry.example.com/registry\n", "- --allowed-annotations=default,example.com/*\n", "- --allowed-labels=default,example.com/*\n", "- --allowed-env=default,AWS_REGION\n", "- --allowed-pod-fields=\n", "- --hosts-annotation=example.com/hosts\n"} {
 		if !strings.Contains(got, words) {
 			t.Errorf("it lacks %q:\n%s", words, got)
 		}
 	}
-	for _, wrong := range []string{"limits.images={registry.example.com*}", "limits.annotations={*.example.com}", "limits.podFields={a b}", "limits.env={*_PROXY}", "limits.nonsense=1"} {
+	for _, wrong := range []string{"limits.images={registry.example.com*}", "limits.annotations={*.example.com}", "limits.podFields={a b}", "limits.env={*_PROXY}", "limits.labels={*.example.com}", "limits.nonsense=1"} {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(testserver.Tool(t, "helm"), "helm"), "template", "x", "../../charts/packregistry-operator", "--set", wrong)
 		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "limits") {
 			t.Errorf("%s: %v: %s", wrong, err, out)
