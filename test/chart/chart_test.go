@@ -127,6 +127,10 @@ func TestLimits(t *testing.T) {
 			t.Errorf("it lacks %q:\n%s", words, got)
 		}
 	}
+	// What is null is left out, and the operator's defaults hold; only an empty list allows nothing.
+	if got := args("--set-json", `limits={"annotations":null,"labels":null,"env":null,"podFields":null}`); strings.Contains(got, "--allowed-") {
+		t.Errorf("limits of values that are null:\n%s", got)
+	}
 	for _, wrong := range []string{"limits.images={registry.example.com*}", "limits.annotations={*.example.com}", "limits.podFields={a b}", "limits.env={*_PROXY}", "limits.labels={*.example.com}", "limits.nonsense=1"} {
 		cmd := exec.CommandContext(t.Context(), filepath.Join(testserver.Tool(t, "helm"), "helm"), "template", "x", "../../charts/packregistry-operator", "--set", wrong)
 		if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "limits") {
