@@ -76,13 +76,19 @@ func refusalOf(registry *v1alpha1.PackRegistry, kind, name string, err error) (f
 	case apierrors.IsForbidden(err) && byQuota(err):
 		f.reason, f.write, f.poll = v1alpha1.ReasonQuotaExceeded, true, quotaPoll
 		say("waits for a quota: %s", clip(err.Error()))
-	case apierrors.IsForbidden(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
+	case apierrors.IsForbidden(err), duplicates(err), apierrors.IsInvalid(err), apierrors.IsBadRequest(err), apierrors.IsRequestEntityTooLargeError(err):
 		f.reason, f.permanent, f.write, f.poll = v1alpha1.ReasonRefused, true, true, refusedPoll
 		say("was refused: %s", clip(err.Error()))
 	default:
 		return refusal{}, false
 	}
 	return f, true
+}
+
+// duplicates says whether a list has a key twice, or is otherwise of no form that the kind's schema knows. The API server answers
+// that as an error of its own, which it makes again each time.
+func duplicates(err error) bool {
+	return strings.Contains(err.Error(), "failed to create typed patch object")
 }
 
 // byQuota says whether it was a quota that refused a child. The error names the child too, whose name may be any.

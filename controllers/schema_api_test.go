@@ -12,6 +12,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -202,16 +203,28 @@ func fits(schema apiextensionsv1.JSONSchemaProps, value any) bool {
 // A duration in days, a size that is none: each PackRegistry that is stored so says what is wrong with it, and all others go on.
 func TestAPIAnUndecodableRegistryStopsNoOther(t *testing.T) {
 	needAPI(t)
-	for name, bad := range map[string]struct{ spec, path string }{
-		"a duration in days": {`{"garbageCollection":{"interval":"1d"}}`, "spec.garbageCollection.interval: "},
-		"a limit":            {`{"pod":{"resources":{"limits":{"cpu":"1e1.5"}}}}`, "spec.pod.resources.limits.cpu: "},
-		"a Secret's name":    {`{"tls":{"clientCARef":{"name":5}}}`, "spec.tls.clientCARef.name: "},
+	for name, bad := range map[string]struct {
+		spec, path string
+		// upgrade says that the operator sees it only when the schema does not let it through any more.
+		upgrade bool
+		// unwritable says that a rule of the schema fails upon it, with which the API server takes no status.
+		unwritable bool
+	}{
+		"a duration in days": {`{"garbageCollection":{"interval":"1d"}}`, "spec.garbageCollection.interval: ", false, false},
+		"a limit":            {`{"pod":{"resources":{"limits":{"cpu":"1e1.5"}}}}`, "spec.pod.resources.limits.cpu: ", false, false},
+		"a Secret's name":    {`{"tls":{"clientCARef":{"name":5}}}`, "spec.tls.clientCARef.name: ", false, false},
+		// Once it was a bool: the API server applies nothing to an object that has one where its schema has an object.
+		"another shape":                {`{"monitoring":{"serviceMonitor":true}}`, "spec.monitoring.serviceMonitor: ", true, true},
+		"another shape without a rule": {`{"garbageCollection":true}`, "spec.garbageCollection: ", true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o, r := ready(t) // which has its watch already
 			patchSpec(t, r, `{"storage":{"persistentVolumeClaim":{"deletionPolicy":"Delete"}}}`)
 			wantOwners(t, r, 1)
 			withoutPatterns(t, func() {
+				if bad.upgrade {
+					o.stop()
+				}
 				var patch map[string]any
 				must(t, json.Unmarshal([]byte(bad.spec), &patch))
 				merge(patch, map[string]any{"storage": map[string]any{"persistentVolumeClaim": map[string]any{"deletionPolicy": "Retain"}}})
@@ -219,8 +232,19 @@ func TestAPIAnUndecodableRegistryStopsNoOther(t *testing.T) {
 				must(t, err)
 				patchSpec(t, r, string(text))
 			})
+			if bad.upgrade {
+				o = startOperator(t, r.Namespace)
+			}
 			wantEvent(t, r, "Warning", v1alpha1.ReasonInvalid, bad.path)
-			wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalid, bad.path)
+			if !bad.unwritable {
+				wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonInvalid, bad.path)
+			}
+			eventually(t, "the status is of this spec", func() error {
+				if live := get(t, r.Namespace, r.Name, &v1alpha1.PackRegistry{}); live.Status.ObservedGeneration != live.Generation && !bad.unwritable {
+					return fmt.Errorf("generation %d, status %+v", live.Generation, live.Status)
+				}
+				return nil
+			})
 			wantOwners(t, r, 0) // what can be read is carried out as far as packs are concerned
 			line := htpasswdLine(t, "ann", "other")
 			users := get(t, r.Namespace, "users", &corev1.Secret{})
@@ -241,8 +265,11 @@ func TestAPIAnUndecodableRegistryStopsNoOther(t *testing.T) {
 			startOperator(t, r.Namespace) // which lists it
 			other("listed")
 			// It is mended like any other.
-			must(t, api.Patch(t.Context(), r.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"garbageCollection":null,"pod":null,"tls":{"clientCARef":null}}}`))))
+			must(t, api.Patch(t.Context(), r.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"garbageCollection":null,"pod":null,"monitoring":null,"tls":{"clientCARef":null}}}`))))
 			wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
+			if c := meta.FindStatusCondition(get(t, r.Namespace, r.Name, &v1alpha1.PackRegistry{}).Status.Conditions, v1alpha1.ConditionStalled); c != nil {
+				t.Errorf("Stalled stays: %v", c)
+			}
 		})
 	}
 }
@@ -277,10 +304,11 @@ func withoutPatterns(t *testing.T, do func()) {
 	change(func(crd *apiextensionsv1.CustomResourceDefinition) {
 		schema := crd.Spec.Versions[0].Schema.OpenAPIV3Schema
 		spec := schema.Properties["spec"]
-		spec.Properties["garbageCollection"] = anything()
+		spec.Properties["garbageCollection"] = apiextensionsv1.JSONSchemaProps{XPreserveUnknownFields: new(true)}
 		pod := spec.Properties["pod"]
 		pod.Properties["resources"] = anything()
 		spec.Properties["tls"].Properties["clientCARef"] = anything()
+		spec.Properties["monitoring"] = apiextensionsv1.JSONSchemaProps{XPreserveUnknownFields: new(true)}
 		schema.Properties["spec"] = spec
 	})
 	defer change(func(*apiextensionsv1.CustomResourceDefinition) {})

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"packregistry.dev/api/v1alpha1"
@@ -272,16 +273,53 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 		return err
 	}
 	registry := v1alpha1apply.PackRegistry(o.registry.Name, o.registry.Namespace).WithStatus(intent)
-	if err := r.Status().Apply(ctx, &appliedStatus{registry},
-		client.FieldOwner(FieldOwner), client.ForceOwnership); err != nil {
-		if o.registry.DecodeError != "" && apierrors.IsInvalid(err) {
-			// An API server that checks all of an object at each change takes no status of this one: an event is what is left.
-			r.recordTransitions(o.registry, status, refused)
+	before := meta.FindStatusCondition(o.registry.Status.Conditions, v1alpha1.ConditionStalled)
+	if o.registry.DecodeError == "" && before != nil && strings.Contains(before.Message, storedUnreadable) {
+		if err := r.patchStatus(ctx, o.registry, status); err != nil { // no apply takes away what a patch has added
+			return client.IgnoreNotFound(err)
 		}
+	}
+	err = r.Status().Apply(ctx, &appliedStatus{registry}, client.FieldOwner(FieldOwner), client.ForceOwnership)
+	if err != nil && o.registry.DecodeError != "" && !apierrors.IsNotFound(err) {
+		// Nothing can be applied to an object that has a value where its schema has an object. If an API server checks all of an
+		// object at each change, it takes no status of this one at all: an event is what is left.
+		err = r.patchStatus(ctx, o.registry, status)
+		r.recordTransitions(o.registry, status, refused)
+		return client.IgnoreNotFound(err)
+	}
+	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
 	r.recordTransitions(o.registry, status, refused)
 	return nil
+}
+
+// storedUnreadable is in the message about a spec that is stored in another form than its type has.
+const storedUnreadable = "cannot be read as it is stored"
+
+// patchStatus writes a status by a merge patch.
+func (r *Reconciler) patchStatus(ctx context.Context, registry *v1alpha1.PackRegistry, status v1alpha1.PackRegistryStatus) error {
+	fields := map[string]any{}
+	for i, s := range []v1alpha1.PackRegistryStatus{registry.Status, status} {
+		data, err := json.Marshal(s)
+		if err != nil {
+			return err
+		}
+		if err := json.Unmarshal(data, &fields); err != nil {
+			return err
+		}
+		for key := range fields {
+			if i == 0 {
+				fields[key] = nil // goes, unless it is there again
+			}
+		}
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": registry.UID}, "status": fields})
+	if err != nil {
+		return err
+	}
+	into := &v1alpha1.PackRegistry{ObjectMeta: metav1.ObjectMeta{Namespace: registry.Namespace, Name: registry.Name}}
+	return r.Status().Patch(ctx, into, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(FieldOwner))
 }
 
 // appliedStatus is a PackRegistry of which the status is applied. The API server answers with the whole object, which is not
