@@ -45,7 +45,9 @@ const (
 
 	// ManagedBy is the value of LabelManagedBy.
 	ManagedBy = "packregistry-operator"
-	appName   = "packregistry"
+	// LabelOperator is on the operator's pods, whatever an install calls them: policies let them ask registries' pods.
+	LabelOperator = "packregistry.dev/operator"
+	appName       = "packregistry"
 )
 
 // Ports of the registry's container.

@@ -40,7 +40,7 @@ func NetworkPolicy(r *v1alpha1.PackRegistry) (*networkingv1apply.NetworkPolicyAp
 	}
 	peer := networkingv1apply.NetworkPolicyPeer().WithNamespaceSelector(metav1apply.LabelSelector())
 	if !monitored(r) {
-		peer.WithPodSelector(metav1apply.LabelSelector().WithMatchLabels(map[string]string{LabelName: ManagedBy}))
+		peer.WithPodSelector(metav1apply.LabelSelector().WithMatchLabels(map[string]string{LabelOperator: "true"}))
 	}
 	policy := networkingv1apply.NetworkPolicy(NetworkPolicyName(r), r.Namespace).
 		WithLabels(objectLabels(r, Labels(r))).WithAnnotations(objectAnnotations(r)).WithOwnerReferences(owner(r)).

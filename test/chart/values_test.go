@@ -32,9 +32,10 @@ func TestValues(t *testing.T) {
 		words  []string
 		not    []string
 	}{
-		{"names", `{nameOverride: packs}`, []string{"name: packregistry-packs\n", "app.kubernetes.io/name: packs\n"}, nil},
+		{"names", `{nameOverride: packs}`, []string{"name: packregistry-packs\n", "app.kubernetes.io/name: packs\n", "packregistry.dev/operator: \"true\"\n"}, nil},
 		{"the whole name", `{fullnameOverride: packs}`, []string{"name: packs\n", "--name=packs\n", "name: packs-leader-election\n"}, []string{"name: packregistry\n"}},
 		{"labels of everything", `{commonLabels: {team: a}, deploymentLabels: {b: c}, deploymentAnnotations: {d: e}}`, []string{"team: a\n", "    b: c\n", "    d: e\n"}, nil},
+		{"a label of several", `{commonLabels: {team: a}, podLabels: {team: b}, deploymentLabels: {team: c}}`, []string{"team: a\n", "team: b\n"}, []string{"team: a\n        team:", "team: a\n    team:", "team: c\n"}},
 		{"images", `{image: {registry: r.example.com, digest: "` + digest + `"}, registryImage: {registry: s.example.com, tag: x}}`,
 			[]string{"r.example.com/packregistry.dev/operator@" + digest, "s.example.com/packregistry.dev/registry:x"}, nil},
 		{"images of the whole", `{image: {registry: r.example.com}, global: {imageRegistry: g.example.com, imagePullSecrets: [a, {name: b}]}, imagePullSecrets: [{name: c}]}`,
@@ -130,7 +131,7 @@ func TestOddNamesAndVersions(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, words := range []string{"name: r1-packs-packregistry-operator-metrics\n", `app.kubernetes.io/version: "1.2.3_build.4"`, "helm.sh/chart: packregistry-operator-1.2.3_build.4\n", "operator:1.2.3_build.4\"", "registry:1.2.3_build.4\"", `instance: "1.packs"`} {
+	for _, words := range []string{"name: r1-packs-packregistry-operator-metrics\n", "app.kubernetes.io/version: 1.2.3_build.4\n", "helm.sh/chart: packregistry-operator-1.2.3_build.4\n", "operator:1.2.3_build.4\"", "registry:1.2.3_build.4\"", `instance: "1.packs"`} {
 		if !strings.Contains(out, words) {
 			t.Errorf("it lacks %q", words)
 		}
