@@ -67,6 +67,7 @@ func TestSelfSignedForAddresses(t *testing.T) {
 // Twenty years of one registry, a day at a time: what clients were given to trust once is good until they can have got
 // its successor, and nothing is made anew before its time.
 func TestAuthorityOverTheYears(t *testing.T) {
+	t.Parallel()
 	r := newRegistry("team")
 	var ca, leaf *corev1.Secret
 	var client []byte // a client that fetches the bundle every 200 days

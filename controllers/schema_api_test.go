@@ -126,6 +126,7 @@ type strictRegistry struct {
 // What the API server takes the operator can read: each field of the spec is given values at the edges of its type.
 func TestAPIWhatTheSchemaAdmitsCanBeDecoded(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	schema := readCRD(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
 	bases := map[string]string{

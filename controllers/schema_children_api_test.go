@@ -16,6 +16,7 @@ import (
 // pod is Kubernetes' own, and judged when the Deployment is applied.
 func TestAPIWhatTheSchemaAdmitsIsTakenOfChildren(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	schema := readCRD(t).Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["spec"]
 	service := func(r *v1alpha1.PackRegistry) runtime.ApplyConfiguration { return children.Service(r) }

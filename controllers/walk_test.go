@@ -54,6 +54,7 @@ func readWalk(t *testing.T, path string) keptWalk {
 
 func TestRandomWalk(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	c := startWalkCluster(t)
 	if *walkSteps != "" {
 		walkAndShrink(t, c, readWalk(t, *walkSteps).Steps)
