@@ -61,13 +61,13 @@ func TestPushListPull(t *testing.T) {
 	s := newRegistry(t)
 	c := connect(t, s)
 	d, dir := openPack(t, map[string]string{"charts/a.tgz": strings.Repeat("x", 100_000)})
-	var told int64
-	pushed, err := c.Push(t.Context(), d, client.Push{Progress: func(sent, _ int64) { told = sent }})
+	var reported int64
+	pushed, err := c.Push(t.Context(), d, client.Push{Progress: func(sent, _ int64) { reported = sent }})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pushed.Tag != "1.0.0" || pushed.Unchanged || told != pushed.Size {
-		t.Errorf("pushed %+v, told of %d bytes", pushed, told)
+	if pushed.Tag != "1.0.0" || pushed.Unchanged || reported != pushed.Size {
+		t.Errorf("pushed %+v, reported %d bytes", pushed, reported)
 	}
 	again, err := c.Push(t.Context(), d, client.Push{})
 	if err != nil || !again.Unchanged || again.Digest != pushed.Digest {

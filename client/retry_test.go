@@ -105,7 +105,7 @@ func TestARegistryThatIsAwayForAMomentIsAskedAgain(t *testing.T) {
 				last := int64(0)
 				pushed, err := connect(t, s).Push(t.Context(), d, client.Push{Progress: func(sent, _ int64) { last = sent }})
 				if err != nil || last != pushed.Size {
-					t.Fatalf("told of %d bytes; %v", last, err)
+					t.Fatalf("reported %d bytes; %v", last, err)
 				}
 				s.Dial = dialing(&pulls, tt.pull...)
 				pulled, err := connect(t, s).Pull(t.Context(), "demo", "1.0.0", t.TempDir())

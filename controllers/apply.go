@@ -158,8 +158,8 @@ func (r *Reconciler) apply(ctx context.Context, o *observed, c child) error {
 // triggerResync annotates pods whose Secrets have changed, upon which the kubelet syncs their volumes.
 func (r *Reconciler) triggerResync(ctx context.Context, d *decision) error {
 	var failed []error
-	for _, pod := range slices.SortedFunc(maps.Keys(d.wake), func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) }) {
-		version := d.wake[pod]
+	for _, pod := range slices.SortedFunc(maps.Keys(d.resync), func(a, b *corev1.Pod) int { return strings.Compare(a.Name, b.Name) }) {
+		version := d.resync[pod]
 		intent := corev1apply.Pod(pod.Name, pod.Namespace).WithUID(pod.UID).
 			WithAnnotations(map[string]string{children.AnnotationSecrets: version})
 		err := r.Apply(ctx, intent, client.FieldOwner(FieldOwner), client.ForceOwnership)

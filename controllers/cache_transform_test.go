@@ -22,9 +22,9 @@ func TestSlimChildrenKnowWhoseTheyAre(t *testing.T) {
 		return m
 	}
 	for _, uid := range []types.UID{"first", "", "second", "", "first"} {
-		slim, err := transformSecret(secret(uid, "s"))
+		transformed, err := transformSecret(secret(uid, "s"))
 		must(t, err)
-		got := slim.(*metav1.PartialObjectMetadata)
+		got := transformed.(*metav1.PartialObjectMetadata)
 		controller := metav1.GetControllerOf(got)
 		if (uid == "") != (controller == nil) || controller != nil && controller.UID != uid || len(got.Labels) != 2 || got.Labels[children.LabelRegistry] != "packs" {
 			t.Errorf("%s: %+v", uid, got.ObjectMeta)

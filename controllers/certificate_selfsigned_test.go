@@ -216,7 +216,7 @@ func TestRivalry(t *testing.T) {
 	other := of("team", "other", 9, "a")
 	other.Spec.Hosts = []string{"other.example.com"}
 	for name, tt := range map[string]struct {
-		rival v1alpha1.PackRegistry
+		other v1alpha1.PackRegistry
 		want  string
 	}{
 		"older":             {of("team", "old", 9, "a"), "host packs.example.com belongs to PackRegistry old"},
@@ -228,7 +228,7 @@ func TestRivalry(t *testing.T) {
 		"another host":      {other, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := findConflict(&me, []v1alpha1.PackRegistry{tt.rival})
+			got := findConflict(&me, []v1alpha1.PackRegistry{tt.other})
 			if (got == "") != (tt.want == "") || !strings.Contains(got, tt.want) || strings.Contains(got, "secret-project") || strings.Contains(got, "hidden") {
 				t.Errorf("%q, want %q", got, tt.want)
 			}

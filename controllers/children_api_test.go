@@ -90,7 +90,7 @@ func TestAPIServiceFields(t *testing.T) {
 	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 }
 
-// Certificates to trust may be in a ConfigMap: a pod mounts it, and what is wrong with it is told by its kind.
+// Certificates to trust may be in a ConfigMap: a pod mounts it, and what is wrong with it is reported with its kind.
 func TestAPICertificatesToTrustInAConfigMap(t *testing.T) {
 	_, r := ready(t)
 	patchSpec(t, r, `{"tls":{"clientCARef":{"kind":"ConfigMap","name":"trusted"}}}`)
@@ -110,7 +110,7 @@ func TestAPICertificatesToTrustInAConfigMap(t *testing.T) {
 }
 
 // A sidecar, a volume and what else spec.pod adds are applied once and for all: nothing is written again, also by an operator that
-// has just started. What they have that the API server refuses is told as that.
+// has just started. What they have that the API server refuses is reported as that.
 func TestAPIPodAdditions(t *testing.T) {
 	o, r := ready(t)
 	patchSpec(t, r, `{"pod":{"containers":[{"name":"beside","image":"sidecar:1","ports":[{"containerPort":9999}],"resources":{"requests":{"cpu":"0.1"}}}],
@@ -153,7 +153,7 @@ func TestAPIPodAdditions(t *testing.T) {
 	wantCondition(t, r, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRefused, "Deployment packs was refused", "image")
 }
 
-// What the operator decodes is told by its path where it cannot be.
+// What the operator cannot decode is reported with its path.
 func TestAPIWhatDoesNotDecodeIsToldByItsPath(t *testing.T) {
 	_, r := ready(t)
 	for _, tt := range []struct{ spec, mend, words string }{

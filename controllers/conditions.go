@@ -319,7 +319,7 @@ func address(scheme, host string, port int32) string {
 	return scheme + "://" + host
 }
 
-// exposed says whether clients can reach the registry. That nobody scrapes it is no harm to them, and told beside.
+// exposed says whether clients can reach the registry. That nobody scrapes it does them no harm, and is reported beside.
 func exposed(o *observed, url string) condition {
 	f := reachable(o, url)
 	if err := o.unknown[children.ServiceMonitorKind]; err != nil && children.Optional(o.registry)[children.ServiceMonitorKind] != nil {

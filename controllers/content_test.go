@@ -90,7 +90,7 @@ func TestAPIAnnotationsOfSecretsChangeNothing(t *testing.T) {
 	})
 }
 
-// One line break at the end is no part of a value, whoever wrote it, and is told.
+// One line break at the end is no part of a value, whoever wrote it, and is reported.
 func TestValuesWithALineBreakAtTheEnd(t *testing.T) {
 	for _, end := range []string{"", "\n", "\r\n"} {
 		secret := &corev1.Secret{Type: corev1.SecretTypeBasicAuth, Data: map[string][]byte{"username": []byte("ann" + end), "password": []byte("one" + end)}}
@@ -102,7 +102,7 @@ func TestValuesWithALineBreakAtTheEnd(t *testing.T) {
 		}
 		r := newRegistry("team")
 		f := authReady(&observed{registry: r}, decision{users: m})
-		if told := strings.Contains(f.message, "line break at the end of password"); told != (end != "") || f.status != metav1.ConditionTrue {
+		if reported := strings.Contains(f.message, "line break at the end of password"); reported != (end != "") || f.status != metav1.ConditionTrue {
 			t.Errorf("%q: %+v", end, f)
 		}
 		spec := &v1alpha1.S3Spec{Bucket: "packs", SecretRef: &v1alpha1.SecretRef{Name: "keys"}}
@@ -112,7 +112,7 @@ func TestValuesWithALineBreakAtTheEnd(t *testing.T) {
 			t.Fatalf("%q: %+v", end, b)
 		}
 		f = bucketReady(spec, b)
-		if told := strings.Contains(f.message, "line break at the end of "+secretAccessKey); told != (end != "") {
+		if reported := strings.Contains(f.message, "line break at the end of "+secretAccessKey); reported != (end != "") {
 			t.Errorf("%q: %+v", end, f)
 		}
 	}
@@ -145,7 +145,7 @@ func TestLineBreakThatWasKeptBefore(t *testing.T) {
 	}
 }
 
-// Text that cannot be read is told where it is, and never passed over.
+// Text that cannot be read is reported where it is, and never passed over.
 func TestDamagedPEMIsTold(t *testing.T) {
 	good := certificateSecret(t, "", "packs.example.com", now.AddDate(0, -1, 0), now.AddDate(0, 6, 0))
 	crt := string(good.Data[corev1.TLSCertKey])

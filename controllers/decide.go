@@ -57,8 +57,8 @@ type decision struct {
 	outdated []metav1.PartialObjectMetadata
 	// unwanted are children that the spec asks for no more.
 	unwanted []client.Object
-	// wake are pods that must look at their Secrets, with what they will have seen then.
-	wake map[*corev1.Pod]string
+	// resync are pods that must look at their Secrets, with what they will have seen then.
+	resync map[*corev1.Pod]string
 	// requeueAfter is when to look even if nothing happens; zero for never.
 	requeueAfter time.Duration
 }
@@ -114,7 +114,7 @@ func decideProtected(o *observed) decision {
 	d.decideCertificate(o)
 	d.users = mergeUsers(r.Spec.Auth.SecretRefs, o.sources, o.users, o.made)
 	if !o.unread.pods {
-		d.wake = podsToResync(o)
+		d.resync = podsToResync(o)
 	}
 	d.conflict = findConflict(r, o.conflicting)
 	if wrong := r.DecodeError; wrong != "" {
@@ -269,17 +269,17 @@ func wantsToRequestMore(o *observed) bool {
 // updates the pod's volumes at once.
 func podsToResync(o *observed) map[*corev1.Pod]string {
 	now := contentOf(o)
-	wake := map[*corev1.Pod]string{}
+	resync := map[*corev1.Pod]string{}
 	if now == "" {
-		return wake
+		return resync
 	}
 	for i := range o.pods {
 		pod := &o.pods[i]
 		if pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodRunning && pod.Annotations[children.AnnotationSecrets] != now {
-			wake[pod] = now
+			resync[pod] = now
 		}
 	}
-	return wake
+	return resync
 }
 
 // Constructors of children pair what exists with what is wanted, and know how to read what we own of it.

@@ -71,7 +71,7 @@ func eventType(before *outline, now metav1.Condition) string {
 	return corev1.EventTypeNormal
 }
 
-// recordedConditions are the conditions of one object that events have told.
+// recordedConditions are the conditions of one object that events were recorded of.
 type recordedConditions struct {
 	uid        types.UID
 	conditions []outline

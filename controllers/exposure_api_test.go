@@ -401,7 +401,7 @@ func TestAPIUpgradesTakeTurns(t *testing.T) {
 		rollOut(t, namespace, name)
 		registries[name] = r
 	}
-	// Certificates are for one of them; that is told, and stops no pods.
+	// Certificates are for one of them; that is reported, and stops no pods.
 	deployments := func() (templates map[string]corev1.PodTemplateSpec, releases map[string]string) {
 		templates, releases = map[string]corev1.PodTemplateSpec{}, map[string]string{}
 		for _, name := range names {

@@ -13,7 +13,7 @@ import (
 
 // This file is about fields that the API server lets nobody change once an object exists. What an apply leaves out it takes
 // away, if the operator owned it: a claim that was kept from an earlier PackRegistry, which named a class, could not be
-// applied for one that names none. So such fields are applied as they are, and a spec that asks for another value is told.
+// applied for one that names none. So such fields are applied as they are, and a spec that asks for another value is reported.
 //
 // Of what the operator makes, these are fields of claims, and the type of a Secret. Its other immutable fields are always the
 // same (the Deployment's selector, clusterIP None of the Service of metrics), chosen anew with each name (the

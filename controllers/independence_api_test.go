@@ -236,7 +236,7 @@ func TestAPIPermanentRefusalsAreStalled(t *testing.T) {
 	})
 }
 
-// A quota is waited for: nobody is told that it will not help to wait, and it is noticed soon when it is lifted.
+// A quota is waited for: nothing says that waiting will not help, and it is noticed soon when it is lifted.
 func TestAPIQuotaIsWaitedFor(t *testing.T) {
 	needAPI(t)
 	namespace := newNamespace(t)

@@ -114,7 +114,7 @@ func (d *decision) planOptional(o *observed, into *[]child, certificates bool) e
 	return nil
 }
 
-// byKind brings kinds in one order: what is refused of several is told in the order in which they are applied.
+// byKind brings kinds in one order: what is refused of several is reported in the order in which they are applied.
 func byKind(a, b schema.GroupKind) int { return strings.Compare(a.String(), b.String()) }
 
 // annotationIntent is on objects of such kinds: a digest of what the operator applied. Which fields it owns of them could

@@ -91,7 +91,7 @@ type Reconciler struct {
 	made sync.Map
 
 	// recorded keeps, by name, the conditions that events were made of. The cache may still show a status from before the one
-	// that was written last, and a transition would be told twice.
+	// that was written last, and a transition would be recorded twice.
 	recorded sync.Map
 }
 

@@ -10,7 +10,7 @@ import (
 	"packregistry.dev/api/v1alpha1"
 )
 
-// Children are read in no order: conditions that followed it would be written, and told by events, at each look.
+// Children are read in no order: conditions that followed it would be written, and recorded as events, at each look.
 func TestConditionsOfRefusalsHaveOneOrder(t *testing.T) {
 	route := refusal{kind: "HTTPRoute", name: "packs", part: v1alpha1.ConditionExposed, reason: v1alpha1.ReasonRefused, message: "route", permanent: true}
 	monitor := refusal{kind: "ServiceMonitor", name: "packs", part: v1alpha1.ConditionExposed, reason: v1alpha1.ReasonConflict, message: "monitor", permanent: true}

@@ -37,7 +37,7 @@ func wantReplicas(t *testing.T, r *v1alpha1.PackRegistry, want int32) {
 	})
 }
 
-// What a person has set holds until the spec is changed, an autoscaler's number in any case; and both are told.
+// What a person has set holds until the spec is changed, an autoscaler's number in any case; and both are reported.
 func TestAPIWhoseReplicasHold(t *testing.T) {
 	o, r := onBucket(t, 1)
 	deployment := func(replicas int32, by string) {
@@ -89,13 +89,13 @@ func TestAPIWhoseReplicasHold(t *testing.T) {
 	}
 	events := &eventsv1.EventList{}
 	must(t, api.List(t.Context(), events, client.InNamespace(r.Namespace)))
-	told := 0
+	reported := 0
 	for _, e := range events.Items {
 		if e.Regarding.UID == r.UID && e.Reason == v1alpha1.ReasonScaledElsewhere && e.Type == corev1.EventTypeWarning && strings.Contains(e.Note, "has no effect") {
-			told++
+			reported++
 		}
 	}
-	if told == 0 {
+	if reported == 0 {
 		t.Error("no event tells of it")
 	}
 }

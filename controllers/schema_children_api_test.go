@@ -13,7 +13,7 @@ import (
 )
 
 // What other APIs bound is bounded the same here: whatever the schema admits of these fields, children with it are taken. The rest of
-// pod is Kubernetes' own, and judged when the Deployment is applied.
+// pod is Kubernetes' own, and validated when the Deployment is applied.
 func TestAPIWhatTheSchemaAdmitsIsTakenOfChildren(t *testing.T) {
 	needAPI(t)
 	t.Parallel()

@@ -80,7 +80,7 @@ func TestAPIBucket(t *testing.T) {
 	if after := versions(t, r.Namespace); again.writes.Load() != 0 || !maps.Equal(before, after) {
 		t.Errorf("%d writes after a restart:\n%v\n%v", again.writes.Load(), before, after)
 	}
-	// Another key rolls the pods; a Secret that is gone or broken leaves them as they are, and is told by name.
+	// Another key rolls the pods; a Secret that is gone or broken leaves them as they are, and is reported by name.
 	must(t, api.Update(t.Context(), keysSecret(r.Namespace, "second-secret")))
 	eventually(t, "the pods roll", func() error {
 		if now := configOf(t, r); now.Name == first.Name || !strings.Contains(string(now.Data["aws-credentials"]), "second-secret") {
@@ -193,7 +193,7 @@ func TestAPIDisruptionBudget(t *testing.T) {
 	gone()
 }
 
-// Of two that want one host, or one claim, the younger is told, and goes on by itself when the older is gone.
+// Of two that want one host, or one claim, the younger is Stalled, and goes on by itself when the older is gone.
 func TestAPIRivals(t *testing.T) {
 	needAPI(t)
 	namespace := newNamespace(t)
@@ -214,7 +214,7 @@ func TestAPIRivals(t *testing.T) {
 	wantCondition(t, claim, v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonConflict, "PersistentVolumeClaim packs-data belongs to PackRegistry packs")
 	wantKstatus(t, host, status.FailedStatus)
 	if c := meta.FindStatusCondition(get(t, namespace, "packs", &v1alpha1.PackRegistry{}).Status.Conditions, v1alpha1.ConditionStalled); c != nil {
-		t.Errorf("the older is told too: %+v", c)
+		t.Errorf("the older is Stalled too: %+v", c)
 	}
 	for _, name := range []string{"host", "claim"} {
 		if err := api.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, &appsv1.Deployment{}); !apierrors.IsNotFound(err) {
@@ -264,7 +264,7 @@ func TestAPIClaimsGrow(t *testing.T) {
 	claim.Status.Conditions, claim.Status.Capacity = nil, corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("2Gi")}
 	must(t, api.Status().Update(t.Context(), claim))
 	wantCondition(t, r, v1alpha1.ConditionStorageReady, metav1.ConditionTrue, v1alpha1.ReasonClaimBound)
-	// A class that cannot: the API server refuses the claim's change, which is told as what it is.
+	// A class that cannot: the API server refuses the claim's change, which is reported as what it is.
 	class.AllowVolumeExpansion = ptr.To(false)
 	must(t, api.Update(t.Context(), class))
 	must(t, grow("3Gi"))

@@ -33,7 +33,7 @@ var (
 	walkShrink = flag.Duration("walk.shrink", 2*time.Minute, "for how long a failing sequence is shrunk")
 )
 
-// seeds are those of the walks in a test that is no soak: a change is judged by the same walks as the one before. A soak finds
+// seeds are those of the walks in a test that is no soak: a change is tried by the same walks as the one before. A soak finds
 // new ones.
 var seeds = []uint64{1855902788, 2067450994, 3519272343}
 

@@ -7,7 +7,7 @@
 //	content.go     what is in its files: errors, and warnings; yaml.go, chart.go how they are read
 //	tag.go         versions, groups and tags; parent.go their order
 //
-// A pack that is wrong is told everything that is wrong with it at once, as a list of Violations.
+// Everything that is wrong with a pack is reported at once, as a list of Violations.
 package pack
 
 import (

@@ -121,7 +121,7 @@ func TestAClientThatHangsUpIsCountedAsSuch(t *testing.T) {
 	if body := w.Body.String(); !strings.Contains(body, `code="499",method="PUT"`) || strings.Contains(body, `code="400"`) {
 		t.Errorf("metrics: %s", body)
 	}
-	// A client that stays and sends nonsense is told so.
+	// A client that stays and sends nonsense gets an error.
 	f.want(f.do("PUT", "/v2/r/manifests/v1", strings.NewReader("{"), "Content-Type", imageManifest), 400)
 }
 

@@ -166,7 +166,7 @@ func TestLimits(t *testing.T) {
 		return r
 	}
 	if r := put(); r.StatusCode != http.StatusTooManyRequests || r.Header.Get("Retry-After") == "" {
-		t.Errorf("the third upload is not told to come again: %s", r.Status)
+		t.Errorf("the third upload is not refused: %s", r.Status)
 	}
 	for _, c := range open {
 		io.WriteString(c, "0123456789") //nolint:errcheck // the next line tells
@@ -210,8 +210,8 @@ func TestPushesStopBeforeTheStorageIsFull(t *testing.T) {
 	full.want(full.do("GET", "/health", nil), 200)
 	w := httptest.NewRecorder()
 	full.health.Handler(nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/status", nil))
-	var told health.Status
-	if err := json.Unmarshal(w.Body.Bytes(), &told); err != nil || told.Storage.Size == 0 || told.Storage.Free > told.Storage.Size {
+	var status health.Status
+	if err := json.Unmarshal(w.Body.Bytes(), &status); err != nil || status.Storage.Size == 0 || status.Storage.Free > status.Storage.Size {
 		t.Errorf("%s, %v", w.Body, err)
 	}
 	// What would not fit is refused before it is sent.

@@ -566,7 +566,7 @@ func TestCertificateIsReloadedWithoutDroppingConnections(t *testing.T) {
 	if err := get(standing); err != nil {
 		t.Errorf("the connection that stood was dropped: %v", err)
 	}
-	// A pair that does not match leaves the last good one, and is told.
+	// A pair that does not match leaves the last good one, and is logged.
 	if err := os.WriteFile(filepath.Join(dir, "tls.key"), []byte("broken"), 0o600); err != nil {
 		t.Fatal(err)
 	}

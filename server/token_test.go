@@ -82,7 +82,7 @@ func TestTokenFlow(t *testing.T) {
 	f.config.HTTP.Host = f.url
 	secret, public := f.pushBlobAs("ann", "team/x", "secret"), f.pushBlobAs("ann", "public/x", "public")
 
-	// Who comes without anything is told where to log in, and need not.
+	// Who comes without credentials gets a challenge, and need not follow it.
 	realm := `realm="` + f.url + `/token"`
 	f.wantChallenge(f.do("GET", "/v2/", nil), "Bearer "+realm, `service="packregistry"`)
 	f.wantChallenge(f.do("HEAD", "/v2/", nil), "Bearer "+realm)
@@ -113,7 +113,7 @@ func TestTokenFlow(t *testing.T) {
 	f.want(f.do("POST", "/v2/team/x/blobs/uploads/?from=public/x&mount="+public.String(), nil, bearer(both)...), 201)
 	f.want(f.do("DELETE", "/v2/team/x/blobs/"+secret.String(), nil, bearer(f.token("ann", "repository:team/x:*"))...), 202)
 
-	// A known user who may not is told so, and need not log in again.
+	// A known user who may not is denied, and is sent no challenge.
 	bobs := f.token("bob", "repository:team/x:pull,push")
 	f.want(f.do("POST", "/v2/team/x/blobs/uploads/", nil, bearer(bobs)...), 403, "DENIED", "bob may not push here")
 	f.want(f.do("GET", "/v2/elsewhere/tags/list", nil, bearer(bobs)...), 403, "DENIED")

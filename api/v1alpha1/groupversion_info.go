@@ -1,7 +1,7 @@
 // Package v1alpha1 is the PackRegistry kind of the API group packregistry.dev: what its users write, what the operator
 // reports back, and the rules that the API server holds both to.
 //
-// Rules that one object can be judged by live here, as CEL on the CRD, so that a mistake is refused when it is applied
+// Rules by which one object can be validated live here, as CEL on the CRD, so that a mistake is refused when it is applied
 // and no webhook (and no certificate for one) is needed.
 //
 // +kubebuilder:object:generate=true

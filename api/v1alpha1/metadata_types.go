@@ -2,7 +2,7 @@ package v1alpha1
 
 import "k8s.io/apimachinery/pkg/runtime"
 
-// Object is part of another API, whose schema is not repeated here. The operator decodes it, and the API server judges it when
+// Object is part of another API, whose schema is not repeated here. The operator decodes it, and the API server validates it when
 // it is applied.
 //
 // +kubebuilder:validation:Type=object

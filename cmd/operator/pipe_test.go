@@ -100,7 +100,7 @@ func startWithoutCaches(t *testing.T, output *os.File) (process *os.Process, ask
 	return cmd.Process, asked, done
 }
 
-// An operator that is told to end does so, also where it never had what it needs to begin.
+// An operator that gets SIGTERM ends, also where it never had what it needs to begin.
 func TestItEndsWithoutCaches(t *testing.T) {
 	process, asked, done := startWithoutCaches(t, nil)
 	select {

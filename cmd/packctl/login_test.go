@@ -144,23 +144,32 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+// noTerminal skips what a person types, where the system has no terminals; CI has them.
+func noTerminal(t *testing.T, err error) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatalf("prompts need a pseudo-terminal: %v", err)
+	}
+	t.Skipf("prompts need a pseudo-terminal, which cannot be opened: %v", err)
+}
+
 // terminal opens a terminal: what a person types goes into it, and what programs write comes out.
 func terminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		t.Skip(err)
+		noTerminal(t, err)
 	}
 	t.Cleanup(func() { person.Close() })
 	number, unlock := 0, 0
 	for request, value := range map[uintptr]*int{unix.TIOCSPTLCK: &unlock, unix.TIOCGPTN: &number} {
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, person.Fd(), request, uintptr(unsafe.Pointer(value))); errno != 0 {
-			t.Skip(errno)
+			noTerminal(t, errno)
 		}
 	}
 	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
-		t.Skip(err)
+		noTerminal(t, err)
 	}
 	t.Cleanup(func() { program.Close() })
 	return person, program

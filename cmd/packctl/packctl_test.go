@@ -103,7 +103,7 @@ func TestErrorsOfTheCommandLine(t *testing.T) {
 	}
 }
 
-// A refused password that no server of ours could take is told why.
+// The error of a password that no registry of ours could take says why.
 func TestAPasswordThatBcryptCannotTell(t *testing.T) {
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="x"`)

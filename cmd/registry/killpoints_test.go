@@ -300,13 +300,13 @@ func (s *story) check() {
 }
 
 // play tells the story to a registry that dies somewhere in it, and reads back what was acknowledged.
-// told is called in between.
-func play(t *testing.T, seed uint64, config string, launch func() *process, told func()) (killed bool) {
+// between is called in between.
+func play(t *testing.T, seed uint64, config string, launch func() *process, between func()) (killed bool) {
 	t.Helper()
 	s := &story{t: t, random: rand.New(rand.NewPCG(seed, 0)), config: config, p: launch(), //nolint:gosec // a test
 		tags: map[string]digest.Digest{}, named: map[digest.Digest][]string{}, blobs: map[string]bool{}}
 	s.tell()
-	told()
+	between()
 	s.check()
 	s.collect()
 	s.check()

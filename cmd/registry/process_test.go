@@ -529,7 +529,7 @@ func TestDocumentedDockerRun(t *testing.T) {
 		curl(t, 200, "--cacert", root+"/certs/tls.crt", "-u", "admin:admin", url+"/v1/_catalog")
 		curl(t, 401, "--cacert", root+"/certs/tls.crt", "-u", "admin:wrong", url+"/v1/_catalog")
 		if !strings.Contains(p.output.String(), "did you mean REGISTRY_AUTH_HTPASSWD_REALM") {
-			t.Errorf("the misspelt variable is not told: %s", p.output)
+			t.Errorf("the misspelt variable is not reported: %s", p.output)
 		}
 	})
 	t.Run("HTTP mode", func(t *testing.T) {

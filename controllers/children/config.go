@@ -16,7 +16,7 @@ import (
 // acmeDelay is how long a new pod leaves the cluster to lead its hosts to it.
 const acmeDelay = 5 * time.Second
 
-// drainTimeout is how long a pod that is told to stop goes on with what it has begun.
+// drainTimeout is how long a pod that is terminating goes on with what it has begun.
 const drainTimeout = 30 * time.Second
 
 // ConfigInput is what the configuration depends on besides the spec: contents of Secrets that the spec names.

@@ -45,7 +45,7 @@ type Flags struct {
 	Images, Annotations, Labels, Env, PodFields, HostsAnnotation string
 }
 
-// DefaultFlags are those of an operator that is told nothing.
+// DefaultFlags are those of an operator that is given no flags.
 func DefaultFlags() Flags {
 	return Flags{Annotations: DefaultWord, Labels: DefaultWord, Env: DefaultWord, PodFields: DefaultWord}
 }

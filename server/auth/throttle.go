@@ -32,7 +32,7 @@ var (
 )
 
 const (
-	// longestWait is how long a request waits for these limits, before it is told to come again.
+	// longestWait is how long a request waits for these limits, before it is refused with Retry-After.
 	longestWait = 8 * time.Second
 	// maxQueued is how many of a source wait, maxQueuedOfUser how many of them for one user, maxQueuedOverall how many of all.
 	maxQueued, maxQueuedOfUser, maxQueuedOverall = 64, 8, 1024
@@ -40,7 +40,7 @@ const (
 	suspectedFor = 10 * time.Minute
 	// maxRecords bounds the memory of sources, and of their users.
 	maxRecords = 10_000
-	// shortestRetry is the least that a request which is refused is told to wait.
+	// shortestRetry is the least Retry-After of a request that is refused.
 	shortestRetry = time.Second
 )
 

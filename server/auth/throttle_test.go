@@ -145,7 +145,7 @@ type stage struct {
 	fails int
 	// victim is whether the guessers guess that user's password too.
 	victim bool
-	// most is how long the right password takes at most, with the times that it is told to come again.
+	// most is how long the right password takes at most, with the times that it is refused.
 	most time.Duration
 }
 
@@ -227,7 +227,7 @@ func (s stage) run(t *testing.T) {
 		t.Errorf("the right password took %s, want %s", took, s.most)
 	}
 	group.Wait()
-	t.Logf("%d guesses in %s; the right password took %s, and was told to come again %d times", guesses["all"], goesOn, took, again)
+	t.Logf("%d guesses in %s; the right password took %s, and was refused %d times", guesses["all"], goesOn, took, again)
 	for user, n := range guesses {
 		l := perUser
 		if user == "all" {

@@ -93,7 +93,7 @@ func TestDocumentedEnvironments(t *testing.T) {
 		t.Errorf("got %+v", c)
 	}
 	if len(warnings) != 1 || !strings.Contains(warnings[0], "did you mean REGISTRY_AUTH_HTPASSWD_REALM?") {
-		t.Errorf("the misspelt variable must be told: %v", warnings)
+		t.Errorf("the misspelt variable must be reported: %v", warnings)
 	}
 	c, _ = parse(t, string(defaultFile), "REGISTRY_AUTH=htpasswd", "REGISTRY_AUTH_HTPASSWD_REALM=My Enterprise Realm", "REGISTRY_LOG_LEVEL=debug")
 	if c.Auth.HTPasswd.Realm != "My Enterprise Realm" || c.Auth.HTPasswd.Path != "/auth/htpasswd-basic" || c.Log.Level != "debug" {

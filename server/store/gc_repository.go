@@ -96,19 +96,13 @@ func (c *repositoryCollection) readMarks(ctx context.Context) error {
 	}
 	c.markedBefore = map[uint64]struct{}{}
 	var mu sync.Mutex
-	return eachParallel(ctx, c.s, manifestPrefix(c.r.name), func(ctx context.Context, name string) error {
-		d, err := parseDigestName(name)
-		if err != nil {
-			return nil //nolint:nilerr // as above
-		}
-		m, err := c.r.Manifest(ctx, d)
-		if err != nil || m.header.Marked == nil {
-			return err
+	return c.eachManifest(ctx, func(m *Manifest) {
+		if m.header.Marked == nil {
+			return
 		}
 		mu.Lock()
 		defer mu.Unlock()
 		c.markedBefore[c.graph.hash(string(m.version))] = struct{}{}
-		return nil
 	})
 }
 
@@ -120,22 +114,29 @@ func (c *repositoryCollection) markedLong(n *node) bool {
 	return c.old(markedAt(n.marked), c.o.KeepUntagged)
 }
 
-func (c *repositoryCollection) readManifests(ctx context.Context) error {
-	var mu sync.Mutex
+// eachManifest reads every manifest of the repository, several at a time.
+func (c *repositoryCollection) eachManifest(ctx context.Context, f func(*Manifest)) error {
 	return eachParallel(ctx, c.s, manifestPrefix(c.r.name), func(ctx context.Context, name string) error {
 		d, err := parseDigestName(name)
 		if err != nil {
-			return nil //nolint:nilerr // as above
+			return nil //nolint:nilerr // of another program
 		}
 		m, err := c.r.Manifest(ctx, d)
 		if err != nil {
 			return err
 		}
+		f(m)
+		return nil
+	})
+}
+
+func (c *repositoryCollection) readManifests(ctx context.Context) error {
+	var mu sync.Mutex
+	return c.eachManifest(ctx, func(m *Manifest) {
 		refs := c.graph.references(m)
 		mu.Lock()
 		defer mu.Unlock()
 		c.graph.add(m, refs)
-		return nil
 	})
 }
 

@@ -11,24 +11,35 @@ import (
 // RecordPack records that the archive of a manifest that is there already was validated, as what, and with which files. It returns
 // ErrNotFound where the manifest, or one of the files, went meanwhile.
 func (r *Repository) RecordPack(ctx context.Context, d digest.Digest, pack string, files []File) error {
+	err := r.changeHeader(ctx, d, func(h *header) bool {
+		changed := h.Pack != pack || !slices.Equal(h.Files, files)
+		h.Pack, h.Files = pack, files
+		return changed
+	})
+	if err != nil {
+		return err
+	}
+	return r.keepFiles(ctx, files)
+}
+
+// changeHeader replaces the header of a manifest where change says that it changed it, as often as another was quicker.
+func (r *Repository) changeHeader(ctx context.Context, d digest.Digest, change func(*header) bool) error {
 	for try := (attempts{}); ; {
 		m, err := r.Manifest(ctx, d)
 		if err != nil {
 			return err
 		}
-		if m.Pack != pack || !slices.Equal(m.Files, files) {
-			h := m.header
-			h.Pack, h.Files, h.Nonce = pack, files, nonce()
-			if err := r.replaceHeader(ctx, m, h); isLostRace(err) {
-				if err := try.again(ctx, r.s, err); err != nil {
-					return err
-				}
-				continue
-			} else if err != nil {
-				return err
-			}
+		h := m.header
+		if !change(&h) {
+			return nil
 		}
-		return r.keepFiles(ctx, files)
+		h.Nonce = nonce()
+		if err = r.replaceHeader(ctx, m, h); !isLostRace(err) {
+			return err
+		}
+		if err := try.again(ctx, r.s, err); err != nil {
+			return err
+		}
 	}
 }
 
@@ -50,24 +61,15 @@ func (r *Repository) keepFiles(ctx context.Context, files []File) error {
 // RecordFile adds a blob of the repository to the files of a manifest, in place of one of that name. It returns ErrNotFound
 // where either went meanwhile.
 func (r *Repository) RecordFile(ctx context.Context, d digest.Digest, file File) error {
-	for try := (attempts{}); ; {
-		m, err := r.Manifest(ctx, d)
-		if err != nil {
-			return err
+	err := r.changeHeader(ctx, d, func(h *header) bool {
+		if slices.Contains(h.Files, file) {
+			return false
 		}
-		if !slices.Contains(m.Files, file) {
-			h := m.header
-			h.Nonce = nonce()
-			h.Files = append(slices.DeleteFunc(slices.Clone(h.Files), func(f File) bool { return f.Name == file.Name }), file)
-			if err := r.replaceHeader(ctx, m, h); isLostRace(err) {
-				if err := try.again(ctx, r.s, err); err != nil {
-					return err
-				}
-				continue
-			} else if err != nil {
-				return err
-			}
-		}
-		return r.keepFiles(ctx, []File{file})
+		h.Files = append(slices.DeleteFunc(slices.Clone(h.Files), func(f File) bool { return f.Name == file.Name }), file)
+		return true
+	})
+	if err != nil {
+		return err
 	}
+	return r.keepFiles(ctx, []File{file})
 }

@@ -103,7 +103,7 @@ func TestReadyWithinTenSeconds(t *testing.T) {
 
 func TestPodsAreRestrictedAndSmall(t *testing.T) {
 	for _, namespace := range []string{demoNamespace, operatorNamespace} {
-		// The API server itself judges what runs there.
+		// The API server itself validates what runs there.
 		out := sh(t, kubectl, "label", "--dry-run=server", "--overwrite", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted")
 		if strings.Contains(out, "existing pods") {
 			t.Errorf("not restricted: %s", out)

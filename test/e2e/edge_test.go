@@ -199,7 +199,7 @@ func TestGatewayRoutesByTraefik(t *testing.T) {
 	edge.Spec.TLS = v1alpha1.TLSSpec{Disabled: &v1alpha1.DisabledSpec{}}
 	edge.Spec.Gateway = &v1alpha1.GatewaySpec{ParentRefs: []v1alpha1.ParentRef{{Name: "terminate", SectionName: "https"}}}
 	must(t, kube.Create(t.Context(), edge))
-	eventually(t, time.Minute, "it is told that the Gateway API is missing", func() error {
+	eventually(t, time.Minute, "it is reported that the Gateway API is missing", func() error {
 		must(t, kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(edge), edge))
 		if c := meta.FindStatusCondition(edge.Status.Conditions, v1alpha1.ConditionExposed); c == nil || c.Reason != v1alpha1.ReasonGatewayAPINotInstalled {
 			return fmt.Errorf("%+v", c)
@@ -298,7 +298,7 @@ func TestCertManagerIssues(t *testing.T) {
 	r.Spec.Hosts = []string{host}
 	r.Spec.TLS = v1alpha1.TLSSpec{IssuerRef: &v1alpha1.IssuerRef{Name: "self"}}
 	must(t, kube.Create(t.Context(), r))
-	eventually(t, time.Minute, "cert-manager's words are told", func() error {
+	eventually(t, time.Minute, "cert-manager's words are reported", func() error {
 		must(t, kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), r))
 		c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionTLSReady)
 		if c == nil || !strings.Contains(c.Message, "cert-manager: ") {

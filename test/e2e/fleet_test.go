@@ -180,7 +180,7 @@ func TestUpgradeOfTenRegistriesUnderLoad(t *testing.T) {
 		return nil
 	})
 	if most != 1 || !waited {
-		t.Errorf("%d were rolled at once; waiting was told: %t", most, waited)
+		t.Errorf("%d were rolled at once; waiting was reported: %t", most, waited)
 	}
 	l.noneFailed(t, fmt.Sprintf("ten registries were upgraded, %d at a time", most))
 }

@@ -292,7 +292,7 @@ func TestTheAPIServerIsRestarted(t *testing.T) {
 	must(t, c.Ping(t.Context()))
 }
 
-// What keeps a registry from running is told by its cause.
+// What keeps a registry from running is reported with its cause.
 func TestFailedRolloutsAreTold(t *testing.T) {
 	released := currentImages(t).registry // other repositories' images are not allowed
 	for name, tt := range map[string]struct {
@@ -335,7 +335,7 @@ func TestFailedRolloutsAreTold(t *testing.T) {
 			}
 			tt.edit(&r.Spec)
 			must(t, kube.Create(t.Context(), r))
-			eventually(t, 2*time.Minute, "the cause is told", func() error {
+			eventually(t, 2*time.Minute, "the cause is reported", func() error {
 				now := &v1alpha1.PackRegistry{}
 				if err := kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), now); err != nil {
 					return err
@@ -395,7 +395,7 @@ func TestDeletionWithoutTheOperator(t *testing.T) {
 	must(t, kube.Get(t.Context(), ctrlclient.ObjectKey{Namespace: r.Namespace, Name: "orphan-data"}, &corev1.PersistentVolumeClaim{}))
 }
 
-// The local cluster's volumes cannot grow: that is told, and the registry serves on.
+// The local cluster's volumes cannot grow: that is reported, and the registry serves on.
 func TestAClaimThatCannotGrow(t *testing.T) {
 	r := newRegistry(t, "grow")
 	must(t, kube.Create(t.Context(), r))
@@ -404,7 +404,7 @@ func TestAClaimThatCannotGrow(t *testing.T) {
 	change(t, r, func(s *v1alpha1.PackRegistrySpec) {
 		s.Storage.PersistentVolumeClaim.Size = ptr.To(resource.MustParse("1Gi"))
 	})
-	eventually(t, time.Minute, "it is told", func() error {
+	eventually(t, time.Minute, "it is reported", func() error {
 		if err := kube.Get(t.Context(), ctrlclient.ObjectKeyFromObject(r), r); err != nil {
 			return err
 		}

@@ -10,7 +10,7 @@
 //
 // OpenTelemetry's SDK makes and batches the spans. Its exporter is not used, although it speaks OTLP over HTTP: it imports
 // gRPC for its types, by which a program of the SDK and HTTP alone grows from 8.5 to 13.7 MB, with twice as many modules.
-// otlp.go sends the same messages, of the slim module that has no gRPC in it.
+// otlp.go sends the same messages, of the module without gRPC in it.
 package telemetry
 
 import (

@@ -1,6 +1,6 @@
 // Package watch tells when files have changed, on every kind of file system.
 //
-// It looks at the files once a second instead of asking the kernel to be told: network volumes never tell, and
+// It looks at the files once a second instead of asking the kernel for notifications: network volumes send none, and
 // Kubernetes replaces a mounted Secret by swapping a symbolic link several directories up.
 package watch
 
@@ -19,7 +19,7 @@ type Files struct {
 	known []os.FileInfo
 }
 
-// New looks at the files for the first time. Call it before reading them: a change in between is then told too.
+// New looks at the files for the first time. Call it before reading them: a change in between is then reported too.
 func New(paths ...string) *Files {
 	return &Files{paths, look(paths)}
 }

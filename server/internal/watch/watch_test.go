@@ -33,17 +33,17 @@ func TestRun(t *testing.T) {
 	files := New(file, plain)
 	write(t, plain, "came before Run, and after New")
 	ctx, cancel := context.WithCancel(t.Context())
-	told, done := make(chan struct{}, 100), make(chan struct{})
+	notified, done := make(chan struct{}, 100), make(chan struct{})
 	go func() {
 		defer close(done)
-		files.Run(ctx, time.Millisecond, func() { told <- struct{}{} })
+		files.Run(ctx, time.Millisecond, func() { notified <- struct{}{} })
 	}()
 	wait := func(what string) {
 		t.Helper()
 		select {
-		case <-told:
+		case <-notified:
 		case <-time.After(10 * time.Second):
-			t.Fatalf("not told: %s", what)
+			t.Fatalf("not notified: %s", what)
 		}
 	}
 	wait("what came between New and Run")
