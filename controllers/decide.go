@@ -118,7 +118,7 @@ func decideProtected(o *observed) decision {
 	}
 	d.conflict = findConflict(r, o.conflicting)
 	if wrong := r.DecodeError; wrong != "" {
-		d.invalid = "the spec cannot be read as it is stored: " + clip(wrong)
+		d.invalid = "the spec " + storedUnreadable + ": " + clip(wrong)
 	}
 	d.notAllowed = strings.Join(slices.Concat(o.refused, o.refusedHosts), "; ")
 	if len(o.refusedHosts) > 0 {

@@ -148,7 +148,7 @@ func TestAPIIngressAndNetworkPolicy(t *testing.T) {
 	wantURL(t, r, "https://packs.example.com")
 	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
 	policy := get(t, namespace, "packs", &networkingv1.NetworkPolicy{})
-	if len(policy.Spec.Ingress) != 2 || policy.Spec.Ingress[1].From[0].PodSelector.MatchLabels[children.LabelName] != children.ManagedBy {
+	if len(policy.Spec.Ingress) != 2 || policy.Spec.Ingress[1].From[0].PodSelector.MatchLabels[children.LabelOperator] != "true" {
 		t.Errorf("%+v", policy.Spec)
 	}
 	o.settle(t)

@@ -271,6 +271,12 @@ func TestAPIAnUndecodableRegistryStopsNoOther(t *testing.T) {
 			if c := meta.FindStatusCondition(get(t, r.Namespace, r.Name, &v1alpha1.PackRegistry{}).Status.Conditions, v1alpha1.ConditionStalled); c != nil {
 				t.Errorf("Stalled stays: %v", c)
 			}
+			// What was patched while nothing could be applied is gone: no apply would take it away.
+			for _, of := range get(t, r.Namespace, r.Name, &v1alpha1.PackRegistry{}).ManagedFields {
+				if of.Manager == FieldOwner && of.Subresource == "status" && of.Operation == metav1.ManagedFieldsOperationUpdate {
+					t.Errorf("owned by an update: %s", of.FieldsV1)
+				}
+			}
 		})
 	}
 }

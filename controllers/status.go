@@ -263,7 +263,7 @@ func stalledBy(o *observed, d decision) *condition {
 	return nil
 }
 
-// writeStatus applies the status if it differs, and tells of transitions by events.
+// writeStatus applies the status if it differs, and records transitions as events.
 func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alpha1.PackRegistryStatus, refused []refusal) error {
 	if equality.Semantic.DeepEqual(o.registry.Status, status) {
 		return nil
@@ -275,7 +275,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 	registry := v1alpha1apply.PackRegistry(o.registry.Name, o.registry.Namespace).WithStatus(intent)
 	before := meta.FindStatusCondition(o.registry.Status.Conditions, v1alpha1.ConditionStalled)
 	if o.registry.DecodeError == "" && before != nil && strings.Contains(before.Message, storedUnreadable) {
-		if err := r.patchStatus(ctx, o.registry, status); err != nil { // no apply takes away what a patch has added
+		// What a patch has added no apply takes away: all of it goes first.
+		if err := r.patchStatus(ctx, o.registry, v1alpha1.PackRegistryStatus{}); err != nil {
 			return client.IgnoreNotFound(err)
 		}
 	}
@@ -285,6 +286,9 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 		// object at each change, it takes no status of this one at all: an event is what is left.
 		err = r.patchStatus(ctx, o.registry, status)
 		r.recordTransitions(o.registry, status, refused)
+		if apierrors.IsInvalid(err) {
+			return nil // trying again mends nothing, and a change of the spec is looked at in any case
+		}
 		return client.IgnoreNotFound(err)
 	}
 	if err != nil {

@@ -179,16 +179,6 @@ func (s *Server) findHeld(r *request) (m *store.Manifest, done func(), err error
 	if s.manifests.memory.TryAcquire(r.holder(), n) {
 		return m, done, nil
 	}
-	// Who waits holds nothing meanwhile: it is read again after that.
-	if err := acquire(r, s.manifests.memory, n, memoryTaken); err != nil {
-		return nil, nil, err
-	}
-	if m, err = find(r); err == nil && int64(len(m.Content)) > n {
-		err = fail(codeUnavailable, "the tag was moved; try again")
-	}
-	if err != nil {
-		done()
-		return nil, nil, err
-	}
-	return m, done, nil
+	// Who waits holds nothing meanwhile: the content is read again after that.
+	return s.readHeld(r, &store.Manifest{Digest: m.Digest, Size: n})
 }

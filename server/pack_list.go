@@ -73,10 +73,11 @@ func (s *Server) archiveOf(r *request, head *store.Manifest) (digest.Digest, err
 		return "", err
 	}
 	defer done()
-	if err := acquire(r, s.manifests.parsers, 1, memoryTaken); err != nil {
+	parsed, err := place(r, s.unpacks, "http.limits.unpacks") // and not one of those that pushes need
+	if err != nil {
 		return "", err
 	}
-	defer s.manifests.parsers.Release(r.holder(), 1)
+	defer parsed()
 	c, err := store.ParseManifest(m.MediaType, m.Content)
 	if err != nil {
 		return "", fail(codeNotFound, "%s is no pack", r.param)

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/opencontainers/go-digest"
+
 	"packregistry.dev/server/internal/share"
 )
 
@@ -29,11 +31,15 @@ func takeAll(t *testing.T, from *share.Pool, n int64) (holders int) {
 func TestReadersLeavePushesTheirShares(t *testing.T) {
 	f := open0(t)
 	f.want(f.putManifest("/v1/demo/manifests/1.0.0", f.packManifest("demo", "1.0.0", nil)), 201)
+	signature := "sha256-" + digest.FromString("").Encoded() + ".sig"
+	f.tagged("spectro-packs/archive/demo", signature)
 	takeAll(t, f.unpacks, 1)
 	for _, n := range []int64{3_900_000, 1} {
 		takeAll(t, f.manifests.memory, n)
 	}
 	f.want(f.do("GET", "/v1/demo/files/1.0.0/values.yaml", nil), http.StatusTooManyRequests)
+	// Nor does looking for the archive of what is no pack, of which nothing is recorded, take what pushes are parsed with.
+	f.want(f.do("GET", "/v1/demo/files/"+signature+"/values.yaml", nil), http.StatusTooManyRequests)
 	f.want(f.putManifest("/v1/other/manifests/1.0.0", f.packManifest("other", "1.0.0", nil)), 201)
 	large := `{"schemaVersion":2,"manifests":[],"x":"` + strings.Repeat("x", 3_900_000) + `"}`
 	f.want(f.do("PUT", "/v2/r/manifests/large", strings.NewReader(large), "Content-Type", imageIndex), 201)

@@ -1,13 +1,11 @@
 package children
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"reflect"
 	"slices"
 
@@ -34,8 +32,8 @@ func builtinSecurityContext() *v1alpha1.PodSecurityContext {
 func ParsePodDefaults(resources, securityContext string) (PodDefaults, error) {
 	var d PodDefaults
 	if resources != "" {
-		if err := decodeStrictly(resources, &d.Resources); err != nil {
-			return PodDefaults{}, fmt.Errorf("resources: %w", err)
+		if err := decodeStrict([]byte(resources), &d.Resources); err != nil {
+			return PodDefaults{}, fmt.Errorf("resources%w", err)
 		}
 		if err := checkResources(d.Resources); err != nil {
 			return PodDefaults{}, fmt.Errorf("resources: %w", err)
@@ -44,8 +42,8 @@ func ParsePodDefaults(resources, securityContext string) (PodDefaults, error) {
 	if securityContext != "" {
 		type plain v1alpha1.PodSecurityContext // its UnmarshalJSON takes unknown fields
 		var given plain
-		if err := decodeStrictly(securityContext, &given); err != nil {
-			return PodDefaults{}, fmt.Errorf("pod security context: %w", err)
+		if err := decodeStrict([]byte(securityContext), &given); err != nil {
+			return PodDefaults{}, fmt.Errorf("pod security context%w", err)
 		}
 		context := v1alpha1.PodSecurityContext(given)
 		if err := checkIDs(context); err != nil {
@@ -69,18 +67,6 @@ func (d PodDefaults) Fingerprint() string {
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:4])
-}
-
-func decodeStrictly(text string, into any) error {
-	decoder := json.NewDecoder(bytes.NewReader([]byte(text)))
-	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(into); err != nil {
-		return err
-	}
-	if _, err := decoder.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more than one JSON object")
-	}
-	return nil
 }
 
 // checkResources refuses what the API server would refuse in each Deployment.

@@ -58,7 +58,7 @@ func TestPodDefaultsAreChecked(t *testing.T) {
 		{`{"requests":{"cpu":"-1"}}`, "", "cpu is below zero"},
 		{`{"requests":{"cpu":"many"}}`, "", "resources: "},
 		{`{"claims":[{"name":"a"}]}`, "", "claims cannot be a default"},
-		{`{} {}`, "", "more than one JSON object"},
+		{`{} {}`, "", "resources: invalid character"},
 		{"", `{"runAsUser":0}`, "0 is no user or group to run as"},
 		{"", `{"supplementalGroups":[0]}`, "0 is no user or group to run as"},
 		{"", `{"runAsNonRoot":false}`, `unknown field "runAsNonRoot"`},

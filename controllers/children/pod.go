@@ -114,7 +114,7 @@ func probe(path string, period, failures int32, timing v1alpha1.ProbeTiming) *co
 	return p
 }
 
-// NamedByPods are the Secrets and ConfigMaps that volumes of spec.pod name, as kind/name. What cannot be decoded names none.
+// NamedByPods are the Secrets and ConfigMaps that volumes and variables of spec.pod name, as kind/name. What cannot be decoded names none.
 func NamedByPods(pod v1alpha1.PodSpec) []string {
 	additions, err := decodeAdditions(pod)
 	if err != nil {
@@ -142,6 +142,24 @@ func NamedByPods(pod v1alpha1.PodSpec) []string {
 			}
 			if source.ConfigMap != nil {
 				add("ConfigMap", source.ConfigMap.Name)
+			}
+		}
+	}
+	for _, c := range slices.Concat(additions.initContainers, additions.containers) {
+		for _, from := range c.EnvFrom {
+			if from.SecretRef != nil {
+				add("Secret", from.SecretRef.Name)
+			}
+			if from.ConfigMapRef != nil {
+				add("ConfigMap", from.ConfigMapRef.Name)
+			}
+		}
+		for _, e := range c.Env {
+			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
+				add("Secret", e.ValueFrom.SecretKeyRef.Name)
+			}
+			if e.ValueFrom != nil && e.ValueFrom.ConfigMapKeyRef != nil {
+				add("ConfigMap", e.ValueFrom.ConfigMapKeyRef.Name)
 			}
 		}
 	}

@@ -151,14 +151,16 @@ func TestAdditions(t *testing.T) {
 	}
 }
 
-// Secrets and ConfigMaps that volumes name are not pruned, also where they were made for something else before.
+// Secrets and ConfigMaps that volumes and variables name are not pruned, also where they were made for something else before.
 func TestNamedByPods(t *testing.T) {
 	var pod v1alpha1.PodSpec
 	if err := json.Unmarshal([]byte(`{"volumes":[{"name":"a","secret":{"secretName":"s"}},{"name":"b","configMap":{"name":"c"}},
-		{"name":"d","projected":{"sources":[{"secret":{"name":"t"}},{"configMap":{"name":"u"}}]}},{"name":"e","emptyDir":{}}]}`), &pod); err != nil {
+		{"name":"d","projected":{"sources":[{"secret":{"name":"t"}},{"configMap":{"name":"u"}}]}},{"name":"e","emptyDir":{}}],
+		"initContainers":[{"name":"f","envFrom":[{"secretRef":{"name":"v"}},{"configMapRef":{"name":"w"}}]}],
+		"containers":[{"name":"g","env":[{"name":"A","value":"b"},{"name":"B","valueFrom":{"secretKeyRef":{"name":"x","key":"k"}}},{"name":"C","valueFrom":{"configMapKeyRef":{"name":"y","key":"k"}}}]}]}`), &pod); err != nil {
 		t.Fatal(err)
 	}
-	if got := children.NamedByPods(pod); !slices.Equal(got, []string{"Secret/s", "ConfigMap/c", "Secret/t", "ConfigMap/u"}) {
+	if got := children.NamedByPods(pod); !slices.Equal(got, []string{"Secret/s", "ConfigMap/c", "Secret/t", "ConfigMap/u", "Secret/v", "ConfigMap/w", "Secret/x", "ConfigMap/y"}) {
 		t.Errorf("%v", got)
 	}
 }

@@ -131,6 +131,24 @@ func TestAPurgeGoesOnAfterWhatItCannotRemove(t *testing.T) {
 	}
 }
 
+// What can never be removed is looked at again as long as a first purge looks back, and not for ever.
+func TestAPurgeGivesUpWhatItCanNeverRemove(t *testing.T) {
+	p, s := openPurging(t)
+	_, err := s.PurgeUploads(t.Context(), 5000*time.Hour, false)
+	must(t, err)
+	p.take(t)
+	p.fail = func(window) error { return errors.Join(errors.New("damaged"), driver.ErrPartly) }
+	_, err = s.PurgeUploads(t.Context(), time.Hour, false)
+	wantErr(t, err, driver.ErrPartly)
+	p.take(t)
+	_, err = s.PurgeUploads(t.Context(), time.Hour, false)
+	wantErr(t, err, driver.ErrPartly)
+	since, _ := p.take(t)
+	if ago := time.Since(since); ago < firstPurge || ago > firstPurge+15*24*time.Hour { // and a step of the purge before
+		t.Errorf("it began %s ago", ago)
+	}
+}
+
 // An upload whose steps cannot be removed keeps no other one.
 func TestAPurgeGoesOnAfterAnUploadThatItCannotRemove(t *testing.T) {
 	forEachPromise(t, func(t *testing.T, h *hooked, s, _ *Store) {

@@ -115,9 +115,10 @@ func (s *Store) purgeDriver(ctx context.Context, purger driver.Purger, before ti
 			return count, err
 		}
 		if err != nil {
-			failed = err // what failed is looked at again by the next purge, and so is what came after it
+			// It is looked at again by the next purge, and so is what came after it: for as long as a first purge looks back, and no longer.
+			failed = err
 		}
-		if failed == nil && !dryRun {
+		if !dryRun && (failed == nil || end.Before(before.Add(-firstPurge))) {
 			if err := s.recordPurge(ctx, before, end); err != nil {
 				return count, err
 			}

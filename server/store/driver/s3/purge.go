@@ -3,6 +3,7 @@ package s3
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"regexp"
@@ -47,16 +48,22 @@ func (d *Driver) below(ctx context.Context, prefix string) iter.Seq2[listed, err
 // Purge implements driver.Purger: it aborts multipart uploads that a process left behind when it died, and removes
 // segments that nothing refers to and records on streams that are long over.
 func (d *Driver) Purge(ctx context.Context, since, before time.Time, dryRun bool) (int, error) {
+	// Each by itself: who may not abort uploads, say, may remove objects all the same.
+	count, incomplete := d.purgeMultipart(ctx, before, dryRun)
 	var failures driver.Failures
-	count, err := d.purgeMultipart(ctx, before, dryRun, &failures)
-	if err != nil {
-		return count, err
-	}
 	n, err := d.purgeStreams(ctx, since, before, dryRun, &failures)
-	return count + n, cmp.Or(err, failures.Err())
+	err = cmp.Or(err, failures.Err())
+	switch {
+	case incomplete == nil || err != nil && !errors.Is(err, driver.ErrPartly):
+		return count + n, err
+	case err != nil:
+		return count + n, fmt.Errorf("%w\n%w", incomplete, err)
+	}
+	return count + n, fmt.Errorf("%w; %w", incomplete, driver.ErrPartly)
 }
 
-func (d *Driver) purgeMultipart(ctx context.Context, before time.Time, dryRun bool, failures *driver.Failures) (count int, err error) {
+func (d *Driver) purgeMultipart(ctx context.Context, before time.Time, dryRun bool) (count int, err error) {
+	var failures driver.Failures
 	pages := awss3.NewListMultipartUploadsPaginator(d.client, &awss3.ListMultipartUploadsInput{Bucket: &d.o.Bucket, Prefix: &d.prefix})
 	for pages.HasMorePages() {
 		page, err := pages.NextPage(ctx)
@@ -82,7 +89,7 @@ func (d *Driver) purgeMultipart(ctx context.Context, before time.Time, dryRun bo
 			}
 		}
 	}
-	return count, nil
+	return count, failures.Err()
 }
 
 // leftover is what the bucket holds of one stream.

@@ -3,6 +3,7 @@ package s3
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -148,6 +149,26 @@ func TestPurgeGoesOnAfterADamagedRecord(t *testing.T) {
 	}
 	if all := keys(t, d, ""); count(all, "o/") != 1 || count(all, "o/b/") != 1 {
 		t.Errorf("left: %v", all)
+	}
+}
+
+// Who may not list incomplete uploads can remove what streams left behind all the same, and hears of the other.
+func TestPurgeGoesOnWithoutTheRightToListUploads(t *testing.T) {
+	s := testserver.StartS3(t)
+	p := testserver.StartProxy(t, s.Endpoint)
+	o := options(s, s.Bucket(t))
+	o.Endpoint = p.Endpoint
+	d := open(t, o)
+	chunk(t, d, "a", "x", nil)
+	p.Inject(func(r *http.Request) testserver.Fault {
+		if r.Method == http.MethodGet && r.URL.Query().Has("uploads") {
+			return testserver.Denied
+		}
+		return testserver.None
+	})
+	n, err := d.Purge(t.Context(), time.Time{}, time.Now().Add(time.Hour), false)
+	if n != 1 || !errors.Is(err, driver.ErrPartly) || !strings.Contains(err.Error(), "list incomplete uploads") {
+		t.Errorf("purged %d, %v", n, err)
 	}
 }
 
