@@ -9,7 +9,7 @@ import (
 // ObjectApplyConfiguration represents a declarative configuration of the Object type for use
 // with apply.
 //
-// Object is part of another API, whose schema is not repeated here. The operator decodes it, and the API server judges it when
+// Object is part of another API, whose schema is not repeated here. The operator decodes it, and the API server validates it when
 // it is applied.
 type ObjectApplyConfiguration struct {
 	runtime.RawExtension `json:""`
