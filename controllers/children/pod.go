@@ -120,48 +120,63 @@ func NamedByPods(pod v1alpha1.PodSpec) []string {
 	if err != nil {
 		return nil
 	}
-	var ids []string
-	add := func(kind string, name *string) {
-		if name != nil {
-			ids = append(ids, kind+"/"+*name)
-		}
-	}
+	var ids references
 	for _, v := range additions.volumes {
-		if v.Secret != nil {
-			add("Secret", v.Secret.SecretName)
-		}
-		if v.ConfigMap != nil {
-			add("ConfigMap", v.ConfigMap.Name)
-		}
-		if v.Projected == nil {
-			continue
-		}
-		for _, source := range v.Projected.Sources {
-			if source.Secret != nil {
-				add("Secret", source.Secret.Name)
-			}
-			if source.ConfigMap != nil {
-				add("ConfigMap", source.ConfigMap.Name)
-			}
-		}
+		ids.addVolume(v)
 	}
 	for _, c := range slices.Concat(additions.initContainers, additions.containers) {
-		for _, from := range c.EnvFrom {
-			if from.SecretRef != nil {
-				add("Secret", from.SecretRef.Name)
-			}
-			if from.ConfigMapRef != nil {
-				add("ConfigMap", from.ConfigMapRef.Name)
-			}
-		}
-		for _, e := range c.Env {
-			if e.ValueFrom != nil && e.ValueFrom.SecretKeyRef != nil {
-				add("Secret", e.ValueFrom.SecretKeyRef.Name)
-			}
-			if e.ValueFrom != nil && e.ValueFrom.ConfigMapKeyRef != nil {
-				add("ConfigMap", e.ValueFrom.ConfigMapKeyRef.Name)
-			}
-		}
+		ids.addContainer(c)
 	}
 	return ids
+}
+
+// references are Secrets and ConfigMaps, as kind/name.
+type references []string
+
+func (r *references) add(kind string, name *string) {
+	if name != nil {
+		*r = append(*r, kind+"/"+*name)
+	}
+}
+
+func (r *references) addVolume(v *corev1apply.VolumeApplyConfiguration) {
+	if v.Secret != nil {
+		r.add("Secret", v.Secret.SecretName)
+	}
+	if v.ConfigMap != nil {
+		r.add("ConfigMap", v.ConfigMap.Name)
+	}
+	if v.Projected == nil {
+		return
+	}
+	for _, source := range v.Projected.Sources {
+		if source.Secret != nil {
+			r.add("Secret", source.Secret.Name)
+		}
+		if source.ConfigMap != nil {
+			r.add("ConfigMap", source.ConfigMap.Name)
+		}
+	}
+}
+
+func (r *references) addContainer(c *corev1apply.ContainerApplyConfiguration) {
+	for _, from := range c.EnvFrom {
+		if from.SecretRef != nil {
+			r.add("Secret", from.SecretRef.Name)
+		}
+		if from.ConfigMapRef != nil {
+			r.add("ConfigMap", from.ConfigMapRef.Name)
+		}
+	}
+	for _, e := range c.Env {
+		if e.ValueFrom == nil {
+			continue
+		}
+		if e.ValueFrom.SecretKeyRef != nil {
+			r.add("Secret", e.ValueFrom.SecretKeyRef.Name)
+		}
+		if e.ValueFrom.ConfigMapKeyRef != nil {
+			r.add("ConfigMap", e.ValueFrom.ConfigMapKeyRef.Name)
+		}
+	}
 }
