@@ -28,6 +28,7 @@ var allowed = []struct{ packages, imports string }{
 	{"server", "pack server/... internal/..."},
 	{"server/config", "internal/..."},
 	{"server/config/internal/...", "server/config"},
+	{"server/ui/...", "pack server/ui/... internal/..."},
 	{"server/auth", "server/config server/internal/... internal/..."},
 	{"server/store/...", "server/store/... server/internal/... internal/..."},
 	{"server/internal/...", "pack server/auth server/config server/store/... server/internal/... internal/..."},
