@@ -301,7 +301,8 @@ func (r *Reconciler) writeStatus(ctx context.Context, o *observed, status v1alph
 // storedUnreadable is in the message about a spec that is stored in another form than its type has.
 const storedUnreadable = "cannot be read as it is stored"
 
-// patchStatus writes a status by a merge patch.
+// patchStatus writes a status by a merge patch, to the version of the object that was read: what it leaves must be in every later version
+// that is read from the cache, or the reconcile after it would not know that something is to be taken away.
 func (r *Reconciler) patchStatus(ctx context.Context, registry *v1alpha1.PackRegistry, status v1alpha1.PackRegistryStatus) error {
 	fields := map[string]any{}
 	for i, s := range []v1alpha1.PackRegistryStatus{registry.Status, status} {
@@ -318,7 +319,7 @@ func (r *Reconciler) patchStatus(ctx context.Context, registry *v1alpha1.PackReg
 			}
 		}
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": registry.UID}, "status": fields})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"uid": registry.UID, "resourceVersion": registry.ResourceVersion}, "status": fields})
 	if err != nil {
 		return err
 	}
