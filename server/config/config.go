@@ -36,6 +36,7 @@ type Config struct {
 	Catalog   Catalog   `yaml:"catalog,omitempty"`
 	Tags      Tags      `yaml:"tags,omitempty"`
 	Health    Health    `yaml:"health,omitempty"`
+	UI        UI        `yaml:"ui,omitempty"`
 }
 
 // Log says what is logged to standard error, and how.
@@ -355,6 +356,18 @@ type StorageDriver struct {
 	Enabled   *bool    `yaml:"enabled,omitempty"`
 	Interval  Duration `yaml:"interval,omitempty"`
 	Threshold int      `yaml:"threshold,omitempty"`
+}
+
+// UI is the pages that a browser is shown below /ui/.
+type UI struct {
+	// Enabled is whether there are pages; there are, unless this is false.
+	Enabled *bool `yaml:"enabled,omitempty"`
+	// Title is the name at the head of every page.
+	Title string `yaml:"title,omitempty"`
+	// Logo is a file with the image beside it: PNG, JPEG, GIF, WebP or SVG.
+	Logo string `yaml:"logo,omitempty"`
+	// Actions are what users may do on the pages, besides looking, as far as auth.access lets them: tag, untag and delete.
+	Actions StringList `yaml:"actions,omitempty"`
 }
 
 // StringList is a list for which a single word is accepted too.

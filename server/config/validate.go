@@ -39,6 +39,7 @@ func (d *decoder) validate(c *Config) {
 	if c.Auth != nil {
 		d.validateAuth(c.Auth)
 	}
+	d.validateUI(c)
 }
 
 func (d *decoder) validateAuth(a *Auth) {
@@ -103,6 +104,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.Packs.Validation, "enforce")
 	setDefault(&c.Catalog.MaxEntries, 1000)
 	setDefault(&c.Tags.MaxTags, 1000)
+	setDefault(&c.UI.Title, "PackRegistry")
 	setDefault(&c.Health.StorageDriver.Interval, Duration(10*time.Second))
 	setDefault(&c.Health.StorageDriver.Threshold, 3)
 	setDefault(&c.Storage.Maintenance.UploadPurging.Age, Duration(168*time.Hour))
@@ -140,6 +142,9 @@ func setDefault[T comparable](field *T, value T) {
 		*field = value
 	}
 }
+
+// UIEnabled says whether there are pages for browsers.
+func (c *Config) UIEnabled() bool { return c.UI.Enabled == nil || *c.UI.Enabled }
 
 // DeleteEnabled says whether tags and manifests can be deleted.
 func (c *Config) DeleteEnabled() bool {
