@@ -37,9 +37,13 @@ func TestEveryLoad(t *testing.T) {
 	}
 	testserver.Exec(t, nil, registry, "serve", config)
 	work := t.TempDir()
+	document := filepath.Join(t.TempDir(), "performance.md")
+	if err := os.WriteFile(document, []byte("before\n<!-- bench all -->\nold\n<!-- end -->\nafter\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	o, err := parse([]string{"--registry", registry, "--versitygw", filepath.Join(testserver.Tool(t, "versitygw"), "versitygw"),
 		"--crane", filepath.Join(testserver.Tool(t, "crane"), "crane"), "--distribution", filepath.Join(testserver.Tool(t, "distribution"), "registry"),
-		"--quick", "--dir", work, "--peer", "http://" + addr})
+		"--quick", "--dir", work, "--peer", "http://" + addr, "--before", registry, "--document", document, "--section", "all"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -68,9 +72,15 @@ func TestEveryLoad(t *testing.T) {
 	// req/s, and the ratio to each peer, of a load that cannot have failed.
 	if !regexp.MustCompile(`(?m)^filesystem: get manifest by tag, 2 clients, auth +packregistry +[1-9]\d*`).MatchString(text) ||
 		!regexp.MustCompile(`(?m)^ +peer +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) || !regexp.MustCompile(`(?m)^ +bare +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) ||
-		!regexp.MustCompile(`(?m)^filesystem: push 1 MiB, 2 clients, https and auth .*\n +peer .*\n +distribution +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) ||
+		!regexp.MustCompile(`(?m)^filesystem: push 1 MiB, 2 clients, https and auth .*\n +peer .*\n +before .*\n +distribution +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) ||
 		!regexp.MustCompile(`(?m)^ +crane +[1-9]\d* .* \d+\.\d\d$`).MatchString(text) {
 		t.Errorf("no figures in\n%s", text)
+	}
+	written, err := os.ReadFile(document)
+	if err != nil || !regexp.MustCompile(`(?m)^\| filesystem: push 1 MiB, 2 clients, open \| [1-9]\d* \|.*\| [1-9]\d* \| \d+\.\d\d \|`).Match(written) || strings.Contains(string(written), "old") ||
+		!strings.HasPrefix(string(written), "before\n<!-- bench all -->\n") || !strings.HasSuffix(string(written), "<!-- end -->\nafter\n") ||
+		!strings.Contains(string(written), " to before | to crane | to distribution |") {
+		t.Errorf("%v, document:\n%s", err, written)
 	}
 	if left, err := os.ReadDir(work); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
@@ -83,8 +93,9 @@ func TestFlagsThatCannotWork(t *testing.T) {
 		"--drivers tape": `"tape" is none of`,
 		"--drivers s3":   "--versitygw",
 		"--only nothing-of-this --drivers inmemory": "no load matches",
-		"--rounds 0": "--rounds 0",
-		"loads":      "no arguments",
+		"--rounds 0":      "--rounds 0",
+		"--document a.md": "--section",
+		"loads":           "no arguments",
 		"--registry /nowhere --only 1.MiB --drivers inmemory": "nowhere",
 	} {
 		o, err := parse(strings.Fields(args))
@@ -97,5 +108,23 @@ func TestFlagsThatCannotWork(t *testing.T) {
 	}
 	if _, err := dial(t.Context(), "https://127.0.0.1:1", nil, false); err == nil || !strings.Contains(err.Error(), "over http alone") {
 		t.Error(err)
+	}
+}
+
+func TestADocumentWithoutTheSectionIsNotWritten(t *testing.T) {
+	for text, want := range map[string]string{
+		"no comment":                 "there is no line",
+		"<!-- bench a -->\nno end\n": "no <!-- end -->",
+	} {
+		file := filepath.Join(t.TempDir(), "performance.md")
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := (&report{}).write(file, "a"); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v, want %s", text, err, want)
+		}
+		if now, err := os.ReadFile(file); err != nil || string(now) != text {
+			t.Errorf("%q became %q, %v", text, now, err)
+		}
 	}
 }

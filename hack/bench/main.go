@@ -4,6 +4,7 @@
 //	bench --registry bin/registry                     everything, on every driver
 //	bench --only 'manifest.*tag' --rounds 9           some of it, more often
 //	bench --distribution PROGRAM --crane PROGRAM      the same load on other registries in turn, with the ratio
+//	bench --before PROGRAM                            and on another build of this one: what a change costs
 //	bench --peer http://127.0.0.1:5000 --peer-pid 42  and on one that runs already
 //
 // Every round runs the same load on each target, one after the other and in alternating order, and the ratio is the
@@ -17,6 +18,7 @@
 //	scenarios.go  the loads
 //	rounds.go     running them and counting
 //	report.go     the table
+//	document.go   the same for docs/performance.md
 package main
 
 import (
@@ -40,14 +42,18 @@ type options struct {
 	// crane and distribution are programs of other registries; empty for none.
 	crane        string
 	distribution string
-	peer         string
-	peerPID      int
-	only         *regexp.Regexp
-	rounds       int
-	duration     time.Duration
-	quick        bool
-	list         bool
-	dir          string
+	// before is the program of another build of this registry.
+	before   string
+	peer     string
+	peerPID  int
+	only     *regexp.Regexp
+	rounds   int
+	duration time.Duration
+	quick    bool
+	list     bool
+	dir      string
+	// document is a Markdown file and section the part of it that is written anew.
+	document, section string
 }
 
 func parse(args []string) (options, error) {
@@ -58,6 +64,9 @@ func parse(args []string) (options, error) {
 	drivers := flags.String("drivers", "filesystem,s3,inmemory", "storage drivers to measure")
 	flags.StringVar(&o.crane, "crane", "", "the program crane, whose registry gets the same load in turn")
 	flags.StringVar(&o.distribution, "distribution", "", "the program of the CNCF distribution registry, which gets the same load in turn")
+	flags.StringVar(&o.before, "before", "", "the program of another build of this registry, which gets the same load in turn: what a change costs or saves")
+	flags.StringVar(&o.document, "document", "", "a Markdown file, in which the tables between <!-- bench NAME --> and <!-- end --> are written anew")
+	flags.StringVar(&o.section, "section", "", "NAME of the part of --document that the loads of this run belong to")
 	flags.StringVar(&o.peer, "peer", "", "URL of another registry that gets the same load in turn")
 	flags.IntVar(&o.peerPID, "peer-pid", 0, "the peer's process, to measure its processor time and memory")
 	only := flags.String("only", "", "measure only the loads whose name matches this expression")
@@ -75,6 +84,9 @@ func parse(args []string) (options, error) {
 	var err error
 	if o.only, err = regexp.Compile(*only); err != nil {
 		return o, fmt.Errorf("--only: %w", err)
+	}
+	if (o.document == "") != (o.section == "") {
+		return o, errors.New("--document and --section go together: a file, and which of its tables to write")
 	}
 	if o.rounds < 1 {
 		return o, fmt.Errorf("--rounds %d: at least 1", o.rounds)
@@ -137,6 +149,9 @@ func run(ctx context.Context, o options, w io.Writer) (err error) {
 			return fmt.Errorf("%s: %w", l, err)
 		}
 		report.add(l, results)
+	}
+	if o.document != "" {
+		return report.write(o.document, o.section)
 	}
 	return nil
 }

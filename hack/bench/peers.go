@@ -33,33 +33,54 @@ func (l *laboratory) peers(ctx context.Context, load load) (list, own []*target,
 	if l.options.peer != "" {
 		list = append(list, l.peer())
 	}
+	if l.options.before != "" {
+		t, err := l.startBefore(ctx, load)
+		if err != nil {
+			return nil, nil, err
+		}
+		list = append(list, t)
+		if t != l.before {
+			own = append(own, t)
+		}
+	}
 	if load.kind == "page" {
-		return list, nil, nil // they would take hours to fill
+		return list, own, nil // the others would take hours to fill
 	}
 	if l.options.crane != "" && load.kind != "push" && load.driver != "s3" {
 		if l.crane == nil {
 			if l.crane, err = l.startCrane(ctx); err != nil {
-				return nil, nil, err
+				return nil, own, err
 			}
 		}
 		list = append(list, l.crane)
 	}
 	if l.options.distribution == "" || load.driver == "s3" {
-		return list, nil, nil
+		return list, own, nil
 	}
 	if load.kind == "push" {
 		t, err := l.startDistribution(ctx, load)
 		if err != nil {
-			return nil, nil, err
+			return nil, own, err
 		}
-		return append(list, t), []*target{t}, nil
+		return append(list, t), append(own, t), nil
 	}
 	if l.distribution == nil {
 		if l.distribution, err = l.startDistribution(ctx, load); err != nil {
-			return nil, nil, err
+			return nil, own, err
 		}
 	}
-	return append(list, l.distribution), nil, nil
+	return append(list, l.distribution), own, nil
+}
+
+// startBefore runs the build that this one is compared with, shared by the same loads as this one.
+func (l *laboratory) startBefore(ctx context.Context, load load) (t *target, err error) {
+	if load.kind == "push" {
+		return l.startProgram(ctx, load, "before", l.options.before)
+	}
+	if l.before == nil {
+		l.before, err = l.startProgram(ctx, load, "before", l.options.before)
+	}
+	return l.before, err
 }
 
 func (l *laboratory) startCrane(ctx context.Context) (*target, error) {

@@ -8,16 +8,25 @@ import (
 
 // report prints one line for each target of a load as soon as it is known.
 type report struct {
-	w io.Writer
+	w      io.Writer
+	rounds int
+	rows   []row
+}
+
+// row is a load and what was measured of it.
+type row struct {
+	load    load
+	results []result
 }
 
 func newReport(w io.Writer, o options) *report {
 	fmt.Fprintf(w, "median of %d rounds; ratio: the registry's requests per second to that target's, round by round\n", o.rounds)
 	fmt.Fprintf(w, "%-58s %-12s %10s %9s %9s %9s %9s %9s %8s %6s\n", "load", "target", "req/s", "MiB/s", "p50", "p99", "cpu/req", "cpu s/GiB", "peak MiB", "ratio")
-	return &report{w: w}
+	return &report{w: w, rounds: o.rounds}
 }
 
 func (r *report) add(l load, results []result) {
+	r.rows = append(r.rows, row{l, results})
 	for i, one := range results {
 		name := l.String()
 		if i > 0 {
@@ -43,10 +52,14 @@ func (r *report) add(l load, results []result) {
 		}
 		fmt.Fprintf(r.w, "%-58s %-12s %10.0f %9s %9s %9s %9s %9s %8s %6s\n", name, one.target.name,
 			one.median(sample.rate), through,
-			round(time.Duration(one.median(func(s sample) float64 { return float64(s.percentile(0.5)) }))),
-			round(time.Duration(one.median(func(s sample) float64 { return float64(s.percentile(0.99)) }))),
+			one.latency(0.5), one.latency(0.99),
 			processor, gib, memory, compared)
 	}
+}
+
+// latency is the median over the rounds of a percentile of the requests' latencies.
+func (r result) latency(percentile float64) string {
+	return round(time.Duration(r.median(func(s sample) float64 { return float64(s.percentile(percentile)) })))
 }
 
 // round shows three digits of a duration.

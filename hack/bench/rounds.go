@@ -73,10 +73,10 @@ func (l *laboratory) targets(ctx context.Context, load load) (list []*target, re
 	}
 	list = append(list, registry)
 	others, owned, err := l.peers(ctx, load)
+	own, list = append(own, owned...), append(list, others...)
 	if err != nil {
 		return nil, nil, errors.Join(err, release())
 	}
-	own, list = append(own, owned...), append(list, others...)
 	if load.driver == "filesystem" && load.chunk == 0 && load.size > 0 && !load.auth {
 		bare, err := l.startBare(ctx)
 		if err != nil {

@@ -39,8 +39,9 @@ type laboratory struct {
 	// shared is the registry that loads share which do not push, sharedFor what it was started for.
 	shared    *target
 	sharedFor string
-	// distribution is shared like the registry, crane by all loads.
+	// distribution and before are shared like the registry, crane by all loads.
 	distribution *target
+	before       *target
 	crane        *target
 	theirs       *target
 	// certified is the certificate of all that serve HTTPS.
@@ -60,12 +61,12 @@ func (l *laboratory) close() error {
 
 // release ends what loads share that have the same driver and clients.
 func (l *laboratory) release() (err error) {
-	for _, t := range []*target{l.shared, l.distribution} {
+	for _, t := range []*target{l.shared, l.before, l.distribution} {
 		if t != nil {
 			err = errors.Join(err, t.stop())
 		}
 	}
-	l.shared, l.distribution = nil, nil
+	l.shared, l.before, l.distribution = nil, nil, nil
 	return err
 }
 
@@ -153,6 +154,11 @@ func (l *laboratory) startS3(ctx context.Context) error {
 
 // start runs a registry on an empty store.
 func (l *laboratory) start(ctx context.Context, load load) (*target, error) {
+	return l.startProgram(ctx, load, "packregistry", l.options.registry)
+}
+
+// startProgram runs a build of the registry on an empty store.
+func (l *laboratory) startProgram(ctx context.Context, load load, name, program string) (*target, error) {
 	dir, err := l.newDir()
 	if err != nil {
 		return nil, err
@@ -191,7 +197,7 @@ func (l *laboratory) start(ctx context.Context, load load) (*target, error) {
 	if err := os.WriteFile(dir+"/config.yml", []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	t, err := begin(ctx, "packregistry", at, "/health", []string{"TMPDIR=" + dir}, l.options.registry, "serve", dir+"/config.yml")
+	t, err := begin(ctx, name, at, "/health", []string{"TMPDIR=" + dir}, program, "serve", dir+"/config.yml")
 	if err != nil {
 		return nil, err
 	}
