@@ -22,6 +22,15 @@ func (o *options) completeVersions(cmd *cobra.Command, args []string, typed stri
 	return o.complete(cmd, typed, true)
 }
 
+// completeSides completes versions in both arguments, and folders where none begins so.
+func (o *options) completeSides(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 1 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	found, directive := o.complete(cmd, typed, true)
+	return found, directive &^ cobra.ShellCompDirectiveNoFileComp
+}
+
 // completeNames completes the names of packs alone.
 func (o *options) completeNames(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
@@ -82,6 +91,8 @@ func (o *options) addCompletions(registry, packs *cobra.Command) {
 		switch cmd.Name() {
 		case "describe", "pull", "delete", "add", "copy":
 			cmd.ValidArgsFunction = o.completeVersions
+		case "diff":
+			cmd.ValidArgsFunction = o.completeSides
 		case "ls":
 			cmd.ValidArgsFunction = o.completeNames
 		}

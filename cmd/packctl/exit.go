@@ -21,6 +21,7 @@ const (
 	exitRefused     = 3 // by the registry's rules, or a pack's
 	exitDenied      = 4 // not authenticated, or not allowed
 	exitNotFound    = 5
+	exitDiffers     = 6 // with pack diff --exit-code
 	exitInterrupted = 130
 )
 
@@ -41,7 +42,7 @@ func (e severalErrors) Unwrap() []error { return e }
 func finish(ctx context.Context, cmd *cobra.Command, err error) int {
 	code := exitCode(ctx, err)
 	switch code {
-	case exitDone:
+	case exitDone, exitDiffers:
 	case exitInterrupted:
 		fmt.Fprintln(os.Stderr, "packctl: interrupted; nothing is left half-written")
 	case exitUsage:
@@ -75,6 +76,8 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	case errors.As(err, &wrong):
 		return exitUsage
+	case errors.Is(err, errDiffers):
+		return exitDiffers
 	case errors.Is(err, client.ErrDenied):
 		return exitDenied
 	case errors.Is(err, client.ErrNotFound):

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"packregistry.dev/client"
+	"packregistry.dev/pack"
+)
+
+// errDiffers has an exit code of its own, so that a pipeline can tell packs that differ from a comparison that failed.
+var errDiffers = errors.New("the packs differ")
+
+func diffCommand(o *options) *cobra.Command {
+	var output string
+	var code bool
+	cmd := &cobra.Command{
+		Use: "diff A B", Short: "Compare two versions, or a folder and a version", Args: cobra.ExactArgs(2),
+		Long: `Compare two versions, or a folder and a version: the files that differ, and unified diffs of pack.json and values.yaml.
+
+A version is NAME:TAG, NAME@DIGEST, or NAME for the newest. A folder is one that holds a pack.json; write ./NAME where there is
+a pack of that name too.
+
+The exit code is 0 whether they differ or not. With --exit-code it is 6 if they differ.`,
+		Example: `  packctl pack diff nginx:1.16.1 nginx:1.17.0
+  packctl pack diff nginx:1.x ./nginx-1.17.0
+  packctl pack diff --exit-code --output json nginx ./nginx-1.17.0`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			a, err := o.side(cmd, args[0])
+			if err != nil {
+				return err
+			}
+			b, err := o.side(cmd, args[1])
+			if err != nil {
+				return err
+			}
+			d := client.Diff(a, b)
+			if output == "text" {
+				err = writeDifference(cmd.OutOrStdout(), d)
+			} else {
+				err = write(cmd.OutOrStdout(), output, d, nil)
+			}
+			if err == nil && code && !d.Same {
+				return errDiffers
+			}
+			return err
+		},
+	}
+	cmd.Flags().BoolVar(&code, "exit-code", false, "exit with 6 if they differ")
+	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, json or yaml")
+	return cmd
+}
+
+// side reads what an argument names.
+func (o *options) side(cmd *cobra.Command, arg string) (*client.Side, error) {
+	if isFolder(arg) {
+		return client.DirectorySide(cmd.Context(), arg)
+	}
+	name, reference, err := client.SplitReference(arg)
+	if err != nil {
+		return nil, usageError{err}
+	}
+	c, err := o.connect(cmd)
+	if err != nil {
+		return nil, err
+	}
+	return c.VersionSide(cmd.Context(), name, reference)
+}
+
+// isFolder: the name of a pack holds no slash and does not begin with a dot.
+func isFolder(arg string) bool {
+	if strings.ContainsRune(arg, filepath.Separator) || strings.HasPrefix(arg, ".") {
+		return true
+	}
+	_, err := os.Stat(filepath.Join(arg, pack.MetadataFile))
+	return err == nil
+}
+
+func writeDifference(w io.Writer, d *client.Difference) error {
+	if d.Same {
+		_, err := fmt.Fprintf(w, "%s and %s are the same\n", printable(d.A.String()), printable(d.B.String()))
+		return err
+	}
+	t := table{}
+	for _, f := range d.Files {
+		size := bytesOf(f.To)
+		switch {
+		case f.Change == client.Removed:
+			size = bytesOf(f.From)
+		case f.Change == client.Changed && f.From != f.To:
+			size = bytesOf(f.From) + " to " + bytesOf(f.To)
+		}
+		t.add(string(f.Change), printable(f.Name), size)
+	}
+	if err := t.write(w); err != nil {
+		return err
+	}
+	for _, text := range []string{d.Metadata, d.Values} {
+		if text != "" {
+			fmt.Fprintf(w, "\n%s", printable(text))
+		}
+	}
+	return nil
+}
