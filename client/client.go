@@ -9,7 +9,9 @@
 //	retry.go      going on after a moment in which the registry was away
 //	errors.go     kinds of errors, and what they say
 //	version.go    finding a version by tag, parent tag or digest
-//	push.go, pull.go, list.go, tag.go: what packctl's commands do; manifest.go the OCI form of a version
+//	push.go, pull.go, list.go, tag.go, diff.go, copy.go, save.go, load.go: what packctl's commands do
+//	manifest.go    the OCI form of a version; graph.go what it leads to, and what refers to it
+//	layout.go      packs as an OCI image layout; layoutwrite.go, layoutread.go, layouttar.go its files; lock.go what a registry has
 package client
 
 import (

@@ -8,6 +8,7 @@ import (
 	"github.com/Masterminds/semver/v3"
 	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2"
+	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
 	"oras.land/oras-go/v2/registry/remote"
 
@@ -41,7 +42,7 @@ func (c *Client) Copy(ctx context.Context, name, reference, constraint string, t
 	for _, tag := range tags {
 		copied, err := c.copyTag(ctx, from, to, target, name, tag, force)
 		if err != nil {
-			return fmt.Errorf("%s:%s: %w", name, tag, err)
+			return err
 		}
 		report(copied)
 	}
@@ -92,25 +93,36 @@ func (c *Client) copyTag(ctx context.Context, from *remote.Repository, to *Clien
 	if err != nil {
 		return Copied{}, c.explain(err)
 	}
-	copied := Copied{Name: name, Tag: tag, Digest: d.Digest}
-	there, err := target.Resolve(ctx, tag)
+	return to.place(ctx, from, target, entry{name, tag, d}, force)
+}
+
+// place copies a version into a repository, with what refers to it, and gives it its tag then: who sees the tag finds all of it.
+// What is there already is left as it is.
+func (c *Client) place(ctx context.Context, from content.ReadOnlyGraphStorage, target *remote.Repository, e entry, force bool) (Copied, error) {
+	d := e.descriptor
+	copied := Copied{Name: e.name, Tag: e.tag, Digest: d.Digest}
+	wanted := e.tag
+	if wanted == "" {
+		wanted = d.Digest.String()
+	}
+	there, err := target.Resolve(ctx, wanted)
 	switch {
 	case err == nil:
 		copied.Unchanged = there.Digest == d.Digest
 		if !copied.Unchanged && !force {
-			return copied, refused("it is %s at %s; --force replaces it", there.Digest, to.server.Host)
+			return copied, refused("%s:%s is %s at %s; --force replaces it", e.name, e.tag, there.Digest, c.server.Host)
 		}
 	case !errors.Is(err, errdef.ErrNotFound):
-		return copied, to.explain(err)
+		return copied, c.explain(err)
 	}
 	if err := oras.ExtendedCopyGraph(ctx, from, target, d, oras.DefaultExtendedCopyGraphOptions); err != nil {
-		return copied, to.explainPush(name, tag, err)
+		return copied, c.explainPush(e.name, wanted, err)
 	}
-	if copied.Unchanged {
+	if copied.Unchanged || e.tag == "" {
 		return copied, nil
 	}
 	if force {
 		ctx = context.WithValue(ctx, forceKey{}, true)
 	}
-	return copied, to.explainPush(name, tag, target.Tag(ctx, d, tag))
+	return copied, c.explainPush(e.name, e.tag, target.Tag(ctx, d, e.tag))
 }

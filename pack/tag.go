@@ -50,3 +50,12 @@ func IsVersionTag(tag string) bool { return versionTag.MatchString(tag) }
 func IsSignatureTag(tag string) bool {
 	return signatureTag.MatchString(tag) && !IsVersionTag(tag) && !IsParentTag(tag)
 }
+
+// maxPackName leaves room for what comes before the name in that of a repository, which may have 255 bytes.
+const maxPackName = 200
+
+// IsName says whether a pack may have that name.
+func IsName(name string) bool { return validName.MatchString(name) && len(name) <= maxPackName }
+
+// IsTag says whether a registry takes that tag.
+func IsTag(tag string) bool { return validTag.MatchString(tag) }

@@ -22,6 +22,11 @@ func (o *options) completeVersions(cmd *cobra.Command, args []string, typed stri
 	return o.complete(cmd, typed, true)
 }
 
+// completeEveryVersion completes versions in every argument.
+func (o *options) completeEveryVersion(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+	return o.complete(cmd, typed, true)
+}
+
 // completeSides completes versions in both arguments, and folders where none begins so.
 func (o *options) completeSides(cmd *cobra.Command, args []string, typed string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 1 {
@@ -91,6 +96,8 @@ func (o *options) addCompletions(registry, packs *cobra.Command) {
 		switch cmd.Name() {
 		case "describe", "pull", "delete", "add", "copy":
 			cmd.ValidArgsFunction = o.completeVersions
+		case "save":
+			cmd.ValidArgsFunction = o.completeEveryVersion
 		case "diff":
 			cmd.ValidArgsFunction = o.completeSides
 		case "ls":

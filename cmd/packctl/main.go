@@ -55,7 +55,7 @@ func newCommand() *cobra.Command {
 	registry.AddCommand(loginCommand(o), logoutCommand(o), serversCommand(o))
 	packs := &cobra.Command{Use: "pack", Short: "Work with packs"}
 	packs.PersistentFlags().StringVarP(&o.server, "registry-server", "r", "", "the server (the default is the one logged in to with --default, or first)")
-	packs.AddCommand(initCommand(), buildCommand(o), validateCommand(), pushCommand(o), listCommand(o), describeCommand(o), pullCommand(o), diffCommand(o), copyCommand(o), deleteCommand(o), tagCommand(o))
+	packs.AddCommand(initCommand(), buildCommand(o), validateCommand(), pushCommand(o), listCommand(o), describeCommand(o), pullCommand(o), diffCommand(o), copyCommand(o), saveCommand(o), loadCommand(o), deleteCommand(o), tagCommand(o))
 	root.AddCommand(registry, packs, versionCommand(), docsCommand())
 	o.addCompletions(registry, packs)
 	root.InitDefaultCompletionCmd()
