@@ -1,21 +1,22 @@
 package server
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net/http"
-	"runtime"
 	"time"
+
+	"github.com/opencontainers/go-digest"
 
 	"packregistry.dev/server/internal/clientip"
 	"packregistry.dev/server/internal/share"
+	"packregistry.dev/server/internal/work"
 	"packregistry.dev/server/store"
 )
 
-// This file shares out what there is only so much of: places of requests that bring content or unpack archives, and the memory
-// that manifests take, of all requests together. How many requests there are is not bounded, and each may bring or fetch a manifest of
+// This file shares out what there is only so much of: places of requests that bring content or unpack archives, the memory
+// that manifests take, and the processors, of all requests together. How many requests there are is not bounded, and each may bring or fetch a manifest of
 // some megabytes, and take its time over it.
 
 const (
@@ -36,18 +37,12 @@ const (
 // manifestBudget is what is left of the memory for manifests: those that are read, which anybody may do, keep nobody from pushing.
 type manifestBudget struct {
 	memory, pushes *share.Pool
-	// parsers has a place for each manifest that is taken apart, which is work, and makes garbage.
-	parsers *share.Pool
 }
 
 func newManifestBudget(largest int) manifestBudget {
 	one := manifestWeight * (int64(largest) + 1)
 	size := max(manifestShare, one)
-	return manifestBudget{
-		memory:  share.New(size, int64(largest)),
-		pushes:  share.New(size, one),
-		parsers: share.New(int64(max(1, runtime.GOMAXPROCS(0)/2)), 1),
-	}
+	return manifestBudget{memory: share.New(size, int64(largest)), pushes: share.New(size, one)}
 }
 
 // holder is whose share a request takes from: the user's, from wherever that user comes, or else that of the address.
@@ -80,17 +75,8 @@ func acquire(r *request, from *share.Pool, n int64, crowded string) error {
 // memoryTaken is the answer where manifests have no room.
 const memoryTaken = "other manifests take all the memory that there is for them, or for yours; try again"
 
-// yieldingReader is content that is read to be worked on for long. A processor that is asked for something short meanwhile does that
-// first, instead of after the ten milliseconds that Go lets work go on without a pause.
-type yieldingReader struct{ from *bufio.Reader }
-
-func yielding(r io.Reader) io.Reader { return yieldingReader{bufio.NewReaderSize(r, 32<<10)} }
-
-func (y yieldingReader) Read(p []byte) (int, error) {
-	const piece = 512 // which may be half a megabyte once it is unpacked
-	runtime.Gosched()
-	return y.from.Read(p[:min(len(p), piece)])
-}
+// begin waits until a request's long computation may begin. What a request computes in a millisecond or so needs no permission.
+func (s *Server) begin(r *request) (*work.Task, error) { return s.work.Begin(r.Context(), r.holder()) }
 
 // place takes one of the places that a limit of the configuration has.
 func place(r *request, from *share.Pool, limit string) (done func(), err error) {
@@ -143,13 +129,20 @@ func (s *Server) readManifest(w http.ResponseWriter, r *request) (text []byte, d
 	}
 }
 
-// parse is parseManifest, of so many at once as the limit allows.
-func (s *Server) parse(r *request, text []byte) (mediaType string, c *store.Content, err error) {
-	if err := acquire(r, s.manifests.parsers, 1, memoryTaken); err != nil {
-		return "", nil, err
+// parse is identify and parseManifest, which are computations where the manifest is large.
+func (s *Server) parse(r *request, text []byte, named digest.Digest) (d digest.Digest, mediaType string, c *store.Content, err error) {
+	if len(text) > smallPush {
+		task, err := s.begin(r)
+		if err != nil {
+			return "", "", nil, err
+		}
+		defer task.End()
 	}
-	defer s.manifests.parsers.Release(r.holder(), 1)
-	return parseManifest(r, text)
+	if d, err = identify(text, named); err != nil {
+		return "", "", nil, err
+	}
+	mediaType, c, err = parseManifest(r, text)
+	return d, mediaType, c, err
 }
 
 // readHeld reads a manifest of which the head is known. The memory that it takes is set aside before that; done gives it back.

@@ -87,10 +87,21 @@ func (s *Server) getManifest(w http.ResponseWriter, r *request) error {
 		return nil
 	}
 	if len(m.Content) > smallManifest {
-		return transfer.CopyPaced(w, bytes.NewReader(m.Content))
+		return transfer.CopyPaced(w, bytes.NewReader(m.Content), nil)
 	}
 	_, err = w.Write(m.Content)
 	return err
+}
+
+// identify returns the digest of a pushed manifest, which is the one that its client named, if it did.
+func identify(text []byte, named digest.Digest) (digest.Digest, error) {
+	if named == "" {
+		return digest.FromBytes(text), nil
+	}
+	if found := named.Algorithm().FromBytes(text); found != named {
+		return "", fail(codeDigestInvalid, "said to be %s, is %s", named, found)
+	}
+	return named, nil
 }
 
 // parseManifest takes a pushed manifest apart, and refuses what is not understood.
@@ -198,12 +209,7 @@ func (s *Server) putManifest(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	defer done()
-	if d == "" {
-		d = digest.FromBytes(text)
-	} else if found := d.Algorithm().FromBytes(text); found != d {
-		return fail(codeDigestInvalid, "said to be %s, is %s", d, found)
-	}
-	mediaType, c, err := s.parse(r, text)
+	d, mediaType, c, err := s.parse(r, text, d)
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/internal/transfer"
+	"packregistry.dev/server/internal/work"
 )
 
 // fileTypes are what files of a pack are shown as. Everything else is kept instead of shown: a pack must not be able to
@@ -73,18 +74,23 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		return as(codeBlobUnknown, err)
 	}
 	defer content.Close()
-	return sendFile(w, r, content, name, done)
+	task, err := s.begin(r)
+	if err != nil {
+		return err
+	}
+	defer task.End()
+	return sendFile(w, r, task, content, name, done)
 }
 
 // maxHeldFile is up to which size, in bytes, a file is unpacked as a whole before it is sent.
 const maxHeldFile = 256 << 10
 
-// sendFile sends a file of an archive. unpacked is called once nothing more is to be unpacked: a small file is sent after
+// sendFile sends a file of an archive, which is task. unpacked is called once nothing more is to be unpacked: a small file is sent after
 // that, in the client's own time; the client of a larger one must keep pace.
-func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted string, unpacked func()) error {
+func sendFile(w http.ResponseWriter, r *request, task *work.Task, archive io.Reader, wanted string, unpacked func()) error {
 	found := false
 	var small []byte
-	err := pack.Walk(r.Context(), yielding(archive), func(name string, size int64, content io.Reader) (err error) {
+	err := pack.Walk(r.Context(), task.Reader(archive), func(name string, size int64, content io.Reader) (err error) {
 		if name != wanted {
 			return nil
 		}
@@ -96,7 +102,7 @@ func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted strin
 		found = true
 		w.WriteHeader(http.StatusOK)
 		if size > maxHeldFile {
-			if err := transfer.CopyPaced(w, content); err != nil {
+			if err := transfer.CopyPaced(w, content, task); err != nil {
 				return err
 			}
 		}
@@ -111,6 +117,7 @@ func sendFile(w http.ResponseWriter, r *request, archive io.Reader, wanted strin
 	case !found:
 		return fmt.Errorf("the list of files has %q, which the archive lacks", wanted)
 	}
+	task.End()
 	unpacked()
 	_, err = io.Copy(w, struct{ io.Reader }{bytes.NewReader(small)}) // in pieces, each with its own deadline
 	return err

@@ -78,6 +78,11 @@ func (s *Server) archiveOf(r *request, head *store.Manifest) (digest.Digest, err
 		return "", err
 	}
 	defer parsed()
+	task, err := s.begin(r)
+	if err != nil {
+		return "", err
+	}
+	defer task.End()
 	c, err := store.ParseManifest(m.MediaType, m.Content)
 	if err != nil {
 		return "", fail(codeNotFound, "%s is no pack", r.param)
@@ -115,7 +120,7 @@ func (s *Server) fileList(r *request, m *store.Manifest, archive digest.Digest) 
 		return fileList{}, as(codeBlobUnknown, err)
 	}
 	defer blob.Close()
-	files, err := listFiles(r.Context(), blob)
+	files, err := s.listFiles(r, blob)
 	if err != nil {
 		return fileList{}, err
 	}
@@ -141,9 +146,14 @@ func (s *Server) recordList(r *request, m *store.Manifest, list store.File) {
 	}
 }
 
-func listFiles(ctx context.Context, archive io.Reader) ([]pack.File, error) {
+func (s *Server) listFiles(r *request, archive io.Reader) ([]pack.File, error) {
+	task, err := s.begin(r)
+	if err != nil {
+		return nil, err
+	}
+	defer task.End()
 	var files []pack.File
-	err := pack.Walk(ctx, yielding(archive), func(name string, size int64, _ io.Reader) error {
+	err = pack.Walk(r.Context(), task.Reader(archive), func(name string, size int64, _ io.Reader) error {
 		files = append(files, pack.File{Name: name, Size: size})
 		return nil
 	})
@@ -170,6 +180,12 @@ func (s *Server) findListed(r *request, list fileList, name string) (int64, erro
 			return 0, err
 		}
 		defer done()
+		task, err := s.begin(r)
+		if err != nil {
+			return 0, err
+		}
+		defer task.End()
+		return findFile(task.Reader(list), name)
 	}
 	return findFile(list, name)
 }

@@ -135,7 +135,12 @@ func (s *Server) readPack(r *request, name string, c *store.Content) (*pack.Arch
 		return nil, as(codeManifestMissing, err)
 	}
 	defer blob.Close()
-	found, err := pack.ReadArchive(r.Context(), yielding(blob))
+	task, err := s.begin(r)
+	if err != nil {
+		return nil, err
+	}
+	defer task.End()
+	found, err := pack.ReadArchive(r.Context(), task.Reader(blob))
 	if found == nil {
 		return nil, err
 	}

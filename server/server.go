@@ -12,7 +12,7 @@
 //	               who asks and what they may do, by password or by token
 //	location.go    URLs of this server, as clients see them
 //	cors.go        pages of other origins
-//	budget.go      places of uploads and of unpacking, and the memory of manifests, shared by users and addresses
+//	budget.go      places of uploads and of unpacking, the memory of manifests, and the processors, shared by users and addresses
 //	health.go      /health; probes, metrics and profiles have a listener of their own, in internal/health
 //	maintenance.go schedules of collection and purging, and the same once
 //	server.go      putting it together; starting, and stopping without dropping what is in flight
@@ -43,6 +43,7 @@ import (
 	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/tokens"
 	"packregistry.dev/server/internal/watch"
+	"packregistry.dev/server/internal/work"
 	"packregistry.dev/server/store"
 	"packregistry.dev/server/store/driver/instrumented"
 )
@@ -80,6 +81,8 @@ type Server struct {
 	uploads, unpacks, validations *share.Pool
 	// manifests is the memory that manifests may take.
 	manifests manifestBudget
+	// work lets long computations have half of the processors, passwords of users among them.
+	work *work.Gate
 }
 
 // Open makes a server of a configuration alone: it opens the storage and reads the users.
@@ -123,7 +126,8 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 		uploads:     share.New(int64(c.HTTP.Limits.Uploads), 1),
 		unpacks:     share.New(int64(c.HTTP.Limits.Unpacks), 1),
 		validations: share.New(max(1, int64(c.HTTP.Limits.Unpacks)/2), 1),
-		manifests:   newManifestBudget(c.HTTP.Limits.ManifestBytes)}
+		manifests:   newManifestBudget(c.HTTP.Limits.ManifestBytes),
+		work:        work.New()}
 	s.headers = make(map[string][]string, len(c.HTTP.Headers))
 	for name, values := range c.HTTP.Headers {
 		s.headers[name] = slices.Clip([]string(values))
@@ -148,6 +152,7 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 	}
 	content.ReadOnly = c.Storage.Maintenance.ReadOnly.Enabled
 	if users != nil {
+		users.Work = s.work
 		m.UnusableLines.Set(float64(len(users.Unusable())))
 		users.Observe = func(err error) {
 			m.Reload("users", err)

@@ -3,7 +3,7 @@
 // bcrypt is slow on purpose, some 50 ms at the usual cost, and basic authentication sends the password with every
 // request. So a pair of user and password that was right once is remembered, as a keyed hash, until the user's line changes;
 // requests that bring the same pair at once share one computation; computations take half of the
-// processors; and after some wrong passwords few others of their source are looked at (throttle.go).
+// processors, with all else that takes long; and after some wrong passwords few others of their source are looked at (throttle.go).
 // A pair that was wrong is remembered too: a client that sends an old password again and again costs nothing, and does
 // not count as one that guesses. So wrong passwords cost whoever sends them, not the server. A pair that is remembered as
 // right is never delayed; one that is not yet, from where somebody guesses, may have to wait for some seconds. Every user has
@@ -25,7 +25,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,6 +32,7 @@ import (
 	"packregistry.dev/internal/htpasswd"
 	"packregistry.dev/server/internal/clientip"
 	"packregistry.dev/server/internal/watch"
+	"packregistry.dev/server/internal/work"
 )
 
 // ErrDenied is returned for every credential that is wrong, whatever is wrong with it.
@@ -50,8 +50,9 @@ type HTPasswd struct {
 	status atomic.Pointer[error]
 
 	checks   shared
-	slots    chan struct{}
 	throttle *throttle
+	// Work is where computations wait for a processor. It may be set before the first check.
+	Work *work.Gate
 	// Observe is called, if it is set, with how each reading of a changed file went.
 	Observe func(error)
 	// computed counts bcrypt computations.
@@ -84,7 +85,7 @@ func (s *state) takeOver(last *state) {
 
 // OpenHTPasswd reads the file. A file that is missing or broken is an error: nobody is made up in its place.
 func OpenHTPasswd(path string, log *slog.Logger) (*HTPasswd, error) {
-	h := &HTPasswd{path: path, files: watch.New(path), log: log, slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)), throttle: newThrottle()}
+	h := &HTPasswd{path: path, files: watch.New(path), log: log, Work: work.New(), throttle: newThrottle()}
 	if err := h.load(); err != nil {
 		return nil, fmt.Errorf("auth.htpasswd.path: %w", err)
 	}
@@ -171,11 +172,19 @@ func (h *HTPasswd) compute(ctx context.Context, s *state, id [32]byte, from neti
 	if err != nil {
 		return err
 	}
-	h.slots <- struct{}{}
-	defer func() { <-h.slots }()
+	task, err := h.Work.Begin(ctx, "login "+clientip.Network(from).String()) // nobody is known yet to be that user
+	if err != nil {
+		done(unknown)
+		return err
+	}
 	h.computed.Add(1)
 	right := s.table.matches(user, []byte(password))
-	done(!right)
+	task.End()
+	if right {
+		done(accepted)
+	} else {
+		done(denied)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !right {

@@ -112,7 +112,7 @@ func (t *throttle) setCost(cost int) {
 
 // enter asks for a computation, and waits for it where the user's or the source's limit is reached. done must be called with
 // its result. Who gives up gives the place in the queue back.
-func (t *throttle) enter(ctx context.Context, addr netip.Addr, user string) (done func(denied bool), err error) {
+func (t *throttle) enter(ctx context.Context, addr netip.Addr, user string) (done func(outcome), err error) {
 	from := clientip.Network(addr)
 	w, err := t.enqueue(from, userKey{from, maphash.String(t.seed, user)})
 	if err != nil {
@@ -126,7 +126,7 @@ func (t *throttle) enter(ctx context.Context, addr netip.Addr, user string) (don
 	if err != nil {
 		return nil, err
 	}
-	return func(denied bool) { t.leave(w, denied) }, nil
+	return func(o outcome) { t.leave(w, o) }, nil
 }
 
 // giveUp takes a request out of the queue, unless it was answered in this very moment.
@@ -265,19 +265,30 @@ func (t *throttle) dequeue(w *waiter) {
 	t.queued--
 }
 
+// outcome is what came of a computation.
+type outcome int
+
+const (
+	denied outcome = iota
+	accepted
+	// unknown is the outcome where it was given up before it began.
+	unknown
+)
+
 // leave ends a computation. A right password forgives the failures of its user, and nothing that was counted for others.
-func (t *throttle) leave(w *waiter, denied bool) {
+func (t *throttle) leave(w *waiter, o outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := time.Now()
 	w.source.running--
 	w.user.running--
 	t.computing--
-	if denied {
+	switch o {
+	case denied:
 		w.user.failed = now
 		perUser.fail(&w.user.budget, now)
 		perSource.fail(&w.source.budget, now)
-	} else {
+	case accepted:
 		w.user.clean, w.user.failed = time.Time{}, time.Time{}
 	}
 	t.advance(w.source, now)

@@ -175,13 +175,13 @@ func (s stage) run(t *testing.T) {
 	guesses := map[string]int{}
 	var mu sync.Mutex
 	var group sync.WaitGroup
-	try := func(user string, denied bool) error {
+	try := func(user string, result outcome) error {
 		done, err := th.enter(t.Context(), home, user)
 		if err != nil {
 			return err
 		}
 		time.Sleep(60 * time.Millisecond) // bcrypt
-		done(denied)
+		done(result)
 		return nil
 	}
 	for i := range s.guessers {
@@ -194,14 +194,14 @@ func (s stage) run(t *testing.T) {
 				case s.victim:
 					user = "ann"
 				}
-				if try(user, true) == nil {
+				if try(user, denied) == nil {
 					mu.Lock()
 					guesses[user]++
 					guesses["all"]++
 					mu.Unlock()
 				}
 				if s.own {
-					try(fmt.Sprint("own", i), false) //nolint:errcheck // only to be forgiven
+					try(fmt.Sprint("own", i), accepted) //nolint:errcheck // only to be forgiven
 				}
 				time.Sleep(50 * time.Millisecond)
 			}
@@ -209,12 +209,12 @@ func (s stage) run(t *testing.T) {
 	}
 	time.Sleep(5 * time.Minute)
 	for range s.fails {
-		for try("ann", true) != nil {
+		for try("ann", denied) != nil {
 			time.Sleep(time.Second)
 		}
 	}
 	asked, again := time.Now(), 0
-	for err := try("ann", false); err != nil; err = try("ann", false) {
+	for err := try("ann", accepted); err != nil; err = try("ann", accepted) {
 		var throttled *ThrottledError
 		if !errors.As(err, &throttled) {
 			t.Fatal(err)
@@ -258,7 +258,7 @@ func TestFewWaitInOrder(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				done(true)
+				done(denied)
 				order <- i
 			}()
 			synctest.Wait()
@@ -285,7 +285,7 @@ func TestManyRightPasswordsAtOnceDoNotWait(t *testing.T) {
 					return
 				}
 				time.Sleep(100 * time.Millisecond)
-				done(false)
+				done(accepted)
 			})
 		}
 		group.Wait()
@@ -371,7 +371,7 @@ func spend(t *testing.T, th *throttle) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		done(true)
+		done(denied)
 	}
 }
 
@@ -385,7 +385,7 @@ func TestRefusedUsersLeaveNoRecord(t *testing.T) {
 		for i := range maxQueued {
 			group.Go(func() {
 				if done, err := th.enter(t.Context(), home, fmt.Sprint("waits", i)); err == nil {
-					done(true)
+					done(denied)
 				}
 			})
 		}
@@ -464,7 +464,7 @@ func TestSourcesAreBounded(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		done(true)
+		done(denied)
 	}
 	if len(th.sources) > maxRecords || len(th.users) > maxRecords {
 		t.Errorf("%d sources and %d users are remembered", len(th.sources), len(th.users))

@@ -36,15 +36,20 @@ func (p *pacedWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// CopyPaced sends content to a client that must keep pace.
-func CopyPaced(w http.ResponseWriter, content io.Reader) error {
-	to, ok := w.(*Writer)
-	if !ok {
-		_, err := io.Copy(w, content)
-		return err
+// Around is what writes to a client go through.
+type Around interface{ Writer(to io.Writer) io.Writer }
+
+// CopyPaced sends content to a client that must keep pace. around may be nil.
+func CopyPaced(w http.ResponseWriter, content io.Reader, around Around) error {
+	var paced io.Writer = w
+	if to, ok := w.(*Writer); ok {
+		paced = &pacedWriter{to: to}
+	}
+	if around != nil {
+		paced = around.Writer(paced)
 	}
 	buffer := buffers.Get().(*[128 << 10]byte) //nolint:forcetypeassert // nothing else is put there
 	defer buffers.Put(buffer)
-	_, err := io.CopyBuffer(&pacedWriter{to: to}, struct{ io.Reader }{content}, buffer[:])
+	_, err := io.CopyBuffer(struct{ io.Writer }{paced}, struct{ io.Reader }{content}, buffer[:])
 	return err
 }
