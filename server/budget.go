@@ -145,14 +145,21 @@ func (s *Server) parse(r *request, text []byte, named digest.Digest) (d digest.D
 	return d, mediaType, c, err
 }
 
+// hold sets memory aside for a manifest that is about to be read. done gives it back.
+func (s *Server) hold(r *request, head *store.Manifest) (done func(), err error) {
+	if head.Size <= smallManifest {
+		return func() {}, nil
+	}
+	if err := acquire(r, s.manifests.memory, head.Size, memoryTaken); err != nil {
+		return nil, err
+	}
+	return func() { s.manifests.memory.Release(r.holder(), head.Size) }, nil
+}
+
 // readHeld reads a manifest of which the head is known. The memory that it takes is set aside before that; done gives it back.
 func (s *Server) readHeld(r *request, head *store.Manifest) (m *store.Manifest, done func(), err error) {
-	done = func() {}
-	if head.Size > smallManifest {
-		if err := acquire(r, s.manifests.memory, head.Size, memoryTaken); err != nil {
-			return nil, nil, err
-		}
-		done = func() { s.manifests.memory.Release(r.holder(), head.Size) }
+	if done, err = s.hold(r, head); err != nil {
+		return nil, nil, err
 	}
 	if m, err = r.repository.Manifest(r.Context(), head.Digest); err != nil {
 		done()
@@ -161,17 +168,12 @@ func (s *Server) readHeld(r *request, head *store.Manifest) (m *store.Manifest, 
 	return m, done, nil
 }
 
-// findHeld is find for a manifest that is sent to the client, which may take its time. done gives back what was set aside.
+// findHeld finds a manifest that is sent to the client, which may take its time. A large one is read once memory is set aside for it. done
+// gives that back.
 func (s *Server) findHeld(r *request) (m *store.Manifest, done func(), err error) {
-	m, err = find(r)
-	if err != nil || len(m.Content) <= smallManifest {
+	m, err = findHead(r)
+	if err != nil || m.Content != nil {
 		return m, func() {}, err
 	}
-	n := int64(len(m.Content))
-	done = func() { s.manifests.memory.Release(r.holder(), n) }
-	if s.manifests.memory.TryAcquire(r.holder(), n) {
-		return m, done, nil
-	}
-	// Who waits holds nothing meanwhile: the content is read again after that.
-	return s.readHeld(r, &store.Manifest{Digest: m.Digest, Size: n})
+	return s.readHeld(r, m)
 }

@@ -290,3 +290,43 @@ func TestWhatIsWrongWithAManifestIsShort(t *testing.T) {
 		})
 	}
 }
+
+// A large manifest is read once memory is set aside for it, and not before: who waits for memory takes none. What needs no content reads none.
+func TestLargeManifestsAreNotReadWithoutMemory(t *testing.T) {
+	d := &readCounter{Driver: inmemory.New(), bytes: map[string]int{}}
+	f := start(t, d, "}", nil)
+	manifest := annotated(f.packManifest("big", "1.0.0", nil))
+	f.want(f.putManifest("/v1/big/manifests/1.0.0", manifest), 201)
+	named := digest.FromString(manifest).String()
+	repository := "/v2/spectro-packs/archive/big/"
+	all := int64(max(manifestShare, manifestWeight*(f.config.HTTP.Limits.ManifestBytes+1)))
+	if !f.manifests.memory.TryAcquire("another", all) {
+		t.Fatal("not all of the memory is free")
+	}
+	clear(d.bytes)
+	var group sync.WaitGroup
+	for _, request := range [][2]string{
+		{"GET", "/v1/big/manifests/1.x"},
+		{"GET", repository + "manifests/1.0.0"},
+		{"GET", repository + "manifests/" + named},
+		{"DELETE", repository + "manifests/" + named},
+	} {
+		group.Go(func() {
+			f.want(f.do(request[0], request[1], nil), http.StatusTooManyRequests, "TOOMANYREQUESTS")
+		})
+	}
+	group.Wait()
+	f.want(f.do("GET", repository+"tags/list", nil), 200, "1.0.0")
+	f.want(f.do("PUT", repository+"manifests/1.0.0", strings.NewReader("{}"), "Content-Type", imageIndex), 400)
+	f.want(f.putManifest("/v1/big/manifests/1.0.0", f.packManifest("big", "1.0.0", map[string]string{"more": "x"})), http.StatusConflict)
+	f.want(f.do("DELETE", repository+"manifests/1.0.0", nil), 202)
+	if n := f.manifestReads(d, manifest); n > 256<<10 {
+		t.Errorf("%d bytes of a manifest of %d were read without memory set aside", n, len(manifest))
+	}
+	f.manifests.memory.Release("another", all)
+	f.want(f.do("GET", repository+"manifests/"+named, nil), 200, manifest)
+	f.want(f.do("DELETE", repository+"manifests/"+named, nil), 202)
+	if !f.manifests.memory.TryAcquire("another", all) {
+		t.Error("some of the memory was not given back")
+	}
+}

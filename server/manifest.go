@@ -2,7 +2,6 @@ package server
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"io"
 	"mime"
@@ -24,25 +23,14 @@ import (
 // forceHeader lets an existing tag of a pack be moved.
 const forceHeader = "Packregistry-Force"
 
-// find returns the manifest that a reference (tag or digest) names.
-func find(r *request) (*store.Manifest, error) {
-	return lookUpReference(r, r.repository.Manifest, r.repository.Tagged)
-}
-
-// findHead is find without the manifest's content.
+// findHead finds the manifest that a reference (tag or digest) names. The content of a large one is not read.
 func findHead(r *request) (*store.Manifest, error) {
-	return lookUpReference(r, r.repository.Head, r.repository.TaggedHead)
-}
-
-type manifestReader func(ctx context.Context, d digest.Digest) (*store.Manifest, error)
-
-func lookUpReference(r *request, manifest manifestReader, tagged packtags.Reader) (*store.Manifest, error) {
 	if strings.Contains(r.param, ":") {
 		d, err := parseDigest(r.param)
 		if err != nil {
 			return nil, err
 		}
-		m, err := manifest(r.Context(), d)
+		m, err := r.repository.Head(r.Context(), d)
 		return m, as(codeManifestUnknown, err)
 	}
 	if !store.ValidTag(r.param) {
@@ -50,12 +38,12 @@ func lookUpReference(r *request, manifest manifestReader, tagged packtags.Reader
 	}
 	tag := r.param
 	if r.api == "v1" && pack.IsParentTag(tag) {
-		m, err := packtags.Of{Repository: r.repository}.Below(r.Context(), tag, tagged)
+		m, err := packtags.Of{Repository: r.repository}.Below(r.Context(), tag, r.repository.TaggedHead)
 		if !errors.Is(err, store.ErrNotFound) {
 			return m, err
 		}
 	}
-	m, err := tagged(r.Context(), tag)
+	m, err := r.repository.TaggedHead(r.Context(), tag)
 	return m, as(codeManifestUnknown, err)
 }
 
@@ -287,6 +275,15 @@ func (s *Server) deleteManifest(w http.ResponseWriter, r *request) error {
 	if err != nil {
 		return err
 	}
+	head, err := r.repository.Head(r.Context(), d)
+	if err != nil {
+		return as(codeManifestUnknown, err)
+	}
+	done, err := s.hold(r, head)
+	if err != nil {
+		return err
+	}
+	defer done()
 	if err := r.repository.DeleteManifest(r.Context(), d); err != nil {
 		return as(codeManifestUnknown, err)
 	}

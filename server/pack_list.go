@@ -141,6 +141,11 @@ func (s *Server) recordList(r *request, m *store.Manifest, list store.File) {
 	if s.config.Storage.Maintenance.ReadOnly.Enabled {
 		return
 	}
+	done, err := s.hold(r, m) // its record is written anew as a whole
+	if err != nil {
+		return
+	}
+	defer done()
 	if err := r.repository.RecordFile(r.Context(), m.Digest, list); err != nil {
 		s.log.Debug("the list of a pack's files was not kept", "repository", r.repository.Name(), "manifest", m.Digest, "error", err)
 	}

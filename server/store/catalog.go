@@ -18,7 +18,7 @@ func (r *Repository) enterCatalog(ctx context.Context, d digest.Digest) error {
 	if err != nil {
 		return ignoreExist(err)
 	}
-	if _, err := r.Manifest(ctx, d); !errors.Is(err, ErrNotFound) {
+	if _, err := r.Head(ctx, d); !errors.Is(err, ErrNotFound) {
 		return ignoreDamaged(err)
 	}
 	return r.leaveCatalog(ctx, d)
@@ -76,7 +76,7 @@ func (r *Repository) emptyBetween(ctx context.Context, after, last string) (bool
 			if err != nil {
 				continue // not of this store
 			}
-			if _, err := r.Manifest(ctx, d); err == nil || errors.Is(err, ErrDamaged) {
+			if _, err := r.Head(ctx, d); err == nil || errors.Is(err, ErrDamaged) {
 				return false, nil // one that cannot be read is there all the same
 			} else if !errors.Is(err, ErrNotFound) {
 				return false, err

@@ -92,12 +92,17 @@ const (
 	smallManifest = 64 << 10
 )
 
-// readHeader reads what is known of a manifest, which is its object's first line, and leaves the manifest where it is. size is
-// the manifest's, in bytes.
+// readHeader reads what is known of a manifest, which is its object's first line. size is the manifest's, in bytes.
 func (r *Repository) readHeader(ctx context.Context, d digest.Digest) (h header, size int64, err error) {
+	h, size, _, err = r.readIfSmall(ctx, d)
+	return h, size, err
+}
+
+// readIfSmall is readHeader with the manifest itself, if it is small. A large one stays where it is.
+func (r *Repository) readIfSmall(ctx context.Context, d digest.Digest) (h header, size int64, content []byte, err error) {
 	o, err := r.s.d.Open(ctx, manifestKey(r.name, d))
 	if err != nil {
-		return h, 0, notFound(err, "manifest", d)
+		return h, 0, nil, notFound(err, "manifest", d)
 	}
 	defer o.Close() //nolint:errcheck // it was only read
 	whole := o.Info().Size
@@ -107,11 +112,11 @@ func (r *Repository) readHeader(ctx context.Context, d digest.Digest) (h header,
 		err = fmt.Errorf("manifest %s in %s: %w: no header", d, r.name, ErrDamaged)
 	}
 	if err != nil {
-		return h, 0, err
+		return h, 0, nil, err
 	}
-	if whole <= smallManifest {
-		if _, err := io.Copy(io.Discard, from); err != nil { // a connection that was read to its end serves again
-			return h, 0, err
+	if whole <= smallManifest { // to its end, after which a connection serves again
+		if content, err = io.ReadAll(from); err != nil {
+			return h, 0, nil, err
 		}
 	}
 	h, err = parseHeader(line)
@@ -120,22 +125,24 @@ func (r *Repository) readHeader(ctx context.Context, d digest.Digest) (h header,
 	} else if h.Tombstone {
 		err = fmt.Errorf("manifest %s: %w", d, ErrNotFound)
 	}
-	return h, whole - int64(len(line)), err
+	return h, whole - int64(len(line)), content, err
 }
 
-// Head returns what is known of a manifest of this repository. It does not read one that is large, and leaves the content out then.
+// Head returns what is known of a manifest of this repository, and a small one's content too. A large one is not read.
 func (r *Repository) Head(ctx context.Context, d digest.Digest) (*Manifest, error) {
 	if _, small := r.s.small.Get(d); small {
 		return r.Manifest(ctx, d) // which storage and records remember
 	}
-	h, size, err := r.readHeader(ctx, d)
+	h, size, content, err := r.readIfSmall(ctx, d)
 	if err != nil {
 		return nil, err
 	}
-	if size <= smallManifest {
+	if content != nil {
 		r.s.small.Add(d, struct{}{})
 	}
-	return newManifest(d, h, size), nil
+	m := newManifest(d, h, size)
+	m.Content = content
+	return m, nil
 }
 
 // HasManifest says whether a manifest is in this repository, whatever its size.
@@ -213,8 +220,11 @@ func (r *Repository) keepManifest(ctx context.Context, d digest.Digest) error {
 // retainManifest finds a manifest that somebody will rely on: where a collector is about to remove it, it is kept.
 func (r *Repository) retainManifest(ctx context.Context, d digest.Digest) (*Manifest, error) {
 	for try := (attempts{}); ; {
-		m, err := r.Manifest(ctx, d)
+		m, err := r.Head(ctx, d)
 		if err != nil || m.header.Marked == nil {
+			return m, err
+		}
+		if m, err = r.Manifest(ctx, d); err != nil || m.header.Marked == nil {
 			return m, err
 		}
 		kept := m.header

@@ -85,7 +85,7 @@ func (r *Repository) Tagged(ctx context.Context, tag string) (*Manifest, error) 
 	return m, err
 }
 
-// TaggedHead is Tagged without the manifest's content.
+// TaggedHead is Tagged without the content of a manifest that is large.
 func (r *Repository) TaggedHead(ctx context.Context, tag string) (*Manifest, error) {
 	m, _, _, err := r.tagged(ctx, tag, r.Head)
 	return m, err
@@ -114,7 +114,7 @@ func (r *Repository) tagged(ctx context.Context, tag string, read manifestReader
 // is true, else ErrTagExists is returned. Of several that tag at once one is last. Where the manifest goes meanwhile the
 // tag is as it was before, and ErrTryAgain is returned.
 func (r *Repository) Tag(ctx context.Context, tag string, d digest.Digest, by string, move bool) error {
-	m, err := r.Manifest(ctx, d)
+	m, err := r.Head(ctx, d)
 	if err != nil {
 		return err
 	}
@@ -205,7 +205,7 @@ func (r *Repository) mayMove(ctx context.Context, tag string, current tagRecord,
 	if move || current.Digest == "" {
 		return nil
 	}
-	switch _, err := r.named(ctx, tag, current, r.Manifest); {
+	switch _, err := r.named(ctx, tag, current, r.Head); {
 	case errors.Is(err, ErrNotFound):
 		return nil
 	case err != nil && !errors.Is(err, ErrDamaged):
@@ -278,7 +278,7 @@ func (r *Repository) removeTag(ctx context.Context, tag string, version driver.V
 // DeleteTag removes a tag; its manifest stays. Where the tag is moved meanwhile it was deleted before that, and stays.
 func (r *Repository) DeleteTag(ctx context.Context, tag string) error {
 	ctx = driver.WithReserve(ctx)
-	_, t, version, err := r.tagged(ctx, tag, r.Manifest)
+	_, t, version, err := r.tagged(ctx, tag, r.Head)
 	if err != nil && (t.Digest == "" || !errors.Is(err, ErrDamaged)) {
 		return err
 	}
@@ -324,7 +324,7 @@ func (r *Repository) removeIfDead(ctx context.Context, tag string) error {
 	for try := (attempts{}); ; {
 		t, version, err := r.tag(ctx, tag)
 		if err == nil {
-			_, err = r.named(ctx, tag, t, r.Manifest)
+			_, err = r.named(ctx, tag, t, r.Head)
 			if !errors.Is(err, ErrNotFound) {
 				return ignoreDamaged(err)
 			}

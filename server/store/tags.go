@@ -147,7 +147,7 @@ func (r *Repository) deadOf(ctx context.Context, tags []string) (map[string]bool
 	group.SetLimit(parallel)
 	for _, tag := range tags {
 		group.Go(func() error {
-			_, err := r.Tagged(ctx, tag)
+			_, err := r.TaggedHead(ctx, tag)
 			if errors.Is(err, ErrNotFound) {
 				mu.Lock()
 				defer mu.Unlock()
