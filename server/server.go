@@ -36,6 +36,7 @@ import (
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
 	"packregistry.dev/server/internal/certs"
+	"packregistry.dev/server/internal/connections"
 	"packregistry.dev/server/internal/cursor"
 	"packregistry.dev/server/internal/health"
 	"packregistry.dev/server/internal/share"
@@ -237,8 +238,11 @@ func (s *Server) drain(ctx context.Context, server *http.Server) error {
 }
 
 func (s *Server) httpServer(ctx context.Context, group *sync.WaitGroup) (*http.Server, error) {
+	limit := connections.New(connections.Fitting(s.config.HTTP.Limits.Connections), s.proxies)
+	limit.Refused = s.metrics.Refused.Inc
 	server := &http.Server{
 		Handler:           s,
+		ConnState:         limit.State,
 		ReadHeaderTimeout: min(headerTimeout, time.Duration(s.config.HTTP.Limits.StallTimeout)),
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    s.config.HTTP.Limits.HeaderBytes,

@@ -221,6 +221,9 @@ type HTTP2 struct {
 
 // Limits bound what clients can ask for.
 type Limits struct {
+	// Connections is how many there may be at once, at most half as many as the process may open files. One address has no more of them
+	// than it leaves free, unless it is a trusted proxy's. More are closed as soon as they are accepted.
+	Connections int `yaml:"connections,omitempty"`
 	// HeaderBytes is the size of a request's headers.
 	HeaderBytes int `yaml:"headerbytes,omitempty"`
 	// ManifestBytes is the size of a manifest.

@@ -93,6 +93,7 @@ func (c *Config) setDefaults() {
 	}
 	setDefault(&c.HTTP.DrainTimeout, Duration(30*time.Second))
 	setDefault(&c.HTTP.Debug.Prometheus.Path, "/metrics")
+	setDefault(&c.HTTP.Limits.Connections, 4096)
 	setDefault(&c.HTTP.Limits.HeaderBytes, 64<<10)
 	setDefault(&c.HTTP.Limits.ManifestBytes, 4<<20)
 	setDefault(&c.HTTP.Limits.Uploads, 256)

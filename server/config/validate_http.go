@@ -22,6 +22,7 @@ func (d *decoder) validateHTTP(h *HTTP) {
 		d.fail("http.prefix: %q must be a path such as /packs/, of letters, digits and -._~", h.Prefix)
 	}
 	d.validateDebugPath(h.Debug.Prometheus.Path)
+	d.atLeast("http.limits.connections", h.Limits.Connections, 1)
 	d.atLeast("http.limits.headerbytes", h.Limits.HeaderBytes, minHeaderBytes)
 	d.atLeast("http.limits.manifestbytes", h.Limits.ManifestBytes, minManifestBytes)
 	d.atLeast("http.limits.uploads", h.Limits.Uploads, 1)

@@ -17,6 +17,8 @@ type Metrics struct {
 	// InFlight counts the requests being answered, Uploads those of them that are bringing content.
 	InFlight prometheus.Gauge
 	Uploads  prometheus.Gauge
+	// Refused counts connections that were closed as soon as they were accepted.
+	Refused prometheus.Counter
 	// UnusableLines is how many lines of the users' file can never match.
 	UnusableLines prometheus.Gauge
 
@@ -61,6 +63,8 @@ func NewMetrics() *Metrics {
 		sent: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "packregistry_http_sent_bytes_total", Help: "Bytes of content sent to clients."}),
 	}
+	m.Refused = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "packregistry_http_connections_refused_total", Help: "Connections beyond http.limits.connections, which were closed at once."})
 	m.storage = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "packregistry_storage_operations_total",
 		Help: "Operations on the storage, by result: ok, absent, conflict, error."}, []string{"operation", "result"})
@@ -81,7 +85,7 @@ func NewMetrics() *Metrics {
 		Name: "packregistry_gc_removed_total", Help: "What garbage collections removed: manifests, links (of blobs to repositories), blobs."}, []string{"what"})
 	m.freed = prometheus.NewCounter(prometheus.CounterOpts{
 		Name: "packregistry_gc_freed_bytes_total", Help: "Bytes that garbage collections freed."})
-	m.registry.MustRegister(m.collections, m.collected, m.freed, m.InFlight, m.Uploads, m.auth, m.requests, m.seconds, m.received, m.sent,
+	m.registry.MustRegister(m.collections, m.collected, m.freed, m.InFlight, m.Uploads, m.Refused, m.auth, m.requests, m.seconds, m.received, m.sent,
 		m.storage, m.storageSeconds, m.expiry, m.orders, m.reloads, m.UnusableLines,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
