@@ -7,6 +7,7 @@ import (
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/opencontainers/go-digest"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content"
 	"oras.land/oras-go/v2/errdef"
@@ -93,12 +94,34 @@ func (c *Client) copyTag(ctx context.Context, from *remote.Repository, to *Clien
 	if err != nil {
 		return Copied{}, c.explain(err)
 	}
-	return to.place(ctx, from, target, entry{name, tag, d}, force)
+	p := placing{from: from, target: target, force: force}
+	if to.server.Host == c.server.Host {
+		p.mountFrom = from.Reference.Repository
+	}
+	return to.place(ctx, p, entry{name, tag, d})
+}
+
+// placing is how versions come into a repository.
+type placing struct {
+	from   content.ReadOnlyGraphStorage
+	target *remote.Repository
+	// mountFrom is another repository of the same registry, which content need not be sent from.
+	mountFrom string
+	force     bool
+}
+
+func (p placing) options() oras.ExtendedCopyGraphOptions {
+	o := oras.DefaultExtendedCopyGraphOptions
+	if p.mountFrom != "" {
+		o.MountFrom = func(context.Context, ocispec.Descriptor) ([]string, error) { return []string{p.mountFrom}, nil }
+	}
+	return o
 }
 
 // place copies a version into a repository, with what refers to it, and gives it its tag then: who sees the tag finds all of it.
 // What is there already is left as it is.
-func (c *Client) place(ctx context.Context, from content.ReadOnlyGraphStorage, target *remote.Repository, e entry, force bool) (Copied, error) {
+func (c *Client) place(ctx context.Context, p placing, e entry) (Copied, error) {
+	target := p.target
 	d := e.descriptor
 	copied := Copied{Name: e.name, Tag: e.tag, Digest: d.Digest}
 	wanted := e.tag
@@ -109,19 +132,19 @@ func (c *Client) place(ctx context.Context, from content.ReadOnlyGraphStorage, t
 	switch {
 	case err == nil:
 		copied.Unchanged = there.Digest == d.Digest
-		if !copied.Unchanged && !force {
+		if !copied.Unchanged && !p.force {
 			return copied, refused("%s:%s is %s at %s; --force replaces it", e.name, e.tag, there.Digest, c.server.Host)
 		}
 	case !errors.Is(err, errdef.ErrNotFound):
 		return copied, c.explain(err)
 	}
-	if err := oras.ExtendedCopyGraph(ctx, from, target, d, oras.DefaultExtendedCopyGraphOptions); err != nil {
+	if err := oras.ExtendedCopyGraph(ctx, p.from, target, d, p.options()); err != nil {
 		return copied, c.explainPush(e.name, wanted, err)
 	}
 	if copied.Unchanged || e.tag == "" {
 		return copied, nil
 	}
-	if force {
+	if p.force {
 		ctx = context.WithValue(ctx, forceKey{}, true)
 	}
 	return copied, c.explainPush(e.name, e.tag, target.Tag(ctx, d, e.tag))

@@ -34,7 +34,7 @@ func (c *Client) Load(ctx context.Context, file string, force bool, report func(
 		if err != nil {
 			return nil, err
 		}
-		copied, err := c.place(ctx, l, repo, e, force)
+		copied, err := c.place(ctx, placing{from: l, target: repo, force: force}, e)
 		if err != nil {
 			return nil, err
 		}

@@ -78,6 +78,31 @@ func (c *Client) Delete(ctx context.Context, name, reference string) (digest.Dig
 	return v.manifest.Digest, nil
 }
 
+// DeletePlanned deletes what a plan names. The distribution specification leaves open what becomes of the tags of a manifest that is
+// deleted: registries that keep them are made to remove them, too.
+func (c *Client) DeletePlanned(ctx context.Context, plan *Deletion) error {
+	if _, err := c.Delete(ctx, plan.Name, plan.Digest.String()); err != nil {
+		return err
+	}
+	repo, err := c.repository(ctx, plan.Name)
+	if err != nil {
+		return err
+	}
+	for _, tag := range plan.Tags {
+		d, err := repo.Resolve(ctx, tag)
+		if errors.Is(err, errdef.ErrNotFound) || err == nil && d.Digest != plan.Digest {
+			continue // gone, or another version's meanwhile
+		}
+		if err != nil {
+			return c.explain(err)
+		}
+		if err := c.Untag(ctx, plan.Name, tag); err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+	}
+	return nil
+}
+
 // Tag gives a version, found by tag, parent tag or digest, another tag. One that names another version is moved if force
 // says so.
 func (c *Client) Tag(ctx context.Context, name, reference, tag string, force bool) (digest.Digest, error) {

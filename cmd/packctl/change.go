@@ -41,7 +41,7 @@ Its content is freed by the registry's garbage collection.`,
 				}
 			}
 			// By its digest: a tag may have moved while the question was asked.
-			if _, err := c.Delete(cmd.Context(), name, plan.Digest.String()); err != nil {
+			if err := c.DeletePlanned(cmd.Context(), plan); err != nil {
 				return err
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "deleted %s (%s)\ndigest %s\n", args[0], tags, plan.Digest)

@@ -20,12 +20,13 @@ func copyCommand(o *options) *cobra.Command {
 The pack is taken from the server that is named before it, by --registry-server, or by default.`,
 		Example: `  packctl pack copy nginx:1.16.1 packs.example.com
   packctl pack copy packs.example.com/nginx mirror.example.com:5000 --versions ">=1.2, <2"
-  packctl pack copy nginx:1.x oci://harbor.example.com/prod`,
+  packctl pack copy nginx:1.x oci://harbor.example.com/prod
+  packctl pack copy oci://harbor.example.com/test/nginx:1.16.1 oci://harbor.example.com/prod`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from := *o
 			source := args[0]
-			if server, rest, ok := strings.Cut(source, "/"); ok && (strings.ContainsAny(server, ".:") || server == "localhost") {
-				from.server, source = server, rest
+			if i := strings.LastIndex(source, "/"); i >= 0 {
+				from.server, source = source[:i], source[i+1:]
 			}
 			name, reference, err := client.SplitReference(source)
 			if err != nil {

@@ -1,7 +1,12 @@
 package main
 
 import (
+	"net/http"
+	"net/http/httptest"
+	"path"
+	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"packregistry.dev/internal/testpack"
@@ -45,5 +50,90 @@ func TestCopy(t *testing.T) {
 	_, to := run(t, home, "pack tag ls demo -r "+there.Host)
 	if strings.Count(from, "sha256:") != 4 || strings.Count(to, "sha256:") != 4 {
 		t.Errorf("%s\n%s", from, to)
+	}
+}
+
+// counts counts requests by method and what they are about.
+type counts struct {
+	mu     sync.Mutex
+	counts map[string]int
+	bytes  int64
+}
+
+func (c *counts) edit(s *httptest.Server) {
+	next := s.Config.Handler
+	s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		c.mu.Lock()
+		what := "other"
+		for _, kind := range []string{"uploads", "blobs", "manifests", "tags", "referrers"} {
+			if strings.Contains(r.URL.Path, "/"+kind+"/") {
+				what = kind
+				break
+			}
+		}
+		if r.URL.Query().Has("mount") {
+			what = "mounts"
+		}
+		c.counts[r.Method+" "+what]++
+		c.bytes += max(r.ContentLength, 0)
+		c.mu.Unlock()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (c *counts) reset() (was map[string]int, sent int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was, sent = c.counts, c.bytes
+	c.counts, c.bytes = map[string]int{}, 0
+	return was, sent
+}
+
+// What is there is not sent again, what the same registry has elsewhere is mounted, and what refers to a version comes along, before its tag.
+func TestCopySendsWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	seen := &counts{counts: map[string]int{}}
+	var order []string
+	here := testregistry.New(t, testregistry.Options{PlainHTTP: true})
+	there := testregistry.New(t, testregistry.Options{PlainHTTP: true, Edit: func(s *httptest.Server) {
+		seen.edit(s)
+		next := s.Config.Handler
+		s.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodPut && strings.Contains(r.URL.Path, "/manifests/") {
+				seen.mu.Lock()
+				order = append(order, path.Base(r.URL.Path))
+				seen.mu.Unlock()
+			}
+			next.ServeHTTP(w, r)
+		})
+	}})
+	home := t.TempDir()
+	runLines(t, home,
+		lineTest{"registry login " + here.Host + " -u ann --password-stdin -i -d", 0, "Succeeded"},
+		lineTest{"registry login " + there.Host + " -u ann --password-stdin -i", 0, "Succeeded"},
+		lineTest{"pack push " + testpack.Dir(t, "demo", "1.0.0", nil) + " " + testpack.Dir(t, "demo", "1.1.0", nil), 0, "2 pushed"},
+	)
+	sign(t, here, "demo", "1.0.0")
+	seen.reset()
+	runLines(t, home, lineTest{"pack copy demo:1.0.0 " + there.Host, 0, "copied demo:1.0.0"})
+	if n, _ := seen.reset(); n["PUT uploads"] < 3 || n["PUT manifests"] != 3 || order[2] != "1.0.0" { // archive, {}, signature; version, signature, tag
+		t.Errorf("%v, %v", n, order)
+	}
+	runLines(t, home, lineTest{"pack copy demo:1.0.0 " + there.Host, 0, "unchanged demo:1.0.0"})
+	if n, sent := seen.reset(); sent != 0 || n["POST uploads"] != 0 || n["PUT manifests"] != 0 {
+		t.Errorf("%v, %d bytes", n, sent)
+	}
+	runLines(t, home, lineTest{"pack copy demo " + there.Host, 0, "unchanged demo:1.0.0"})
+	if n, _ := seen.reset(); n["PUT uploads"] != 1 {
+		t.Errorf("%v", n)
+	}
+	runLines(t, home, lineTest{"pack copy " + there.Host + "/demo oci://" + there.Host + "/prod", 0, "copied demo:1.1.0"})
+	if n, _ := seen.reset(); n["PUT uploads"] != 0 || n["POST mounts"] == 0 {
+		t.Errorf("%v", n)
+	}
+	a, b := filepath.Join(t.TempDir(), "a"), filepath.Join(t.TempDir(), "b")
+	runLines(t, home, lineTest{"pack save demo -o " + a, 0, "2 versions"}, lineTest{"pack save demo -o " + b + " -r oci://" + there.Host + "/prod", 0, "2 versions"})
+	if string(read(t, a)) != string(read(t, b)) {
+		t.Error("the copy lacks something")
 	}
 }
