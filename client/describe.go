@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/go-digest"
 	"oras.land/oras-go/v2/errdef"
@@ -21,6 +22,9 @@ type Description struct {
 	// Archive is the digest of the archive, and Size its bytes.
 	Archive digest.Digest `json:"archive"`
 	Size    int64         `json:"size"`
+	// Pushed is when the version came, and By who pushed it, where the registry says so.
+	Pushed *time.Time `json:"pushed,omitempty"`
+	By     string     `json:"by,omitempty"`
 	// Message says why the version was replaced.
 	Message string `json:"message,omitempty"`
 	// Tags are all names of the version, and Parents those parent tags that stand for it.
@@ -31,6 +35,8 @@ type Description struct {
 	Images   []string        `json:"images,omitempty"`
 	Files    []pack.File     `json:"files"`
 	Readme   string          `json:"readme,omitempty"`
+	// History is what the tags that name the version named when, the newest change first, where the registry says so.
+	History []TagChange `json:"history,omitempty"`
 }
 
 // Describe describes a version, found by tag, parent tag or digest, or the newest.
@@ -39,7 +45,7 @@ func (c *Client) Describe(ctx context.Context, name, reference string) (*Descrip
 	if err != nil {
 		return nil, err
 	}
-	tags, err := c.TagList(ctx, name)
+	tags, err := c.tagDetails(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -57,11 +63,17 @@ func (c *Client) Describe(ctx context.Context, name, reference string) (*Descrip
 		Metadata: a.Browsable[pack.MetadataFile], Images: imagesIn(a.Browsable[pack.ValuesFile]), Files: a.Files, Readme: string(a.Browsable[pack.ReadmeFile]),
 	}
 	for _, t := range tags {
-		if t.Digest == d.Digest {
-			d.Tags = append(d.Tags, t.Tag)
-			d.Parents = append(d.Parents, t.Parents...)
+		if t.Digest != d.Digest {
+			continue
+		}
+		d.Tags = append(d.Tags, t.Tag)
+		d.Parents = append(d.Parents, t.Parents...)
+		d.History = append(d.History, t.history...)
+		if d.Pushed == nil || !t.Alias {
+			d.Pushed, d.By = t.pushed, t.by
 		}
 	}
+	slices.SortStableFunc(d.History, func(a, b TagChange) int { return b.Time.Compare(a.Time) })
 	return d, nil
 }
 
@@ -99,6 +111,17 @@ type TagInfo struct {
 
 // TagList returns a pack's tags: versions first, the newest first, then other names.
 func (c *Client) TagList(ctx context.Context, name string) ([]TagInfo, error) {
+	details, known, err := c.serverTagDetails(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	if known && len(details) > 0 {
+		list := make([]TagInfo, len(details))
+		for i, t := range details {
+			list[i] = t.TagInfo
+		}
+		return list, nil
+	}
 	tags, err := c.tags(ctx, name)
 	if err != nil {
 		return nil, err
@@ -116,13 +139,7 @@ func (c *Client) TagList(ctx context.Context, name string) ([]TagInfo, error) {
 		if errors.Is(err, errdef.ErrNotFound) {
 			return TagInfo{}, nil // deleted meanwhile
 		}
-		info := TagInfo{Tag: tag, Group: pack.Group(tag), Digest: d.Digest, Alias: !pack.IsVersionTag(tag)}
-		for _, parent := range pack.Parents(tag) {
-			if pack.Newest(tags, parent) == tag {
-				info.Parents = append(info.Parents, parent)
-			}
-		}
-		return info, c.explain(err)
+		return tagInfo(tags, tag, d.Digest), c.explain(err)
 	})
 	return slices.DeleteFunc(list, func(t TagInfo) bool { return t.Tag == "" }), err
 }

@@ -76,7 +76,7 @@ func (c *Client) Names(ctx context.Context) ([]string, error) {
 			return err
 		}
 		for _, name := range page {
-			if rest, ok := strings.CutPrefix(name, c.prefix()); ok {
+			if rest, ok := strings.CutPrefix(name, c.prefix()); ok && pack.IsName(rest) { // others are no packs': deeper, or what no registry may have
 				names = append(names, rest)
 			}
 		}

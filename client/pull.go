@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"strings"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
@@ -18,12 +19,12 @@ import (
 
 // Pulled is what was pulled.
 type Pulled struct {
-	Name string
+	Name string `json:"name"`
 	// Tag is the version's, where it was found by a tag: a parent tag's version, or the newest.
-	Tag    string
-	Digest digest.Digest
+	Tag    string        `json:"tag,omitempty"`
+	Digest digest.Digest `json:"digest"`
 	// Path is where the pack, or its archive, lies now.
-	Path string
+	Path string `json:"path"`
 }
 
 // Pull fetches a version by tag, parent tag or digest (the newest where there is none) and unpacks it below target, into a
@@ -96,7 +97,9 @@ func (c *Client) fetch(ctx context.Context, repo *remote.Repository, d ocispec.D
 		return nil, err
 	}
 	os.Remove(f.Name())
-	if err = download(ctx, f, d, r); err == nil {
+	to, done := c.reportDownload(f, repo, d.Size)
+	defer done()
+	if err = download(ctx, to, d, r); err == nil {
 		_, err = f.Seek(0, io.SeekStart)
 	}
 	if err != nil {
@@ -104,6 +107,29 @@ func (c *Client) fetch(ctx context.Context, repo *remote.Repository, d ocispec.D
 		return nil, fmt.Errorf("download %s: %w", d.Digest, err)
 	}
 	return f, nil
+}
+
+// reportDownload reports what is written to a file while it comes.
+func (c *Client) reportDownload(to io.Writer, repo *remote.Repository, total int64) (io.Writer, func()) {
+	if c.server.OnDownload == nil {
+		return to, func() {}
+	}
+	came, done := c.server.OnDownload(strings.TrimPrefix(repo.Reference.Repository, c.prefix()))
+	return &reportingWriter{Writer: to, total: total, came: came}, done
+}
+
+// reportingWriter counts what is written.
+type reportingWriter struct {
+	io.Writer
+	written, total int64
+	came           func(came, total int64)
+}
+
+func (w *reportingWriter) Write(b []byte) (int, error) {
+	n, err := w.Writer.Write(b)
+	w.written += int64(n)
+	w.came(w.written, w.total)
+	return n, err
 }
 
 // namedArchive reads what pack an archive is of, and goes back to its beginning.

@@ -22,6 +22,8 @@ type Batch struct {
 	// Progress returns a function that is called with how much of a pack is sent, and one that is called when it is done; nil for
 	// nobody.
 	Progress func(name string) (sent func(sent, total int64), done func())
+	// Done is called with each outcome as it comes, one at a time; nil for nobody.
+	Done func(Outcome)
 }
 
 // parallelPushes is how many packs are pushed at once.
@@ -32,6 +34,7 @@ func (c *Client) PushAll(ctx context.Context, dirs []string, packs []*pack.Direc
 	outcomes := make([]Outcome, len(packs))
 	places := make(chan struct{}, parallelPushes)
 	var all sync.WaitGroup
+	var reporting sync.Mutex
 	for i, d := range packs {
 		all.Go(func() {
 			places <- struct{}{}
@@ -48,6 +51,11 @@ func (c *Client) PushAll(ctx context.Context, dirs []string, packs []*pack.Direc
 				o.Message = o.Error.Error()
 			}
 			outcomes[i] = o
+			if b.Done != nil {
+				reporting.Lock()
+				defer reporting.Unlock()
+				b.Done(o)
+			}
 		})
 	}
 	all.Wait()

@@ -33,6 +33,8 @@ type Server struct {
 	ConnectTimeout, StallTimeout, AnswerTimeout time.Duration
 	// OnRetry is called before a request is sent again, with the reason.
 	OnRetry func(reason string, wait time.Duration)
+	// OnDownload is called when content of a pack begins to come. What it returns takes how many bytes of how many came, and the end.
+	OnDownload func(name string) (came func(came, total int64), done func())
 
 	// credential looks up what Username and Password do not hold, when the server asks for it.
 	credential func(ctx context.Context) (auth.Credential, error)

@@ -24,10 +24,10 @@ func refuseParent(name, tag string) error {
 
 // Deletion is what a deletion takes along.
 type Deletion struct {
-	Name   string
-	Digest digest.Digest
+	Name   string        `json:"name"`
+	Digest digest.Digest `json:"digest"`
 	// Tags are all tags of the version.
-	Tags []string
+	Tags []string `json:"tags"`
 }
 
 // PlanDeletion finds a version by tag or digest, and all of its tags, which go with it.
@@ -53,7 +53,7 @@ func (c *Client) PlanDeletion(ctx context.Context, name, reference string) (*Del
 	if err != nil {
 		return nil, err
 	}
-	plan := &Deletion{Name: name, Digest: v.manifest.Digest}
+	plan := &Deletion{Name: name, Digest: v.manifest.Digest, Tags: []string{}}
 	for i, tag := range tags {
 		if digests[i] == plan.Digest {
 			plan.Tags = append(plan.Tags, tag)

@@ -90,6 +90,9 @@ func choose(tags []string, parent string) (string, error) {
 	return "", nil
 }
 
+// errNoPack is of what is no pack, as a repository that others push to may hold.
+var errNoPack = errors.New("no pack")
+
 // version looks one up by tag or digest; nil is none.
 func (c *Client) version(ctx context.Context, repo *remote.Repository, reference string) (*version, error) {
 	descriptor, r, err := repo.FetchReference(ctx, reference)
@@ -109,7 +112,7 @@ func (c *Client) version(ctx context.Context, repo *remote.Repository, reference
 	}
 	var m ocispec.Manifest
 	if err := json.Unmarshal(text, &m); err != nil || len(m.Layers) != 1 {
-		return nil, fmt.Errorf("%s is not a pack: its manifest has %d layers, not one", reference, len(m.Layers))
+		return nil, &kindError{errNoPack, fmt.Errorf("%s is not a pack: its manifest has %d layers, not one", reference, len(m.Layers))}
 	}
 	if err := checkSize("the archive of "+reference, m.Layers[0].Size, pack.MaxSize); err != nil {
 		return nil, err
@@ -134,7 +137,7 @@ func (c *Client) tags(ctx context.Context, name string) ([]string, error) {
 			return err
 		}
 		for _, tag := range page {
-			if !pack.IsParentTag(tag) && !pack.IsSignatureTag(tag) {
+			if pack.IsTag(tag) && !pack.IsParentTag(tag) && !pack.IsSignatureTag(tag) {
 				tags = append(tags, tag)
 			}
 		}

@@ -2,10 +2,12 @@ package main
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"packregistry.dev/client"
+	"packregistry.dev/internal/terminal"
 	"packregistry.dev/pack"
 )
 
@@ -13,6 +15,7 @@ func buildCommand(o *options) *cobra.Command {
 	var b client.Build
 	var charts []string
 	var push bool
+	var output string
 	cmd := &cobra.Command{
 		Use: "build NAME TARGET_DIR --chart CHART", Short: "Make a pack from Helm charts", Args: cobra.ExactArgs(2),
 		Long: `Make a pack from Helm charts, in the folder TARGET_DIR/NAME-VERSION.
@@ -41,32 +44,10 @@ pack.content.images. README and icon are the first chart's.`,
 			if err != nil {
 				return err
 			}
-			for _, note := range built.Notes {
-				fmt.Fprintln(cmd.ErrOrStderr(), "note:", note)
-			}
-			v, d, err := client.Validate(built.Directory)
-			if err != nil {
-				return err
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "built %s\n", built.Directory)
-			writeValidation(cmd.OutOrStdout(), v)
-			if d == nil {
-				return &invalidError{built.Directory + " is not a valid pack"}
-			}
-			if !push {
-				return nil
-			}
-			c, err := o.connect(cmd)
-			if err != nil {
-				return err
-			}
-			outcomes := c.PushAll(cmd.Context(), []string{built.Directory}, []*pack.Directory{d}, client.Batch{})
-			if err := writeOutcomes(cmd.OutOrStdout(), "text", outcomes, false); err != nil {
-				return err
-			}
-			return failures(outcomes)
+			return o.finishBuild(cmd, built, push, output)
 		},
 	}
+	outputFlag(cmd, &output, formText)
 	flags := cmd.Flags()
 	flags.StringArrayVar(&charts, "chart", nil, "a chart to put into the pack; may be repeated")
 	flags.StringVar(&b.Version, "version", "", "the pack's version (the first chart's unless named)")
@@ -74,4 +55,41 @@ pack.content.images. README and icon are the first chart's.`,
 	flags.StringVar(&b.Layer, "layer", "addon", "kernel, os, k8s, cni, csi or addon")
 	flags.BoolVarP(&push, "push", "p", false, "push the pack, too")
 	return cmd
+}
+
+// buildReport is what is printed of a pack that was built.
+type buildReport struct {
+	*client.Validation
+	Notes  []string         `json:"notes,omitempty"`
+	Pushed []client.Outcome `json:"pushed,omitempty"`
+}
+
+// finishBuild validates a pack that was built, pushes it where that is wanted, and reports it.
+func (o *options) finishBuild(cmd *cobra.Command, built *client.Built, push bool, form string) error {
+	v, d, err := client.Validate(built.Directory)
+	if err != nil {
+		return err
+	}
+	if form == formText {
+		for _, note := range built.Notes {
+			fmt.Fprintln(cmd.ErrOrStderr(), "note:", terminal.Line(note))
+		}
+		o.say(cmd, "built %s\n", built.Directory)
+		o.writeValidation(cmd.OutOrStdout(), v)
+	}
+	report := buildReport{Validation: v, Notes: built.Notes}
+	if push && d != nil {
+		c, err := o.connect(cmd)
+		if err != nil {
+			return err
+		}
+		report.Pushed = o.pushAll(cmd, c, []string{built.Directory}, []*pack.Directory{d}, client.Batch{}, form)
+	}
+	if err := write(cmd.OutOrStdout(), form, report, func(io.Writer) error { return nil }); err != nil {
+		return err
+	}
+	if d == nil {
+		return &invalidError{built.Directory + " is not a valid pack"}
+	}
+	return failures(report.Pushed)
 }

@@ -9,6 +9,7 @@ import (
 
 func deleteCommand(o *options) *cobra.Command {
 	var force bool
+	var output string
 	cmd := &cobra.Command{
 		Use: "delete NAME:TAG|NAME@DIGEST", Short: "Delete a version, with every tag of it", Args: cobra.ExactArgs(1),
 		Long: `Delete a version, with every tag of it. To remove one tag alone: packctl pack tag delete NAME:TAG.
@@ -44,11 +45,11 @@ Its content is freed by the registry's garbage collection.`,
 			if err := c.DeletePlanned(cmd.Context(), plan); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "deleted %s (%s)\ndigest %s\n", args[0], tags, plan.Digest)
-			return nil
+			return o.report(cmd, output, plan, "deleted %s (%s)\ndigest %s\n", args[0], tags, plan.Digest)
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
+	outputFlag(cmd, &output, formText)
 	return cmd
 }
 
@@ -60,7 +61,7 @@ func tagCommand(o *options) *cobra.Command {
 
 func tagAddCommand(o *options) *cobra.Command {
 	var force bool
-	var group string
+	var group, output string
 	cmd := &cobra.Command{
 		Use: "add NAME:TAG|NAME@DIGEST LABEL", Short: "Give a version another tag", Args: cobra.ExactArgs(2),
 		Long: `Give a version another tag: LABEL, or GROUP__LABEL with --group.`,
@@ -84,17 +85,19 @@ func tagAddCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s:%s is %s\ndigest %s\n", name, tag, args[0], digest)
-			return nil
+			data := map[string]string{"name": name, "tag": tag, "digest": digest.String()}
+			return o.report(cmd, output, data, "%s:%s is %s\ndigest %s\n", name, tag, args[0], digest)
 		},
 	}
 	cmd.Flags().StringVarP(&group, "group", "g", "", "the group that the label belongs to")
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "move the tag if it names another version")
+	outputFlag(cmd, &output, formText)
 	return cmd
 }
 
 func tagDeleteCommand(o *options) *cobra.Command {
-	return &cobra.Command{
+	var output string
+	cmd := &cobra.Command{
 		Use: "delete NAME:TAG", Short: "Remove a tag; the version stays, by its digest and its other tags", Args: cobra.ExactArgs(1),
 		Example: "  packctl pack tag delete nginx:stable",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -112,8 +115,9 @@ func tagDeleteCommand(o *options) *cobra.Command {
 			if err := c.Untag(cmd.Context(), name, tag); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "removed the tag %s\n", args[0])
-			return nil
+			return o.report(cmd, output, map[string]string{"name": name, "tag": tag}, "removed the tag %s\n", args[0])
 		},
 	}
+	outputFlag(cmd, &output, formText)
+	return cmd
 }

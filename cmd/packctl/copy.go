@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -50,7 +49,7 @@ The pack is taken from the server that is named before it, by --registry-server,
 				if c.Unchanged {
 					what = "unchanged"
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s %s:%s\ndigest %s\n", what, c.Name, c.Tag, c.Digest)
+				o.say(cmd, "%s %s:%s\ndigest %s\n", what, c.Name, c.Tag, c.Digest)
 			})
 		},
 	}

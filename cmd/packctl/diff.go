@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"packregistry.dev/client"
+	"packregistry.dev/internal/terminal"
 	"packregistry.dev/pack"
 )
 
@@ -41,11 +42,8 @@ The exit code is 0 whether they differ or not. With --exit-code it is 6 if they 
 				return err
 			}
 			d := client.Diff(a, b)
-			if output == "text" {
-				err = writeDifference(cmd.OutOrStdout(), d)
-			} else {
-				err = write(cmd.OutOrStdout(), output, d, nil)
-			}
+			o.endProgress()
+			err = write(cmd.OutOrStdout(), output, d, func(w io.Writer) error { return writeDifference(w, d) })
 			if err == nil && code && !d.Same {
 				return errDiffers
 			}
@@ -53,7 +51,7 @@ The exit code is 0 whether they differ or not. With --exit-code it is 6 if they 
 		},
 	}
 	cmd.Flags().BoolVar(&code, "exit-code", false, "exit with 6 if they differ")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, json or yaml")
+	outputFlag(cmd, &output, formText)
 	return cmd
 }
 
@@ -84,26 +82,26 @@ func isFolder(arg string) bool {
 
 func writeDifference(w io.Writer, d *client.Difference) error {
 	if d.Same {
-		_, err := fmt.Fprintf(w, "%s and %s are the same\n", printable(d.A.String()), printable(d.B.String()))
+		_, err := fmt.Fprintf(w, "%s and %s are the same\n", terminal.Safe(d.A.String()), terminal.Safe(d.B.String()))
 		return err
 	}
-	t := table{}
+	t := terminal.NewTable()
 	for _, f := range d.Files {
-		size := bytesOf(f.To)
+		size := terminal.Bytes(f.To)
 		switch {
 		case f.Change == client.Removed:
-			size = bytesOf(f.From)
+			size = terminal.Bytes(f.From)
 		case f.Change == client.Changed && f.From != f.To:
-			size = bytesOf(f.From) + " to " + bytesOf(f.To)
+			size = terminal.Bytes(f.From) + " to " + terminal.Bytes(f.To)
 		}
-		t.add(string(f.Change), printable(f.Name), size)
+		t.Add(string(f.Change), f.Name, size)
 	}
-	if err := t.write(w); err != nil {
+	if err := t.Write(w); err != nil {
 		return err
 	}
 	for _, text := range []string{d.Metadata, d.Values} {
 		if text != "" {
-			fmt.Fprintf(w, "\n%s", printable(text))
+			fmt.Fprintf(w, "\n%s", terminal.Safe(text))
 		}
 	}
 	return nil

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"packregistry.dev/client"
+	"packregistry.dev/internal/terminal"
 	"packregistry.dev/pack"
 )
 
@@ -50,9 +51,9 @@ func finish(ctx context.Context, cmd *cobra.Command, err error) int {
 		if cmd.HasSubCommands() {
 			line = cmd.CommandPath() + " COMMAND"
 		}
-		fmt.Fprintf(os.Stderr, "packctl: %v\n\nUsage:\n  %s\nSee '%s --help'.\n", err, line, cmd.CommandPath())
+		fmt.Fprintf(os.Stderr, "packctl: %s\n\nUsage:\n  %s\nSee '%s --help'.\n", terminal.Safe(err.Error()), line, cmd.CommandPath())
 	default:
-		fmt.Fprintln(os.Stderr, "packctl:", err)
+		fmt.Fprintln(os.Stderr, terminal.ColorsFor(os.Stderr).Bad("packctl:"), terminal.Safe(err.Error()))
 	}
 	return code
 }

@@ -122,7 +122,7 @@ func TestExitCodes(t *testing.T) {
 		{"pack tag ls demo", 0, "1.0.0               1.0.x 1.x   sha256:"},
 		{"pack tag ls none", 5, "there is no pack none"},
 		{"pack describe demo", 0, "1.0.0, lts__beta, stable, 1.0.x, 1.x"},
-		{"pack describe demo:1.x", 0, "manifests/app.yaml   16 B"},
+		{"pack describe demo:1.x", 0, "manifests/app.yaml    16 B"},
 		{"pack describe demo:1.x -o json", 0, `"displayName": "Test"`},
 		{"pack describe demo:9", 5, "there is no demo:9"},
 		{"pack init " + fresh, 0, "made my-app:0.1.0"},
@@ -153,8 +153,8 @@ func noTerminal(t *testing.T, err error) {
 	t.Skipf("prompts need a pseudo-terminal, which cannot be opened: %v", err)
 }
 
-// terminal opens a terminal: what a person types goes into it, and what programs write comes out.
-func terminal(t *testing.T) (person, program *os.File) {
+// pseudoTerminal opens a terminal: what a person types goes into it, and what programs write comes out.
+func pseudoTerminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
@@ -210,7 +210,7 @@ func TestPromptsEndWithASignal(t *testing.T) {
 			"SIGTERM": func(_ *os.File, p *os.Process) { p.Signal(syscall.SIGTERM) },
 		} {
 			t.Run(tt.prompt+signal, func(t *testing.T) {
-				person, program := terminal(t)
+				person, program := pseudoTerminal(t)
 				before, err := unix.IoctlGetTermios(int(program.Fd()), unix.TCGETS)
 				if err != nil {
 					t.Fatal(err)

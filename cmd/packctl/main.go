@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"packregistry.dev/client"
+	"packregistry.dev/internal/terminal"
 )
 
 // version is set by the build.
@@ -22,7 +24,9 @@ var version = "dev"
 // options are the flags that every command knows.
 type options struct {
 	home, server, caFile string
-	insecure             bool
+	insecure, quiet      bool
+	// progress shows how far transfers are, once there is one.
+	progress *terminal.Progress
 }
 
 func main() {
@@ -49,14 +53,16 @@ func newCommand() *cobra.Command {
 	flags.StringVarP(&o.home, "home", "s", filepath.Join(home, ".packctl"), "the folder that logins are kept in")
 	flags.Lookup("home").DefValue = "~/.packctl" // as documents show it
 	flags.BoolVarP(&o.insecure, "insecure", "i", false, "accept any certificate, and plain HTTP from a server that speaks no TLS")
+	flags.BoolVarP(&o.quiet, "quiet", "q", false, "print data and errors only: no progress, no words about what was done; lists print names alone")
 	flags.StringVar(&o.caFile, "ca-file", "", "trust the CAs in this file too (besides /etc/packctl/certs.d/SERVER/ca.crt)")
 
 	registry := &cobra.Command{Use: "registry", Short: "Log in to registries, and out"}
 	registry.AddCommand(loginCommand(o), logoutCommand(o), serversCommand(o))
 	packs := &cobra.Command{Use: "pack", Short: "Work with packs"}
 	packs.PersistentFlags().StringVarP(&o.server, "registry-server", "r", "", "the server (the default is the one logged in to with --default, or first)")
-	packs.AddCommand(initCommand(), buildCommand(o), validateCommand(), pushCommand(o), listCommand(o), describeCommand(o), pullCommand(o), diffCommand(o), copyCommand(o), saveCommand(o), loadCommand(o), deleteCommand(o), tagCommand(o))
-	root.AddCommand(registry, packs, versionCommand(), docsCommand())
+	packs.AddCommand(initCommand(o), buildCommand(o), validateCommand(o), pushCommand(o), listCommand(o), describeCommand(o), searchCommand(o),
+		pullCommand(o), diffCommand(o), copyCommand(o), saveCommand(o), loadCommand(o), deleteCommand(o), tagCommand(o))
+	root.AddCommand(registry, packs, versionCommand(), docsCommand(o))
 	o.addCompletions(registry, packs)
 	root.InitDefaultCompletionCmd()
 	markUsageErrors(root)
@@ -64,12 +70,20 @@ func newCommand() *cobra.Command {
 }
 
 func versionCommand() *cobra.Command {
-	return &cobra.Command{
+	var output string
+	cmd := &cobra.Command{
 		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		Run: func(cmd *cobra.Command, _ []string) {
-			fmt.Fprintf(cmd.OutOrStdout(), "packctl %s %s/%s\n", version, runtime.GOOS, runtime.GOARCH)
+		Example: "  packctl version\n  packctl version --output json",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			data := map[string]string{"version": version, "os": runtime.GOOS, "arch": runtime.GOARCH}
+			return write(cmd.OutOrStdout(), output, data, func(w io.Writer) error {
+				_, err := fmt.Fprintf(w, "packctl %s %s/%s\n", version, runtime.GOOS, runtime.GOARCH)
+				return err
+			})
 		},
 	}
+	outputFlag(cmd, &output, formText)
+	return cmd
 }
 
 // connect connects to the server that flags and logins name.
@@ -86,16 +100,20 @@ func (o *options) connect(cmd *cobra.Command) (*client.Client, error) {
 	if o.caFile != "" {
 		s.CAFile = o.caFile
 	}
-	s.OnRetry = reportRetries(cmd)
+	s.OnRetry = o.reportRetries(cmd)
+	if progress := o.watch(cmd); progress != nil {
+		s.OnDownload = progress.Start
+	}
 	return client.Connect(s)
 }
 
-// reportRetries tells a person why it takes longer; nil where nobody is looking.
-func reportRetries(cmd *cobra.Command) func(string, time.Duration) {
-	if !isTerminal(cmd.ErrOrStderr()) {
+// reportRetries says to a person why it takes longer; nil where nobody is looking.
+func (o *options) reportRetries(cmd *cobra.Command) func(string, time.Duration) {
+	if o.quiet || !terminal.IsTerminal(cmd.ErrOrStderr()) {
 		return nil
 	}
+	progress := o.watch(cmd)
 	return func(reason string, wait time.Duration) {
-		fmt.Fprintf(cmd.ErrOrStderr(), "%s; trying again in %s\n", reason, wait.Round(100*time.Millisecond))
+		progress.Println(fmt.Sprintf("%s; trying again in %s", reason, wait.Round(100*time.Millisecond)))
 	}
 }

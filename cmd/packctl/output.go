@@ -4,56 +4,117 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
+
+	"packregistry.dev/internal/terminal"
 )
 
-// outputFlag lets a command print its data in other forms than a table.
-func outputFlag(cmd *cobra.Command, output *string) {
-	cmd.Flags().StringVarP(output, "output", "o", "table", "table, json or yaml")
+// The forms of output that a command may have besides JSON and YAML: what a person reads.
+const (
+	formTable = "table"
+	formText  = "text"
+	formJSON  = "json"
+	formYAML  = "yaml"
+)
+
+// outputFlag lets a command print its data in other forms than the first, which a person reads. A form that there is not is an
+// error before anything is done.
+func outputFlag(cmd *cobra.Command, output *string, form string, others ...string) {
+	forms := append([]string{form}, append(others, formJSON, formYAML)...)
+	*output = form
+	last := len(forms) - 1
+	short := "o"
+	if taken := cmd.Flags().ShorthandLookup(short); taken != nil {
+		short = ""
+	}
+	cmd.Flags().VarP(&choice{output, forms}, "output", short, strings.Join(forms[:last], ", ")+" or "+forms[last])
+	cmd.RegisterFlagCompletionFunc("output", func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) { //nolint:errcheck // the flag is there
+		return forms, cobra.ShellCompDirectiveNoFileComp
+	})
 }
 
-// table is what a person reads.
-type table struct {
-	columns []string
-	rows    [][]string
+// choice is a flag that takes one of some words.
+type choice struct {
+	value *string
+	words []string
 }
 
-func (t *table) add(cells ...string) { t.rows = append(t.rows, cells) }
+// Set implements pflag.Value.
+func (c *choice) Set(s string) error {
+	if !slices.Contains(c.words, s) {
+		return fmt.Errorf("%q is unknown; use %s", s, strings.Join(c.words, ", "))
+	}
+	*c.value = s
+	return nil
+}
 
-// write prints data as JSON or YAML, or the table made of it.
-func write(w io.Writer, format string, data any, asTable func() table) error {
-	switch format {
-	case "json":
+func (c *choice) String() string { return *c.value }
+
+// Type implements pflag.Value.
+func (c *choice) Type() string { return "string" }
+
+// write prints data as JSON or YAML, or as forPeople prints it.
+func write(w io.Writer, form string, data any, forPeople func(w io.Writer) error) error {
+	switch form {
+	case formJSON:
 		text, err := json.MarshalIndent(data, "", "  ")
 		if err == nil {
-			_, err = fmt.Fprintln(w, string(text))
+			_, err = fmt.Fprintln(w, terminal.JSON(string(text)))
 		}
 		return err
-	case "yaml":
+	case formYAML:
 		text, err := yaml.Marshal(data)
+		if err == nil && terminal.IsTerminal(w) { // YAML has no escapes outside of quotes
+			text = []byte(terminal.Safe(string(text)))
+		}
 		if err == nil {
 			_, err = w.Write(text)
 		}
 		return err
-	case "table":
-		if asTable != nil {
-			return asTable().write(w)
-		}
 	}
-	return usage("--output %q is unknown; see --help", format)
+	return forPeople(w)
 }
 
-func (t table) write(w io.Writer) error {
-	lines := tabwriter.NewWriter(w, 0, 4, 3, ' ', 0)
-	if len(t.columns) > 0 {
-		fmt.Fprintln(lines, strings.Join(t.columns, "\t"))
+// painted is a text of our own, with colours.
+type painted string
+
+// say says what was done, unless --quiet. Texts among the arguments may be anybody's.
+func (o *options) say(cmd *cobra.Command, format string, args ...any) {
+	o.endProgress()
+	if o.quiet {
+		return
 	}
-	for _, row := range t.rows {
-		fmt.Fprintln(lines, strings.Join(row, "\t"))
+	for i, arg := range args {
+		switch arg := arg.(type) {
+		case string:
+			args[i] = terminal.Safe(arg)
+		case fmt.Stringer:
+			args[i] = terminal.Safe(arg.String())
+		}
 	}
-	return lines.Flush()
+	fmt.Fprintf(cmd.OutOrStdout(), format, args...)
 }
+
+// report prints what was done: as data, or in words as say does.
+func (o *options) report(cmd *cobra.Command, form string, data any, format string, args ...any) error {
+	o.endProgress()
+	return write(cmd.OutOrStdout(), form, data, func(io.Writer) error {
+		o.say(cmd, format, args...)
+		return nil
+	})
+}
+
+// watch shows how far transfers are; nil with --quiet.
+func (o *options) watch(cmd *cobra.Command) *terminal.Progress {
+	if o.progress == nil && !o.quiet {
+		o.progress = terminal.NewProgress(cmd.ErrOrStderr())
+	}
+	return o.progress
+}
+
+// endProgress takes the bars away before something else is printed.
+func (o *options) endProgress() { o.progress.End() }

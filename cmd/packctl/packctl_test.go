@@ -151,20 +151,3 @@ func TestLogout(t *testing.T) {
 		t.Errorf("%s, %v", text, err)
 	}
 }
-
-func TestOutputs(t *testing.T) {
-	list := []client.Listed{{Name: "a", Tags: []string{"1", "2"}}}
-	for format, want := range map[string]string{
-		"table": "PACK   TAG\na      1\na      2\n",
-		"json":  "[\n  {\n    \"name\": \"a\",\n    \"tags\": [\n      \"1\",\n      \"2\"\n    ]\n  }\n]\n",
-		"yaml":  "- name: a\n  tags:\n  - \"1\"\n  - \"2\"\n",
-	} {
-		var out bytes.Buffer
-		if err := write(&out, format, list, func() table { return listTable(list) }); err != nil || out.String() != want {
-			t.Errorf("%s: %q, %v", format, out.String(), err)
-		}
-	}
-	if err := write(&bytes.Buffer{}, "xml", list, nil); err == nil {
-		t.Error("xml is accepted")
-	}
-}

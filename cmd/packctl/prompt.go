@@ -14,13 +14,8 @@ import (
 	"golang.org/x/term"
 
 	"packregistry.dev/client"
+	"packregistry.dev/internal/terminal"
 )
-
-// isTerminal says whether a person is looking at what is written to w.
-func isTerminal(w io.Writer) bool {
-	f, ok := w.(*os.File)
-	return ok && term.IsTerminal(int(f.Fd()))
-}
 
 func canAsk() bool { return term.IsTerminal(int(os.Stdin.Fd())) }
 
@@ -84,6 +79,7 @@ func (k *keyboard) Read(b []byte) (int, error) {
 
 // confirm asks a person, and refuses where there is none to ask.
 func confirm(cmd *cobra.Command, question string) error {
+	question = terminal.Line(question)
 	if !canAsk() {
 		return usage("there is no terminal to ask at: %s Say so with --force", question)
 	}

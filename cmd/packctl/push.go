@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"packregistry.dev/client"
+	"packregistry.dev/internal/terminal"
 	"packregistry.dev/pack"
 )
 
@@ -30,7 +31,7 @@ unless --force says to replace it and --message says why.`,
 			case b.SkipDigestCheck && !b.Force:
 				return usage("--skip-digest-check needs --force")
 			}
-			dirs, packs, err := validated(cmd, args, recursive)
+			dirs, packs, err := o.validated(cmd, args, recursive)
 			if err != nil {
 				return err
 			}
@@ -38,16 +39,7 @@ unless --force says to replace it and --message says why.`,
 			if err != nil {
 				return err
 			}
-			bars := newBars(cmd.ErrOrStderr())
-			if bars != nil {
-				b.Progress = bars.start
-			}
-			outcomes := c.PushAll(cmd.Context(), dirs, packs, b)
-			bars.end()
-			if err := writeOutcomes(cmd.OutOrStdout(), output, outcomes, b.DryRun); err != nil {
-				return err
-			}
-			return failures(outcomes)
+			return o.push(cmd, c, dirs, packs, b, output)
 		},
 	}
 	flags := cmd.Flags()
@@ -56,12 +48,12 @@ unless --force says to replace it and --message says why.`,
 	flags.BoolVar(&b.SkipDigestCheck, "skip-digest-check", false, "with --force, replace them even if the content is the same")
 	flags.BoolVar(&recursive, "recursive", false, "push all packs below DIR")
 	flags.BoolVar(&b.DryRun, "dry-run", false, "report what would be pushed, and push nothing")
-	flags.StringVarP(&output, "output", "o", "text", "text, json or yaml")
+	outputFlag(cmd, &output, formText)
 	return cmd
 }
 
 // validated opens the packs of a command line. Where one is not valid it says so of all, and none is returned.
-func validated(cmd *cobra.Command, args []string, recursive bool) ([]string, []*pack.Directory, error) {
+func (o *options) validated(cmd *cobra.Command, args []string, recursive bool) ([]string, []*pack.Directory, error) {
 	dirs, err := findPacks(args, recursive)
 	if err != nil {
 		return nil, nil, err
@@ -75,7 +67,7 @@ func validated(cmd *cobra.Command, args []string, recursive bool) ([]string, []*
 		}
 		if packs[i] = d; d == nil {
 			invalid = append(invalid, dir)
-			writeValidation(cmd.ErrOrStderr(), v)
+			o.writeValidation(cmd.ErrOrStderr(), v)
 		}
 	}
 	if len(invalid) > 0 {
@@ -84,36 +76,79 @@ func validated(cmd *cobra.Command, args []string, recursive bool) ([]string, []*
 	return dirs, packs, client.SameVersion(dirs, packs)
 }
 
-func writeOutcomes(w io.Writer, output string, outcomes []client.Outcome, dry bool) error {
-	if output != "text" {
-		return write(w, output, outcomes, nil)
+// push pushes packs, and reports what came of each.
+func (o *options) push(cmd *cobra.Command, c *client.Client, dirs []string, packs []*pack.Directory, b client.Batch, form string) error {
+	outcomes := o.pushAll(cmd, c, dirs, packs, b, form)
+	err := write(cmd.OutOrStdout(), form, outcomes, func(io.Writer) error { return nil })
+	if err != nil {
+		return err
 	}
+	return failures(outcomes)
+}
+
+// pushAll pushes packs. As text it says what came of each: where bars are drawn after the last, else as it comes.
+func (o *options) pushAll(cmd *cobra.Command, c *client.Client, dirs []string, packs []*pack.Directory, b client.Batch, form string) []client.Outcome {
+	details := len(packs) == 1
+	progress := o.watch(cmd)
+	if progress != nil {
+		b.Progress = progress.Start
+	}
+	if !progress.Draws() && form == formText {
+		b.Done = func(outcome client.Outcome) { o.sayOutcome(cmd, outcome, b.DryRun, details) }
+	}
+	outcomes := c.PushAll(cmd.Context(), dirs, packs, b)
+	o.endProgress()
+	if form != formText {
+		return outcomes
+	}
+	for _, outcome := range outcomes {
+		if b.Done == nil {
+			o.sayOutcome(cmd, outcome, b.DryRun, details)
+		}
+	}
+	if !details && cmd.Context().Err() == nil {
+		o.say(cmd, "%s\n", summaryOf(outcomes))
+	}
+	return outcomes
+}
+
+// becameOf says in a word what became of a pack.
+func becameOf(outcome client.Outcome) string {
+	switch {
+	case outcome.Error != nil:
+		return "failed"
+	case outcome.Unchanged:
+		return "unchanged"
+	case outcome.Replaced:
+		return "replaced"
+	}
+	return "pushed"
+}
+
+func (o *options) sayOutcome(cmd *cobra.Command, outcome client.Outcome, dry, details bool) {
+	if outcome.Error != nil {
+		return // it is the error that the command ends with
+	}
+	what := becameOf(outcome)
+	if dry && !outcome.Unchanged {
+		what = "would be " + what
+	}
+	word := painted(what)
+	if !outcome.Unchanged {
+		word = painted(terminal.ColorsFor(cmd.OutOrStdout()).Good(what))
+	}
+	o.say(cmd, "%s %s:%s\n", word, outcome.Name, outcome.Tag)
+	if details {
+		o.say(cmd, "archive %s (%s)\ndigest  %s\n", outcome.Archive, terminal.Bytes(outcome.Size), outcome.Digest)
+	}
+}
+
+func summaryOf(outcomes []client.Outcome) string {
 	counts := map[string]int{}
-	for _, o := range outcomes {
-		if o.Error != nil {
-			counts["failed"]++
-			continue
-		}
-		what := "pushed"
-		switch {
-		case o.Unchanged:
-			what = "unchanged"
-		case o.Replaced:
-			what = "replaced"
-		}
-		counts[what]++
-		if dry && !o.Unchanged {
-			what = "would be " + what
-		}
-		fmt.Fprintf(w, "%s %s:%s\n", what, o.Name, o.Tag)
-		if len(outcomes) == 1 {
-			fmt.Fprintf(w, "archive %s (%s)\ndigest  %s\n", o.Archive, bytesOf(o.Size), o.Digest)
-		}
+	for _, outcome := range outcomes {
+		counts[becameOf(outcome)]++
 	}
-	if len(outcomes) > 1 {
-		fmt.Fprintf(w, "%d pushed, %d replaced, %d unchanged, %d failed\n", counts["pushed"], counts["replaced"], counts["unchanged"], counts["failed"])
-	}
-	return nil
+	return fmt.Sprintf("%d pushed, %d replaced, %d unchanged, %d failed", counts["pushed"], counts["replaced"], counts["unchanged"], counts["failed"])
 }
 
 // failures is the error of all pushes that failed.
@@ -128,15 +163,4 @@ func failures(outcomes []client.Outcome) error {
 		return nil
 	}
 	return list
-}
-
-// bytesOf says how large something is, as people read it.
-func bytesOf(n int64) string {
-	switch {
-	case n < 1<<10:
-		return fmt.Sprintf("%d B", n)
-	case n < 1<<20:
-		return fmt.Sprintf("%.1f KiB", float64(n)/(1<<10))
-	}
-	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
 }

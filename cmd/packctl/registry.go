@@ -3,11 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/spf13/cobra"
 
 	"packregistry.dev/client"
 	"packregistry.dev/internal/htpasswd"
+	"packregistry.dev/internal/terminal"
 )
 
 func loginCommand(o *options) *cobra.Command {
@@ -38,7 +40,7 @@ of Docker's credential helpers, it keeps the password.`,
 			if err := askCredentials(cmd, &s, fromStdin); err != nil {
 				return err
 			}
-			s.OnRetry = reportRetries(cmd)
+			s.OnRetry = o.reportRetries(cmd)
 			return login(cmd, o, s, makeDefault)
 		},
 	}
@@ -100,10 +102,10 @@ func login(cmd *cobra.Command, o *options, s client.Server, makeDefault bool) er
 		return err
 	}
 	if helper != "" {
-		fmt.Fprintf(cmd.OutOrStdout(), "The password is kept by docker-credential-%s.\nLogin Succeeded\n", helper)
+		o.say(cmd, "The password is kept by docker-credential-%s.\nLogin Succeeded\n", helper)
 		return nil
 	}
-	fmt.Fprintf(cmd.OutOrStdout(), "The password is kept, not encrypted, in %s.\nLogin Succeeded\n", path)
+	o.say(cmd, "The password is kept, not encrypted, in %s.\nLogin Succeeded\n", path)
 	return nil
 }
 
@@ -130,7 +132,7 @@ func logoutCommand(o *options) *cobra.Command {
 			if _, err := config.Save(o.home); err != nil {
 				return err
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "Removed the credentials for %s\n", s.Host)
+			o.say(cmd, "Removed the credentials for %s\n", s.Host)
 			return nil
 		},
 	}
@@ -140,23 +142,30 @@ func serversCommand(o *options) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use: "ls", Short: "List the servers that you are logged in to", Args: cobra.NoArgs,
-		Example: "  packctl registry ls",
+		Example: "  packctl registry ls\n  packctl registry ls --output json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			config, err := client.LoadConfig(o.home)
 			if err != nil {
 				return err
 			}
 			servers := config.Servers()
-			return write(cmd.OutOrStdout(), output, servers, func() table {
-				t := table{columns: []string{"SERVER", "USER", "DEFAULT", "INSECURE", "CA FILE"}}
-				for _, s := range servers {
-					t.add(s.Name, s.Username, yes(s.Default), yes(s.Insecure), s.CAFile)
+			return write(cmd.OutOrStdout(), output, servers, func(w io.Writer) error {
+				t := terminal.NewTable("SERVER", "USER", "DEFAULT", "INSECURE", "CA FILE")
+				if o.quiet {
+					t = terminal.NewTable()
 				}
-				return t
+				for _, s := range servers {
+					if o.quiet {
+						t.Add(s.Name)
+						continue
+					}
+					t.Add(s.Name, s.Username, yes(s.Default), yes(s.Insecure), s.CAFile)
+				}
+				return t.Write(w)
 			})
 		},
 	}
-	outputFlag(cmd, &output)
+	outputFlag(cmd, &output, formTable)
 	return cmd
 }
 

@@ -1,13 +1,13 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/resource"
 
 	"packregistry.dev/client"
+	"packregistry.dev/internal/terminal"
 )
 
 func saveCommand(o *options) *cobra.Command {
@@ -47,7 +47,8 @@ read it: a version's reference is NAME/TAG. With --since it lacks what the other
 			if err != nil {
 				return err
 			}
-			if output != "text" {
+			if output != formText {
+				o.endProgress()
 				return write(cmd.OutOrStdout(), output, saved, nil)
 			}
 			parts := ""
@@ -55,9 +56,9 @@ read it: a version's reference is NAME/TAG. With --since it lacks what the other
 				parts = fmt.Sprintf(" in %d parts", saved.Parts)
 			}
 			for _, v := range saved.Versions {
-				fmt.Fprintf(cmd.OutOrStdout(), "saved %s\n", versionName(v))
+				o.say(cmd, "saved %s\n", versionName(v))
 			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s%s: %d versions, %s; left out: %d blobs\n", saved.Path, parts, len(saved.Versions), bytesOf(saved.Size), saved.LeftOut)
+			o.say(cmd, "%s%s: %d versions, %s; left out: %d blobs\n", saved.Path, parts, len(saved.Versions), terminal.Bytes(saved.Size), saved.LeftOut)
 			return nil
 		},
 	}
@@ -66,7 +67,7 @@ read it: a version's reference is NAME/TAG. With --since it lacks what the other
 	flags.StringVar(&versions, "versions", "", "the versions to save, such as \">=1.2, <2\"")
 	flags.StringArrayVar(&since, "since", nil, "a lock that pack load printed: leave out blobs that the other side has")
 	flags.StringVar(&partSize, "part-size", "", "split the file into FILE.000, FILE.001, … of this size, such as 4Gi or 650M")
-	flags.StringVar(&output, "output", "text", "text, json or yaml")
+	outputFlag(cmd, &output, formText)
 	return cmd
 }
 
@@ -128,17 +129,13 @@ it back, for "packctl pack save --since".`,
 				if loaded.Unchanged {
 					what = "unchanged"
 				}
-				fmt.Fprintf(cmd.ErrOrStderr(), "%s %s\n", what, versionName(loaded))
+				o.watch(cmd).Println(what + " " + versionName(loaded))
 			})
 			if err != nil {
 				return err
 			}
-			text, err := json.MarshalIndent(lock, "", "  ")
-			if err != nil {
-				return err
-			}
-			_, err = fmt.Fprintln(cmd.OutOrStdout(), string(text))
-			return err
+			o.endProgress()
+			return write(cmd.OutOrStdout(), formJSON, lock, nil)
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "replace versions that exist there with other content")

@@ -1,17 +1,19 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 
 	"github.com/spf13/cobra"
 
 	"packregistry.dev/client"
+	"packregistry.dev/internal/terminal"
 	"packregistry.dev/pack"
 )
 
-func validateCommand() *cobra.Command {
+const formSARIF = "sarif"
+
+func validateCommand(o *options) *cobra.Command {
 	var strict, recursive bool
 	var output string
 	cmd := &cobra.Command{
@@ -42,7 +44,7 @@ A pack with errors is refused by registries, by the same rules. Warnings do not 
 				}
 				errors += len(found[i].Errors)
 			}
-			if err := writeValidations(cmd.OutOrStdout(), output, found); err != nil {
+			if err := o.writeValidations(cmd.OutOrStdout(), output, found); err != nil {
 				return err
 			}
 			if errors > 0 {
@@ -54,7 +56,7 @@ A pack with errors is refused by registries, by the same rules. Warnings do not 
 	flags := cmd.Flags()
 	flags.BoolVar(&strict, "strict", false, "take warnings for errors")
 	flags.BoolVar(&recursive, "recursive", false, "validate all packs below DIR")
-	flags.StringVarP(&output, "output", "o", "text", "text, json, yaml or sarif")
+	outputFlag(cmd, &output, formText, formSARIF)
 	return cmd
 }
 
@@ -92,40 +94,42 @@ func listOf(names []string) string {
 	return text
 }
 
-func writeValidations(w io.Writer, output string, found []*client.Validation) error {
-	switch output {
-	case "sarif":
-		text, err := json.MarshalIndent(client.SARIF(found), "", "  ")
-		if err == nil {
-			_, err = fmt.Fprintln(w, string(text))
-		}
-		return err
-	case "text":
+func (o *options) writeValidations(w io.Writer, output string, found []*client.Validation) error {
+	if output == formSARIF {
+		return write(w, formJSON, client.SARIF(found), nil)
+	}
+	return write(w, output, found, func(w io.Writer) error {
 		for _, v := range found {
-			writeValidation(w, v)
+			o.writeValidation(w, v)
 		}
 		return nil
-	}
-	return write(w, output, found, nil)
+	})
 }
 
-func writeValidation(w io.Writer, v *client.Validation) {
-	name := v.Directory
+// writeValidation writes what was found of a pack; with --quiet errors alone.
+func (o *options) writeValidation(w io.Writer, v *client.Validation) {
+	name := terminal.Line(v.Directory)
 	if v.Name != "" && v.Tag != "" {
-		name = v.Name + ":" + v.Tag
+		name = terminal.Line(v.Name + ":" + v.Tag)
 	}
 	switch {
 	case len(v.Errors) > 0:
-		fmt.Fprintf(w, "%s is not a valid pack (%s)\n", name, v.Directory)
+		fmt.Fprintf(w, "%s is not a valid pack (%s)\n", name, terminal.Line(v.Directory))
+	case o.quiet:
+		return
 	default:
 		fmt.Fprintf(w, "%s is a valid pack\n", name)
 	}
-	writeViolations(w, "error", v.Errors)
-	writeViolations(w, "warning", v.Warnings)
+	colors := terminal.ColorsFor(w)
+	writeViolations(w, colors.Bad("error"), v.Errors)
+	if o.quiet {
+		return
+	}
+	writeViolations(w, colors.Warn("warning"), v.Warnings)
 }
 
 func writeViolations(w io.Writer, kind string, list []pack.Violation) {
 	for _, violation := range list {
-		fmt.Fprintf(w, "  %s: %s\n", kind, violation)
+		fmt.Fprintf(w, "  %s: %s\n", kind, terminal.Line(violation.String()))
 	}
 }

