@@ -16,9 +16,15 @@ func (h *Handler) functions() template.FuncMap {
 		"day":       func(t time.Time) string { return t.UTC().Format("2 Jan 2006") },
 		"minute":    func(t time.Time) string { return t.UTC().Format("2 Jan 2006, 15:04") },
 		"size":      size,
+		"bytes":     func(n uint64) string { return size(int64(n)) }, //nolint:gosec // a volume has no exabytes
 		"count":     count,
 		"thousands": thousands,
 		"letters":   letters,
+		"label":     label,
+		"short":     func(d fmt.Stringer) string { return short(d.String()) },
+		"command":   newCommand,
+		"dict":      newNamed,
+		"indent":    func(n int) int { return min(n/2*2, 8) },
 	}
 }
 
@@ -91,3 +97,16 @@ func letters(name string) string {
 	}
 	return string(first)
 }
+
+// command is a command to copy, with its name.
+type command struct{ Name, Text string }
+
+func newCommand(name, text string) command { return command{name, text} }
+
+// named is a heading's id and text, for parts that several pages have.
+type named struct {
+	ID, Text string
+	Data     any
+}
+
+func newNamed(id, text string, data any) named { return named{id, text, data} }

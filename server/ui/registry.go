@@ -18,6 +18,8 @@ var (
 	ErrNotFound = errors.New("not found")
 	// ErrLogin is for what nobody may see without a login.
 	ErrLogin = errors.New("a login is needed")
+	// ErrTooLarge is for a file that is larger than what was to be read of it.
+	ErrTooLarge = errors.New("too large")
 )
 
 // Viewer is who looks at the pages.
@@ -63,7 +65,7 @@ type Query struct {
 	ByDate bool
 	// After is List.More of the page before.
 	After string
-	// Before is the name of the first row of the page after, to go back.
+	// Limit is how many packs to return.
 	Limit int
 }
 
@@ -104,8 +106,10 @@ type Pack interface {
 	Version(ctx context.Context, reference string) (Version, error)
 	// Files lists the files of a version.
 	Files(ctx context.Context, v Version) ([]pack.File, error)
-	// Open opens a file of a version.
-	Open(ctx context.Context, v Version, name string) (content io.ReadCloser, size int64, err error)
+	// Read reads files of a version. Those that it lacks are left out; one that is larger than limit, in bytes, is ErrTooLarge.
+	Read(ctx context.Context, v Version, limit int64, names ...string) (map[string][]byte, error)
+	// Copy writes a file of a version, however large.
+	Copy(ctx context.Context, v Version, name string, to io.Writer) error
 	// Attached returns what refers to a version: signatures, bills of materials, at most limit of it.
 	Attached(ctx context.Context, v Version, limit int) ([]Attachment, error)
 	// History returns how tags changed, the newest change first, at most limit of it.

@@ -20,7 +20,7 @@ var templateFiles embed.FS
 type templates map[string]*template.Template
 
 func readTemplates(h *Handler) (templates, error) {
-	frame, err := template.New("frame.html").Funcs(h.functions()).ParseFS(templateFiles, "templates/frame.html")
+	frame, err := template.New("frame.html").Funcs(h.functions()).ParseFS(templateFiles, "templates/frame.html", "templates/parts.html")
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +30,7 @@ func readTemplates(h *Handler) (templates, error) {
 	}
 	all := templates{}
 	for _, e := range entries {
-		if e.Name() == "frame.html" {
+		if e.Name() == "frame.html" || e.Name() == "parts.html" {
 			continue
 		}
 		own, err := frame.Clone()
@@ -55,6 +55,8 @@ type content struct {
 	Section string
 	// Own says that the page has a search field of its own, and so needs none in the frame.
 	OwnSearch bool
+	// Pack is the pack in whose head the page is, if it is one of a pack.
+	Pack *view
 	// Data is what the template shows.
 	Data any
 }

@@ -11,7 +11,18 @@ var routes = []struct {
 	handle          page
 }{
 	{"GET", "{$}", (*Handler).getList},
+	{"GET", "about", (*Handler).getAbout},
 	{"GET", "assets/{file}", (*Handler).getAsset},
+	{"GET", "packs/{name}", (*Handler).getPack},
+	{"GET", "packs/{name}/{reference}", (*Handler).getPack},
+	{"GET", "packs/{name}/{reference}/values", (*Handler).getValues},
+	{"GET", "packs/{name}/{reference}/versions", (*Handler).getVersions},
+	{"GET", "packs/{name}/{reference}/diff", (*Handler).chooseDiff},
+	{"GET", "packs/{name}/{reference}/diff/{other}", (*Handler).getDiff},
+	{"GET", "packs/{name}/{reference}/dependencies", (*Handler).getDependencies},
+	{"GET", "packs/{name}/{reference}/images", (*Handler).getImages},
+	{"GET", "packs/{name}/{reference}/files", (*Handler).getFile},
+	{"GET", "packs/{name}/{reference}/files/{path...}", (*Handler).getFile},
 }
 
 func (h *Handler) mux() *http.ServeMux {

@@ -34,6 +34,7 @@ type Handler struct {
 	logo      *asset
 	templates templates
 	routes    *http.ServeMux
+	work      work
 }
 
 // New makes the pages.
@@ -47,7 +48,7 @@ func New(o Options) (*Handler, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{Options: o}
+	h := &Handler{Options: o, work: newWork()}
 	var err error
 	if h.assets, err = readAssets(); err != nil {
 		return nil, err

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+
+	"packregistry.dev/internal/testfuzz"
 )
 
 func describe(r Result) string {
@@ -60,7 +62,8 @@ func FuzzLines(f *testing.F) {
 	f.Add("", "x")
 	f.Fuzz(func(t *testing.T, before, after string) {
 		a, b := strings.Split(before, "\n"), strings.Split(after, "\n")
-		r := Lines(a, b)
+		var r Result
+		testfuzz.Proportionate(t, len(before)+len(after), func() { r = Lines(a, b) })
 		if r.TooLarge || r.Cut || len(r.Rows) == 0 {
 			return
 		}

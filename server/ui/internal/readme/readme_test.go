@@ -2,13 +2,15 @@ package readme
 
 import (
 	"bytes"
+	"html/template"
 	"os"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/net/html"
 	"golang.org/x/net/html/atom"
+
+	"packregistry.dev/internal/testfuzz"
 )
 
 var options = Options{
@@ -171,11 +173,9 @@ func FuzzRender(f *testing.F) {
 		f.Add(source)
 	}
 	f.Fuzz(func(t *testing.T, source string) {
-		began := time.Now()
-		out, ok := Render([]byte(source), options)
-		if took := time.Since(began); took > 5*time.Second {
-			t.Errorf("took %s for %d bytes", took, len(source))
-		}
+		var out template.HTML
+		var ok bool
+		testfuzz.Proportionate(t, len(source), func() { out, ok = Render([]byte(source), options) })
 		if ok {
 			check(t, source, string(out))
 		}
