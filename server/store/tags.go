@@ -94,6 +94,15 @@ func (r *Repository) tagPage(ctx context.Context, after string, limit int) (page
 	if err := group.Wait(); err != nil || len(page) == 0 || len(deletions) == 0 {
 		return page, nil, err
 	}
+	suspects, err = r.suspects(ctx, after, page, deletions)
+	if err != nil {
+		return nil, nil, err
+	}
+	return page, suspects, nil
+}
+
+// suspects returns which of a page's tags may be dead. deletions are the first ones; the page begins after that name.
+func (r *Repository) suspects(ctx context.Context, after string, page, deletions []string) (found []string, err error) {
 	last := page[len(page)-1]
 	may := map[string]bool{}
 	for {
@@ -108,7 +117,7 @@ func (r *Repository) tagPage(ctx context.Context, after string, limit int) (page
 					return nil
 				})
 				if err != nil {
-					return nil, nil, err
+					return nil, err
 				}
 			case tag > last:
 				passed = true
@@ -125,15 +134,15 @@ func (r *Repository) tagPage(ctx context.Context, after string, limit int) (page
 			cursor = begin
 		}
 		if deletions, err = r.s.list(ctx, deletionPrefix(r.name), cursor, deletionPage); err != nil {
-			return nil, nil, err
+			return nil, err
 		}
 	}
 	for _, tag := range page {
 		if may[tag] {
-			suspects = append(suspects, tag)
+			found = append(found, tag)
 		}
 	}
-	return page, suspects, nil
+	return found, nil
 }
 
 // deadOf says which of these tags name nothing.

@@ -178,6 +178,18 @@ type Reclaimer interface {
 	Incomplete(ctx context.Context, key string) (missing string, err error)
 }
 
+// Entry is a name in a list, with the version of the object of that name.
+type Entry struct {
+	Name    string
+	Version Version
+}
+
+// VersionLister is a driver whose lists say which versions objects have, at no cost.
+type VersionLister interface {
+	// ListVersions is Driver.List with versions, without names that stand for further objects.
+	ListVersions(ctx context.Context, prefix, after string, limit int) ([]Entry, error)
+}
+
 // Foreigner is a driver that can recognize another program's store, in the place where its own would be.
 type Foreigner interface {
 	// Foreign says whether the layout of a CNCF distribution registry is there.

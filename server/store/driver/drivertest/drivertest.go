@@ -27,6 +27,7 @@ func Run(t *testing.T, open func(t *testing.T) driver.Driver) {
 		"Open":                  testOpen,
 		"List":                  testList,
 		"ListOfMany":            testListOfMany,
+		"ListVersions":          testListVersions,
 		"HostileKeys":           testHostileKeys,
 		"Readers":               testReaders,
 		"Stream":                testStream,

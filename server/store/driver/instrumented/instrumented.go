@@ -14,7 +14,24 @@ import (
 type Record func(operation, result string, took time.Duration)
 
 // New returns d with its operations recorded. What else d can do is still found by driver.As.
-func New(d driver.Driver, record Record) driver.Driver { return observed{d, record} }
+func New(d driver.Driver, record Record) driver.Driver {
+	o := observed{d, record}
+	if lister, ok := driver.As[driver.VersionLister](d); ok {
+		return observedLister{o, lister}
+	}
+	return o
+}
+
+// observedLister is observed of a driver whose lists have versions.
+type observedLister struct {
+	observed
+	lister driver.VersionLister
+}
+
+func (o observedLister) ListVersions(ctx context.Context, prefix, after string, limit int) (entries []driver.Entry, err error) {
+	defer func(began time.Time) { o.done("list", began, err) }(time.Now())
+	return o.lister.ListVersions(ctx, prefix, after, limit)
+}
 
 type observed struct {
 	driver.Driver
