@@ -99,7 +99,7 @@ unit: ## Unit tests, and those against real servers and clients (API server, S3,
 	@mkdir -p bin/test
 	@export KUBEBUILDER_ASSETS=$$($(TOOL) cluster); \
 	CGO_ENABLED=1 $$($(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile bin/test/unit.json -- -race -timeout 20m -p 3 $$(go list ./... | grep -v /test/e2e)
-	@$$($(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile bin/test/schedules.json -- -timeout 20m -run '^TestEverySchedule$$' ./server/store
+	@$$($(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile bin/test/norace.json -- -timeout 20m -run '^(TestEverySchedule|TestCAOverTheYears)$$' ./server/store ./controllers
 	@cd hack/image && $$($(CURDIR)/$(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile $(CURDIR)/bin/test/image.json -- -timeout 10m ./...
 
 .PHONY: soak

@@ -44,6 +44,7 @@ func allowHosts(t *testing.T, namespace, hosts string) {
 // What is not allowed is Stalled, with the field and who can change that; it is not carried out, and users follow all the same.
 func TestAPIWhatIsNotAllowedIsNotCarriedOut(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	allowHosts(t, namespace, "*.example.com")
 	o := startLimited(t, namespace)
@@ -92,6 +93,7 @@ func TestAPIWhatIsNotAllowedIsNotCarriedOut(t *testing.T) {
 // Once the namespace may have it, it is theirs as it is everybody's.
 func TestAPIAHostThatIsNotAllowedIsNobodys(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	squatters, owners := newNamespace(t), newNamespace(t)
 	allowHosts(t, squatters, "*.example.org")
 	allowHosts(t, owners, "packs.example.com")

@@ -87,6 +87,7 @@ func ready(t *testing.T) (*operator, *v1alpha1.PackRegistry) {
 }
 
 func TestAPIReconcile(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	wantKstatus(t, r, status.CurrentStatus)
 	live := get(t, r.Namespace, r.Name, &v1alpha1.PackRegistry{})
@@ -111,6 +112,7 @@ func TestAPIReconcile(t *testing.T) {
 }
 
 func TestAPIDeletionPolicy(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	patchSpec(t, r, `{"storage":{"persistentVolumeClaim":{"deletionPolicy":"Delete"}}}`)
 	eventually(t, "the claim goes with its PackRegistry", func() error {
@@ -149,6 +151,7 @@ func versions(t *testing.T, namespace string) map[string]string {
 }
 
 func TestAPISecondReconcileWritesNothing(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	o.settle(t)
 	before, writes, reconciles := versions(t, r.Namespace), o.writes.Load(), o.reconciles.Load()
@@ -179,6 +182,7 @@ func TestAPISecondReconcileWritesNothing(t *testing.T) {
 }
 
 func TestAPIEachDeletedChildComesBack(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	deployment := get(t, r.Namespace, r.Name, &appsv1.Deployment{})
 	config := ""
@@ -214,6 +218,7 @@ func TestAPIEachDeletedChildComesBack(t *testing.T) {
 }
 
 func TestAPIDriftIsCorrected(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	d := get(t, r.Namespace, r.Name, &appsv1.Deployment{})
 	must(t, api.Patch(t.Context(), d, client.RawPatch(types.StrategicMergePatchType,
@@ -237,6 +242,7 @@ func TestAPIDriftIsCorrected(t *testing.T) {
 
 // What is others' to set stays as they set it.
 func TestAPIFieldsOfOthersAreLeftAlone(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	d := get(t, r.Namespace, r.Name, &appsv1.Deployment{})
 	must(t, api.Patch(t.Context(), d, client.RawPatch(types.StrategicMergePatchType, []byte(`{"spec":{"replicas":3,"template":{
@@ -258,6 +264,7 @@ func TestAPIFieldsOfOthersAreLeftAlone(t *testing.T) {
 
 func TestAPIMissingSecretsAreToldAndWaitedFor(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	startOperator(t, namespace)
 	r := newRegistry(namespace)
@@ -274,6 +281,7 @@ func TestAPIMissingSecretsAreToldAndWaitedFor(t *testing.T) {
 }
 
 func TestAPIUsersFollowTheirSecretAndOutliveIt(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	line := htpasswdLine(t, "bob", "p")
 	must(t, api.Update(t.Context(), usersSecret(r.Namespace, line)))
@@ -312,6 +320,7 @@ func TestAPIUsersFollowTheirSecretAndOutliveIt(t *testing.T) {
 
 // Events tell transitions, each once, and hold no secret.
 func TestAPIEvents(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	must(t, api.Delete(t.Context(), usersSecret(r.Namespace, "")))
 	wantCondition(t, r, v1alpha1.ConditionAuthReady, metav1.ConditionFalse, v1alpha1.ReasonLastGoodUsers)
@@ -347,6 +356,7 @@ func TestAPIEvents(t *testing.T) {
 
 func TestAPIForeignObjectsAreNotTakenOver(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	startOperator(t, namespace)
 	foreign := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "packs", Namespace: namespace}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
@@ -364,6 +374,7 @@ func TestAPIForeignObjectsAreNotTakenOver(t *testing.T) {
 
 // A PackRegistry that is deleted and made again at once waits for the garbage collector instead of giving up.
 func TestAPIChildrenOfAnEarlierRegistryAreWaitedFor(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	must(t, api.Delete(t.Context(), r.DeepCopy()))
 	again := newRegistry(r.Namespace)
@@ -392,6 +403,7 @@ func TestAPIChildrenOfAnEarlierRegistryAreWaitedFor(t *testing.T) {
 }
 
 func TestAPIConfigurationsOfThePastAreDeleted(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	patchSpec(t, r, `{"headers":{"X-Test":["1"]}}`)
 	eventually(t, "one configuration is left", func() error {
@@ -409,6 +421,7 @@ func TestAPIConfigurationsOfThePastAreDeleted(t *testing.T) {
 }
 
 func TestAPISuspend(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	patchSpec(t, r, `{"suspend":true,"log":{"level":"debug"}}`)
 	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonSuspended)
@@ -425,6 +438,7 @@ func TestAPISuspend(t *testing.T) {
 }
 
 func TestAPIPodsAreWokenOncePerChange(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	labels := children.Labels(r)
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "packs-1", Namespace: r.Namespace, Labels: labels},
@@ -458,6 +472,7 @@ func TestAPIPodsAreWokenOncePerChange(t *testing.T) {
 
 func TestAPICustomResourceIsSmall(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	crd := &unstructured.Unstructured{}
 	crd.SetAPIVersion("apiextensions.k8s.io/v1")
 	crd.SetKind("CustomResourceDefinition")
@@ -472,6 +487,7 @@ func TestAPICustomResourceIsSmall(t *testing.T) {
 
 func TestAPISamplesAreAccepted(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	var applied []string
 	for _, u := range readSamples(t) {
 		u.SetNamespace(newNamespace(t))

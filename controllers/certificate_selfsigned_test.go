@@ -66,7 +66,10 @@ func TestSelfSignedForAddresses(t *testing.T) {
 
 // Twenty years of one registry, a day at a time: what clients were given to trust once is good until they can have got
 // its successor, and nothing is made anew before its time.
-func TestAuthorityOverTheYears(t *testing.T) {
+func TestCAOverTheYears(t *testing.T) {
+	if raceDetector {
+		t.Skip("it has one goroutine, and takes a minute with the race detector: `make unit` runs it without")
+	}
 	t.Parallel()
 	r := newRegistry("team")
 	var ca, leaf *corev1.Secret

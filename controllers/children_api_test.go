@@ -70,6 +70,7 @@ func TestAPIMetadataOfChildren(t *testing.T) {
 
 // What the Service is given is as it was asked for, is written once, and can be taken back: the cluster's choices stay.
 func TestAPIServiceFields(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	address := get(t, r.Namespace, r.Name, &corev1.Service{}).Spec.ClusterIP
 	patchSpec(t, r, `{"service":{"sessionAffinity":"ClientIP","ipFamilies":["IPv4"],"ipFamilyPolicy":"SingleStack","clusterIP":"`+address+`","labels":{"of":"service"}}}`)
@@ -92,6 +93,7 @@ func TestAPIServiceFields(t *testing.T) {
 
 // Certificates to trust may be in a ConfigMap: a pod mounts it, and what is wrong with it is reported with its kind.
 func TestAPICertificatesToTrustInAConfigMap(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	patchSpec(t, r, `{"tls":{"clientCARef":{"kind":"ConfigMap","name":"trusted"}}}`)
 	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, v1alpha1.ReasonSecretMissing, "ConfigMap trusted does not exist")
@@ -112,6 +114,7 @@ func TestAPICertificatesToTrustInAConfigMap(t *testing.T) {
 // A sidecar, a volume and what else spec.pod adds are applied once and for all: nothing is written again, also by an operator that
 // has just started. What they have that the API server refuses is reported as that.
 func TestAPIPodAdditions(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	patchSpec(t, r, `{"pod":{"containers":[{"name":"beside","image":"sidecar:1","ports":[{"containerPort":9999}],"resources":{"requests":{"cpu":"0.1"}}}],
 		"initContainers":[{"name":"first","image":"init:1"}],"volumes":[{"name":"extra","emptyDir":{"sizeLimit":"1024Mi"}}],"volumeMounts":[{"name":"extra","mountPath":"/extra"}],
@@ -155,6 +158,7 @@ func TestAPIPodAdditions(t *testing.T) {
 
 // What the operator cannot decode is reported with its path.
 func TestAPIWhatDoesNotDecodeIsToldByItsPath(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	for _, tt := range []struct{ spec, mend, words string }{
 		{`{"networkPolicy":{"enabled":true,"ingress":[{},{"frm":[]}]}}`, `{"networkPolicy":null}`, `spec.networkPolicy.ingress[1]: unknown field "frm"`},
@@ -172,6 +176,7 @@ func TestAPIWhatDoesNotDecodeIsToldByItsPath(t *testing.T) {
 // Other programs apply PackRegistries by generated configurations: what they say is what they own.
 func TestAPIApplyConfiguration(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	wanted := func() *v1alpha1apply.PackRegistryApplyConfiguration { // the client writes the answer into what it is given
 		return v1alpha1apply.PackRegistry("packs", namespace).WithLabels(map[string]string{"a": "b"}).WithSpec(v1alpha1apply.PackRegistrySpec().

@@ -28,6 +28,7 @@ func annotate(t *testing.T, namespace, name string) {
 
 // An annotation on a Secret is no other content: pods are neither rolled nor touched.
 func TestAPIAnnotationsOfSecretsChangeNothing(t *testing.T) {
+	t.Parallel()
 	o, r := onBucket(t, 1)
 	basic := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "basic", Namespace: r.Namespace}, Type: corev1.SecretTypeBasicAuth,
 		Data: map[string][]byte{"username": []byte("carl"), "password": []byte("secret")}}

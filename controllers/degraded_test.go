@@ -34,6 +34,7 @@ func servedRegistry(t *testing.T) *observed {
 // What needs attention while clients are served is Degraded, with the part's own condition, and leaves Ready true; what
 // clients notice is not ready.
 func TestDegraded(t *testing.T) {
+	t.Parallel()
 	certificate := func(end time.Time) *corev1.Secret {
 		return certificateSecret(t, "n", "packs.example.com", now.AddDate(-1, 0, 0), end)
 	}

@@ -14,6 +14,7 @@ import (
 
 // What the cache notes beside an object cannot be forged in the object.
 func TestAPIDriftIsCorrectedWhateverTheAnnotations(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	forged := func(o client.Object) {
 		t.Helper()

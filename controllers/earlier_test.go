@@ -17,6 +17,7 @@ import (
 // What is left of an earlier PackRegistry of the name says nothing about this one: not that its claim is lost, not that it
 // is available, nor where it is reached.
 func TestAPIAnEarlierRegistryIsNotReportedAsThisOne(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	patchSpec(t, r, `{"storage":{"persistentVolumeClaim":{"deletionPolicy":"Delete"}}}`)
 	eventually(t, "the claim goes with its PackRegistry", func() error {

@@ -122,6 +122,7 @@ func gone(t *testing.T, o client.Object, namespace, name string) {
 
 func TestAPIIngressAndNetworkPolicy(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	o := startOperator(t, namespace)
 	must(t, api.Create(t.Context(), &networkingv1.IngressClass{ObjectMeta: metav1.ObjectMeta{Name: "traefik"}, Spec: networkingv1.IngressClassSpec{Controller: "example.com/traefik"}}))
@@ -383,6 +384,7 @@ func measured(t *testing.T, namespace, metric string) bool {
 // A new release rolls one registry at a time, and stops where one fails; one that renders the same rolls none.
 func TestAPIUpgradesTakeTurns(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	o := startOperator(t, namespace)
 	now := time.Now()

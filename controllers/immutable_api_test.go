@@ -51,6 +51,7 @@ func deleteAll(t *testing.T, r *v1alpha1.PackRegistry) {
 // A claim that was kept is used by the next PackRegistry of the name as it is.
 func TestAPIAKeptClaimIsUsedAsItIs(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	const made = `{storage: {persistentVolumeClaim: {storageClassName: slow, accessModes: [ReadWriteMany], dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: yesterday}}},
 		auth: {secretRefs: null, anonymous: {}}, tls: {secretRef: null, disabled: {}}}`
 	const plain = `{auth: {secretRefs: null, anonymous: {}}, tls: {secretRef: null, disabled: {}}}`
@@ -106,6 +107,7 @@ func TestAPIAKeptClaimIsUsedAsItIs(t *testing.T) {
 
 // A CA that was copied or restored as another type of Secret is used as it is.
 func TestAPISecretsOfAnotherTypeAreUsed(t *testing.T) {
+	t.Parallel()
 	o, r := onBucket(t, 1)
 	o.stop()
 	for _, name := range []string{children.CAName(r), children.UsersName(r)} {

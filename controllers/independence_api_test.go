@@ -68,6 +68,7 @@ func wantUsers(t *testing.T, r *v1alpha1.PackRegistry, line string) {
 
 // What the spec says of deletion, and who may come in, is carried out whatever else is not.
 func TestAPIPacksAndUsersAreSafeWhateverElseIsRefused(t *testing.T) {
+	t.Parallel()
 	for name, obstacle := range obstacles {
 		t.Run(name, func(t *testing.T) {
 			_, r := ready(t)
@@ -92,6 +93,7 @@ func TestAPIPacksAndUsersAreSafeWhateverElseIsRefused(t *testing.T) {
 
 // As long as a PackRegistry that was deleted is there, it is not too late to keep its packs.
 func TestAPIPacksAreRetainedWhileTheRegistryIsBeingDeleted(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	patchSpec(t, r, `{"storage":{"persistentVolumeClaim":{"deletionPolicy":"Delete"}}}`)
 	wantOwners(t, r, 1)
@@ -107,6 +109,7 @@ func TestAPIPacksAreRetainedWhileTheRegistryIsBeingDeleted(t *testing.T) {
 
 // The CA of tls.selfSigned goes and stays with the packs, and its certificates follow the hosts, whatever else is not done.
 func TestAPICertificatesFollowWhileSuspended(t *testing.T) {
+	t.Parallel()
 	o, r := onBucket(t, 1)
 	patchSpec(t, r, `{"suspend":true,"hosts":["other.example.com"]}`)
 	eventually(t, "the certificate is for the other host", func() error {
@@ -124,6 +127,7 @@ func TestAPICertificatesFollowWhileSuspended(t *testing.T) {
 // Nothing is begun for a registry that is suspended before it ever ran.
 func TestAPISuspendedFromTheBeginning(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	o := startOperator(t, namespace)
 	must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "p"))))
@@ -140,6 +144,7 @@ func TestAPISuspendedFromTheBeginning(t *testing.T) {
 
 // A refused child is reported, and holds up neither the others nor what goes.
 func TestAPIARefusedChildHoldsUpNothing(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	patchSpec(t, r, `{"monitoring":{"serviceMonitor":{"enabled":true}}}`)
 	metrics := get(t, r.Namespace, children.MetricsServiceName(r), &corev1.Service{})
@@ -206,6 +211,7 @@ func wantEvent(t *testing.T, r *v1alpha1.PackRegistry, kind, reason, words strin
 // What no retry mends is Stalled, with words of the API server's.
 func TestAPIPermanentRefusalsAreStalled(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	for name, tt := range map[string]struct{ spec, child string }{
 		"a node port out of range": {`{"service":{"type":"NodePort","nodePort":80}}`, "Service packs"},
 		"requests above limits":    {`{"pod":{"resources":{"requests":{"cpu":"2"},"limits":{"cpu":"1"}}}}`, "Deployment packs"},
@@ -239,6 +245,7 @@ func TestAPIPermanentRefusalsAreStalled(t *testing.T) {
 // A quota is waited for: nothing says that waiting will not help, and it is noticed soon when it is lifted.
 func TestAPIQuotaIsWaitedFor(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Name: "none", Namespace: namespace},
 		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")}}}
@@ -266,6 +273,7 @@ func TestAPIQuotaIsWaitedFor(t *testing.T) {
 // A claim of somebody else's is not mounted.
 func TestAPIAForeignClaimIsNotMounted(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	o := startOperator(t, namespace)
 	foreign := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "packs-data", Namespace: namespace},
@@ -286,6 +294,7 @@ func TestAPIAForeignClaimIsNotMounted(t *testing.T) {
 
 // A turn to be upgraded whose apply fails is not kept: what becomes of that registry is no other's concern.
 func TestAPIATurnThatCameToNothingIsGivenUp(t *testing.T) {
+	t.Parallel()
 	for name, overtake := range map[string]func(t *testing.T, r *v1alpha1.PackRegistry){
 		"another spec": func(t *testing.T, r *v1alpha1.PackRegistry) { patchSpec(t, r, `{"log":{"level":"debug"}}`) },
 		"no Deployment": func(t *testing.T, r *v1alpha1.PackRegistry) {

@@ -11,6 +11,7 @@ import (
 
 // An Ingress of a class that does not exist waits for nobody.
 func TestAPIAnIngressClassThatDoesNotExist(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	patchSpec(t, r, `{"ingress":{"className":"nonesuch"}}`)
 	wantCondition(t, r, v1alpha1.ConditionExposed, metav1.ConditionFalse, v1alpha1.ReasonIngressClassMissing, "IngressClass nonesuch", "spec.ingress.className")

@@ -101,6 +101,7 @@ func wantLeftAlone(t *testing.T, r *v1alpha1.PackRegistry, by, to string) {
 
 // Of two operators the one that was there goes on, whatever the other would render, and neither writes anything at rest.
 func TestAPITwoOperatorsDoNotFight(t *testing.T) {
+	t.Parallel()
 	one, two, r := twoOperators(t, Installation{Name: "one"}, Installation{Name: "two"})
 	wantLeftAlone(t, r, "two", "one")
 	one.settle(t)
@@ -126,6 +127,7 @@ func TestAPITwoOperatorsDoNotFight(t *testing.T) {
 
 // One that was installed for some namespaces takes over from one for all, and leaves to that again when it goes.
 func TestAPIOperatorOfANamespaceGoesBeforeThatOfTheCluster(t *testing.T) {
+	t.Parallel()
 	one, two, r := twoOperators(t, Installation{Name: "cluster"}, Installation{Name: "namespaced", Namespaces: []string{"its own"}})
 	wantOperator(t, r, "namespaced")
 	wantImage(t, r, "registry:two")
@@ -144,6 +146,7 @@ func TestAPIOperatorOfANamespaceGoesBeforeThatOfTheCluster(t *testing.T) {
 
 // A Lease says nothing by itself: who may make one in a namespace cannot keep the operator away from it.
 func TestAPILeasesOfUsersKeepNoOperatorAway(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	now := metav1.NowMicro()
 	other := &v1alpha1.OperatorReference{Namespace: "elsewhere", Name: "forged", Scope: v1alpha1.OperatorScopeNamespaces}

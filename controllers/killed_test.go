@@ -66,6 +66,7 @@ func dyingAfter(writes int64, made *atomic.Int64) interceptor.Funcs {
 // The operator dies after each of its writes, in turn; the next one ends where one that never died does.
 func TestAPIKilledAtEveryWrite(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	begin := func(namespace string) *v1alpha1.PackRegistry {
 		must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "secret"))))
 		must(t, api.Create(t.Context(), keysSecret(namespace, "secret")))
@@ -118,6 +119,7 @@ func TestAPIKilledAtEveryWrite(t *testing.T) {
 // The API server refuses for a while, as one does that is restarted: the operator goes on by itself.
 func TestAPIServerThatIsAwayForAWhile(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	var away atomic.Bool
 	away.Store(true)

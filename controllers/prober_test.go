@@ -165,6 +165,7 @@ func TestProberAsksFewAtOnce(t *testing.T) {
 // A registry whose pod never answers holds up no other, and is not held up itself.
 func TestAPIPodsThatDoNotAnswerHoldNobodyUp(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	asked := make(chan struct{}, 1)
 	me := Installation{Namespace: "packregistry-system", Name: "packregistry", Namespaces: []string{namespace}}
@@ -219,6 +220,7 @@ func (l *lists) List(ctx context.Context, list client.ObjectList, opts ...client
 // An older configuration stays while a ReplicaSet can need it, and is not looked into at each reconcile.
 func TestAPIReplicaSetsAreListedWhenSomethingChanged(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	counted := &lists{}
 	me := Installation{Namespace: "packregistry-system", Name: "packregistry", Namespaces: []string{namespace}}

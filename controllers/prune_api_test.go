@@ -23,6 +23,7 @@ import (
 
 // Users and keys that nothing uses go, but not before the last pod that mounts them.
 func TestAPIWhatNothingUsesGoes(t *testing.T) {
+	t.Parallel()
 	o, r := onBucket(t, 1)
 	must(t, api.Create(t.Context(), certificateSecret(t, r.Namespace, "packs.example.com", time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))))
 	ca := get(t, r.Namespace, children.CAName(r), &corev1.Secret{})
@@ -65,6 +66,7 @@ func TestAPIWhatNothingUsesGoes(t *testing.T) {
 // A CA that was given up goes with the packs, where they go: its deletion policy is carried out like theirs.
 func TestAPIAGivenUpCAFollowsTheDeletionPolicy(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	startOperator(t, namespace)
 	must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "p"))))
@@ -108,6 +110,7 @@ func rolledOut(t *testing.T, r *v1alpha1.PackRegistry, name string) string {
 
 // Users whose source is gone, and a CA that cannot be used, are not unwanted.
 func TestAPIWhatCannotBeMadeAnewStays(t *testing.T) {
+	t.Parallel()
 	o, r := onBucket(t, 1)
 	must(t, api.Delete(t.Context(), get(t, r.Namespace, "users", &corev1.Secret{})))
 	broken := get(t, r.Namespace, children.CAName(r), &corev1.Secret{})
@@ -139,6 +142,7 @@ func acted(t *testing.T, o *operator, r *v1alpha1.PackRegistry) {
 
 // What the spec names is wanted, whoever made it: pods or an Ingress use it.
 func TestAPIWhatTheSpecNamesStays(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		edit string
 		kept client.Object
@@ -170,6 +174,7 @@ func TestAPIWhatTheSpecNamesStays(t *testing.T) {
 
 // Labels make nothing the operator's: `kubectl expose` copies those of the Deployment, and who copies a child takes them along.
 func TestAPIWhatPeopleMadeStays(t *testing.T) {
+	t.Parallel()
 	o, r := onBucket(t, 1)
 	mine := metav1.ObjectMeta{Name: "packs-mine", Namespace: r.Namespace, Labels: children.Labels(r)}
 	selector := get(t, r.Namespace, r.Name, &corev1.Service{}).Spec.Selector
@@ -205,6 +210,7 @@ func TestAPIWhatPeopleMadeStays(t *testing.T) {
 // A Secret of the CA's name that is somebody else's signs nothing, and is not published.
 func TestAPIAForeignCASignsNothing(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	o := startOperator(t, namespace)
 	r := newRegistry(namespace)
@@ -233,6 +239,7 @@ func TestAPIAForeignCASignsNothing(t *testing.T) {
 
 // The configuration that the Deployment names stays, also where no ReplicaSet is made with it.
 func TestAPITheConfigurationOfAPausedDeploymentStays(t *testing.T) {
+	t.Parallel()
 	o, r := ready(t)
 	first := configOf(t, r)
 	// There are no ReplicaSets in this cluster at all. What was rendered next cannot be applied, so that pods may come of the first.

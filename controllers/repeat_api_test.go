@@ -40,6 +40,7 @@ func touch(t *testing.T, o *operator, r *v1alpha1.PackRegistry) {
 // deletion.
 func TestAPIRefusalsAreNotAskedForAtEveryEvent(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	var growths, deletions atomic.Int64
 	o := startOperatorWith(t, namespace, interceptor.Funcs{
@@ -73,6 +74,7 @@ func TestAPIRefusalsAreNotAskedForAtEveryEvent(t *testing.T) {
 // Autoscalers are looked for once, not at each event of a Deployment that somebody has scaled.
 func TestAPIAutoscalersAreNotListedAtEveryEvent(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	lists := &countingReader{kind: "HorizontalPodAutoscalerList"}
 	me := Installation{Namespace: "packregistry-system", Name: "packregistry", Namespaces: []string{namespace}}

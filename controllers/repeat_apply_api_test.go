@@ -49,6 +49,7 @@ func TestAPIWhatTheAPIServerFillsInIsNotAppliedAgain(t *testing.T) {
 // nothing, and leaves it at that.
 func TestAPIWhatAWebhookChangesIsNotAppliedAgain(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	webhook := interceptor.Funcs{Apply: func(ctx context.Context, c client.WithWatch, intent runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
 		if service, ok := intent.(*corev1apply.ServiceApplyConfiguration); ok {

@@ -39,6 +39,7 @@ func wantReplicas(t *testing.T, r *v1alpha1.PackRegistry, want int32) {
 
 // What a person has set holds until the spec is changed, an autoscaler's number in any case; and both are reported.
 func TestAPIWhoseReplicasHold(t *testing.T) {
+	t.Parallel()
 	o, r := onBucket(t, 1)
 	deployment := func(replicas int32, by string) {
 		t.Helper()

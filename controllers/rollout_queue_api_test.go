@@ -60,6 +60,7 @@ func wantUpgraded(t *testing.T, r *v1alpha1.PackRegistry) {
 
 // A change of a spec waits for no turn, also where it could not be carried out at once.
 func TestAPIAChangedSpecWaitsForNoTurn(t *testing.T) {
+	t.Parallel()
 	_, waiting := failedUpgrade(t)
 	patchSpec(t, waiting, `{"tls":{"clientCARef":{"name":"clients"}}}`)
 	wantCondition(t, waiting, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, v1alpha1.ReasonSecretMissing, "clients")
@@ -80,6 +81,7 @@ func TestAPIAChangedSpecWaitsForNoTurn(t *testing.T) {
 
 // One whose upgrade failed, and that was suspended since, is somebody's to look at: nobody waits for it.
 func TestAPIASuspendedUpgradeHoldsUpNobody(t *testing.T) {
+	t.Parallel()
 	failed, waiting := failedUpgrade(t)
 	patchSpec(t, failed, `{"suspend":true}`)
 	wantUpgraded(t, waiting)
@@ -88,6 +90,7 @@ func TestAPIASuspendedUpgradeHoldsUpNobody(t *testing.T) {
 // Where pods stay the same an upgrade is none, also of an operator that noted less on the Deployment.
 func TestAPIAnEarlierOperatorsDeploymentIsNoUpgrade(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	o := startOperator(t, namespace)
 	names := []string{"a", "b"}

@@ -28,8 +28,8 @@ func TestAPIWhatTheSchemaAdmitsIsTakenOfChildren(t *testing.T) {
 		must(t, err)
 		return deployment
 	}
-	types := map[string]string{}
-	leaves(schema, nil, func(path []string, leaf apiextensionsv1.JSONSchemaProps) { types[strings.Join(path, ".")] = leaf.Type })
+	fields := map[string]apiextensionsv1.JSONSchemaProps{}
+	leaves(schema, nil, func(path []string, leaf apiextensionsv1.JSONSchemaProps) { fields[strings.Join(path, ".")] = leaf })
 	for path, of := range map[string]struct {
 		base  string
 		child func(*v1alpha1.PackRegistry) runtime.ApplyConfiguration
@@ -62,7 +62,8 @@ func TestAPIWhatTheSchemaAdmitsIsTakenOfChildren(t *testing.T) {
 		t.Run(path, func(t *testing.T) {
 			steps, taken := strings.Split(path, "."), 0
 			for _, value := range edges {
-				if _, text := value.(string); types[path] != "" && text != (types[path] == "string") {
+				text, isText := value.(string)
+				if of := fields[path]; of.Type != "" && isText != (of.Type == "string") || isText && !withinBounds(of, text) {
 					continue
 				}
 				member, ok := example(schema, steps, value).(map[string]any)

@@ -58,6 +58,7 @@ func configOf(t *testing.T, r *v1alpha1.PackRegistry) *corev1.Secret {
 }
 
 func TestAPIBucket(t *testing.T) {
+	t.Parallel()
 	o, r := onBucket(t, 3)
 	live := get(t, r.Namespace, r.Name, &v1alpha1.PackRegistry{})
 	if live.Status.Storage != "S3/packs" || live.Status.ReadyReplicas != 3 {
@@ -106,6 +107,7 @@ func TestAPIBucket(t *testing.T) {
 }
 
 func TestAPISelfSigned(t *testing.T) {
+	t.Parallel()
 	_, r := onBucket(t, 1)
 	ca := get(t, r.Namespace, "packs-registry-ca", &corev1.Secret{})
 	bundle := get(t, r.Namespace, "packs-registry-ca", &corev1.ConfigMap{})
@@ -163,6 +165,7 @@ func TestAPISelfSigned(t *testing.T) {
 }
 
 func TestAPIDisruptionBudget(t *testing.T) {
+	t.Parallel()
 	_, r := onBucket(t, 1)
 	key := client.ObjectKeyFromObject(r)
 	if err := api.Get(t.Context(), key, &policyv1.PodDisruptionBudget{}); !apierrors.IsNotFound(err) {
@@ -196,6 +199,7 @@ func TestAPIDisruptionBudget(t *testing.T) {
 // Of two that want one host, or one claim, the younger is Stalled, and goes on by itself when the older is gone.
 func TestAPIRivals(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	startOperator(t, namespace)
 	must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "secret"))))
@@ -240,6 +244,7 @@ func waitForAnotherSecond(t *testing.T, r *v1alpha1.PackRegistry) error {
 }
 
 func TestAPIClaimsGrow(t *testing.T) {
+	t.Parallel()
 	_, r := ready(t)
 	class := &storagev1.StorageClass{ObjectMeta: metav1.ObjectMeta{Name: "class-of-" + r.Namespace}, Provisioner: "example.com/none", AllowVolumeExpansion: ptr.To(true)}
 	must(t, api.Create(t.Context(), class))

@@ -30,6 +30,7 @@ func (u unreadable) Get(ctx context.Context, key client.ObjectKey, into client.O
 // What cannot be read keeps nobody from protecting packs and following users: what is not known is left as it is, the rest is
 // carried out.
 func TestAPIPacksAndUsersAreSafeWhateverCannotBeRead(t *testing.T) {
+	t.Parallel()
 	for name, tt := range map[string]struct {
 		fails           func(client.Object) bool
 		claim, accounts bool

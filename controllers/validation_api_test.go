@@ -51,6 +51,7 @@ func merge(into, patch map[string]any) {
 // Every rule of the CRD, both ways.
 func TestAPIValidation(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	for i, tt := range []struct {
 		changes string
@@ -204,6 +205,7 @@ func inBucket(s3 string) string { return "storage: {persistentVolumeClaim: null,
 // What cannot be changed, and what can.
 func TestAPITransitions(t *testing.T) {
 	needAPI(t)
+	t.Parallel()
 	namespace := newNamespace(t)
 	for i, tt := range []struct{ before, after, want string }{
 		{"", "storage: {persistentVolumeClaim: {size: 2Gi}}", ""},

@@ -24,7 +24,7 @@ import (
 	"packregistry.dev/internal/testserver"
 )
 
-// walkCluster is an API server of the walk's own, with the real kube-controller-manager: Deployments roll, what has lost
+// walkCluster is an API server of the walks' own, with the real kube-controller-manager: Deployments roll, what has lost
 // its owner is collected, quotas are counted. Nodes, volumes and load balancers are played by play.
 type walkCluster struct {
 	admin *rest.Config
@@ -33,7 +33,7 @@ type walkCluster struct {
 	api      client.Client
 	// asOperator writes as the operator does, to try whether it may.
 	asOperator client.Client
-	// loaded is what the pods' processes have read of their Secrets, by pod and name of the Secret.
+	// loaded is what the processes of a walk's pods have read of their Secrets, by pod and name of the Secret.
 	loaded map[types.UID]loadedSecrets
 }
 
@@ -83,7 +83,7 @@ func startWalkCluster(t *testing.T) *walkCluster {
 			t.Logf("kube-controller-manager:\n%s", tail(manager.Output.String(), 4000))
 		}
 	})
-	c := &walkCluster{admin: admin, operator: rest.CopyConfig(admin), loaded: map[types.UID]loadedSecrets{}}
+	c := &walkCluster{admin: admin, operator: rest.CopyConfig(admin)}
 	c.operator.Impersonate = rest.ImpersonationConfig{UserName: walkOperatorUser}
 	c.api, err = client.New(admin, client.Options{Scheme: scheme})
 	must(t, err)

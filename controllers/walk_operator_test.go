@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -22,6 +23,7 @@ import (
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -39,16 +41,17 @@ type release struct{ version, image string }
 type walkOperator struct {
 	release
 	installation Installation
-	mgr          ctrl.Manager
-	queue        *walkQueue
-	wire         *wire
-	stop         func() error
+	// namespaces are those that it sees, which are all that it looks after, or the walk's own if that is the whole cluster.
+	namespaces []string
+	mgr        ctrl.Manager
+	queue      *walkQueue
+	wire       *wire
+	stop       func() error
 }
 
-// startWalkOperator runs the operator on namespaces, as its program does.
-func startWalkOperator(config *rest.Config, clock func() time.Time, r release, name string, namespaces ...string) (*walkOperator, error) {
-	me := Installation{Namespace: walkOperatorNamespace, Name: name, Namespaces: namespaces}
-	o := &walkOperator{release: r, installation: me, wire: &wire{left: -1}}
+// startWalkOperator runs the operator on the namespaces of one walk, as its program does.
+func startWalkOperator(config *rest.Config, clock func() time.Time, r release, me Installation, namespaces ...string) (*walkOperator, error) {
+	o := &walkOperator{release: r, installation: me, namespaces: namespaces, wire: &wire{left: -1}}
 	config = rest.CopyConfig(config)
 	config.QPS = -1
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { o.wire.next = next; return o.wire })
@@ -103,6 +106,9 @@ func (o *walkOperator) behind(ctx context.Context, w *world) (string, error) {
 	for _, list := range []client.ObjectList{&v1alpha1.PackRegistryList{}, &appsv1.DeploymentList{}, &corev1.PodList{}, &corev1.ServiceList{}, metadataList("Secret"),
 		&corev1.ConfigMapList{}, &corev1.PersistentVolumeClaimList{}, &policyv1.PodDisruptionBudgetList{}, &networkingv1.IngressList{}, &networkingv1.NetworkPolicyList{}} {
 		if err := o.mgr.GetCache().List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+			if _, ok := errors.AsType[*cache.ErrResourceNotCached](err); ok {
+				return "the operator's caches are about to start", nil
+			}
 			return "", err
 		}
 		if err := meta.EachListItem(list, func(item runtime.Object) error {
@@ -122,7 +128,7 @@ func (o *walkOperator) behind(ctx context.Context, w *world) (string, error) {
 	}
 	live := map[objectKey]string{}
 	for key, object := range w.objects {
-		if len(o.installation.Namespaces) > 0 && !slices.Contains(o.installation.Namespaces, key.namespace) {
+		if !slices.Contains(o.namespaces, key.namespace) {
 			continue
 		}
 		switch object.(type) {

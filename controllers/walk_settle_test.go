@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 )
@@ -72,7 +73,9 @@ const (
 )
 
 func newWalk(ctx context.Context, t *testing.T, c *walkCluster, name string) (*walk, error) {
-	k := &walk{walkCluster: c, namespace: name, far: name + "-far", release: release{"1.0.0", "registry:1"}, refused: map[string]bool{}}
+	own := *c
+	own.loaded = map[types.UID]loadedSecrets{}
+	k := &walk{walkCluster: &own, namespace: name, far: name + "-far", release: release{"1.0.0", "registry:1"}, refused: map[string]bool{}}
 	for _, namespace := range []string{k.namespace, k.far} {
 		if err := c.api.Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}); err != nil {
 			return nil, err
@@ -97,7 +100,7 @@ func newWalk(ctx context.Context, t *testing.T, c *walkCluster, name string) (*w
 		}
 	}
 	var err error
-	if k.first, err = startWalkOperator(c.operator, k.clock, k.release, "first", k.namespace, k.far); err != nil {
+	if k.first, err = startWalkOperator(c.operator, k.clock, k.release, k.installation("first", k.namespace, k.far), k.namespace, k.far); err != nil {
 		return nil, err
 	}
 	if err := k.settle(ctx); err != nil {
@@ -105,6 +108,11 @@ func newWalk(ctx context.Context, t *testing.T, c *walkCluster, name string) (*w
 	}
 	k.takeBystanders()
 	return k, nil
+}
+
+// installation is an operator of this walk's own: the Lease of one for the whole cluster is beside those of other walks.
+func (k *walk) installation(name string, namespaces ...string) Installation {
+	return Installation{Namespace: walkOperatorNamespace, Name: k.namespace + "-" + name, Namespaces: namespaces}
 }
 
 // end stops what the walk started and removes what it made.
@@ -209,7 +217,7 @@ func (k *walk) moves(ctx context.Context, w *world) (string, error) {
 		if err := (*o).stop(); err != nil {
 			return "", err
 		}
-		again, err := startWalkOperator(k.operator, k.clock, (*o).release, (*o).installation.Name, (*o).installation.Namespaces...)
+		again, err := startWalkOperator(k.operator, k.clock, (*o).release, (*o).installation, (*o).namespaces...)
 		if err != nil {
 			return "", err
 		}

@@ -246,7 +246,7 @@ func (k *walk) doRestart(_ context.Context, _ *testing.T, s step) (err error) {
 	if err := k.first.stop(); err != nil {
 		return err
 	}
-	k.first, err = startWalkOperator(k.operator, k.clock, k.release, k.first.installation.Name, k.first.installation.Namespaces...)
+	k.first, err = startWalkOperator(k.operator, k.clock, k.release, k.first.installation, k.first.namespaces...)
 	return err
 }
 
@@ -270,9 +270,9 @@ func (k *walk) doSecond(_ context.Context, _ *testing.T, s step) (err error) {
 	}
 	switch s.With {
 	case "namespace":
-		k.second, err = startWalkOperator(k.operator, k.clock, release{"0.9.0", "registry:0"}, "second", k.namespace)
+		k.second, err = startWalkOperator(k.operator, k.clock, release{"0.9.0", "registry:0"}, k.installation("second", k.namespace), k.namespace)
 	case "cluster":
-		k.second, err = startWalkOperator(k.operator, k.clock, release{"0.9.0", "registry:0"}, "second")
+		k.second, err = startWalkOperator(k.operator, k.clock, release{"0.9.0", "registry:0"}, k.installation("second"), k.namespace, k.far)
 	}
 	return err
 }

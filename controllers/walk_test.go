@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -73,6 +74,7 @@ func TestRandomWalk(t *testing.T) {
 	must(t, err)
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".json"), func(t *testing.T) {
+			t.Parallel()
 			if err := takeWalk(t, c, readWalk(t, file).Steps); err != nil {
 				t.Error(err)
 			}
@@ -81,7 +83,10 @@ func TestRandomWalk(t *testing.T) {
 	text := os.Getenv("PACKREGISTRY_SOAK")
 	if text == "" {
 		for _, seed := range seeds {
-			t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) { walkAndShrink(t, c, generate(seed, *walkLength)) })
+			t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
+				t.Parallel()
+				walkAndShrink(t, c, generate(seed, *walkLength))
+			})
 		}
 		return
 	}
@@ -94,15 +99,14 @@ func TestRandomWalk(t *testing.T) {
 	}
 }
 
-var walksTaken int
+var walksTaken atomic.Int64
 
 // takeWalk walks a sequence in namespaces of its own.
 func takeWalk(t *testing.T, c *walkCluster, steps []step) (err error) {
 	t.Helper()
-	walksTaken++
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	k, err := newWalk(ctx, t, c, fmt.Sprintf("walk-%d", walksTaken))
+	k, err := newWalk(ctx, t, c, fmt.Sprintf("walk-%d", walksTaken.Add(1)))
 	if k != nil {
 		defer func() {
 			if endErr := k.end(ctx); endErr != nil {
