@@ -77,6 +77,7 @@ func (r *Reconciler) allowedHosts(ctx context.Context, name string, now time.Tim
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: name}, namespace); err != nil {
 		if apierrors.IsNotFound(err) {
+			r.namespaceHosts.Delete(name)
 			return "", nil // it is going, and nobody may have anything there
 		}
 		return "", err

@@ -138,14 +138,18 @@ func (r *Reconciler) apply(ctx context.Context, o *observed, c child) error {
 			return err
 		}
 	}
-	log.FromContext(ctx).Info("apply", "kind", c.kind(), "name", c.name(), "exists", live != nil)
 	wanted, err := digest(c.want())
 	if err != nil {
 		return err
 	}
+	registry := client.ObjectKeyFromObject(o.registry)
+	if live != nil && r.unchanged.isMadeOf(registry, live, wanted) {
+		return nil
+	}
+	log.FromContext(ctx).Info("apply", "kind", c.kind(), "name", c.name(), "exists", live != nil)
 	err = r.Apply(ctx, c.want(), client.FieldOwner(FieldOwner), client.ForceOwnership)
 	if err == nil && live != nil && leftAsItWas(live, c.want()) {
-		r.unchanged.remember(client.ObjectKeyFromObject(o.registry), live, wanted)
+		r.unchanged.remember(registry, live, wanted)
 	}
 	result := "ok"
 	if err != nil {

@@ -213,16 +213,6 @@ func withoutAddresses(err error) string {
 	return err.Error()
 }
 
-// clip bounds words that come from elsewhere: conditions are for reading. They hold whole characters: half of one would be
-// another when the status is read back, which would then be written at each look.
-func clip(s string) string {
-	s = strings.Join(strings.Fields(strings.ToValidUTF8(s, "")), " ")
-	if len(s) > 500 {
-		s = strings.ToValidUTF8(s[:500], "") + "…"
-	}
-	return s
-}
-
 // url is an address that clients can use now, or "".
 func url(o *observed) string {
 	r := o.registry

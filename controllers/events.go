@@ -2,7 +2,6 @@ package controllers
 
 import (
 	"slices"
-	"strings"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,7 +24,7 @@ func (r *Reconciler) recordTransitions(registry *v1alpha1.PackRegistry, status v
 		if slices.ContainsFunc(known, stalled) { // else the condition's own event names them all
 			for _, f := range ordered(refused) {
 				if f.permanent && !slices.Contains(t.refused, f.id()) {
-					r.Recorder.Eventf(registry, nil, corev1.EventTypeWarning, f.reason, v1alpha1.ConditionStalled, "%s", note(f.message))
+					r.Recorder.Eventf(registry, nil, corev1.EventTypeWarning, f.reason, v1alpha1.ConditionStalled, "%s", cut(f.message, noteBytes))
 				}
 			}
 		}
@@ -36,21 +35,9 @@ func (r *Reconciler) recordTransitions(registry *v1alpha1.PackRegistry, status v
 			before = &known[i]
 		}
 		if kind := eventType(before, now); kind != "" {
-			r.Recorder.Eventf(registry, nil, kind, now.Reason, now.Type, "%s", note(now.Message))
+			r.Recorder.Eventf(registry, nil, kind, now.Reason, now.Type, "%s", cut(now.Message, noteBytes))
 		}
 	}
-}
-
-// maxNote is how long the message of an event may be; the API server refuses a longer one, and with it the event.
-const maxNote = 1024
-
-// note is a message as an event can have it; the condition has all of it.
-func note(message string) string {
-	const more = "…"
-	if len(message) <= maxNote {
-		return message
-	}
-	return strings.ToValidUTF8(message[:maxNote-len(more)], "") + more
 }
 
 // eventType is that of the event for a condition that was before, or was not there (nil); empty if it is no event.

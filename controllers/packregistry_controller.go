@@ -166,6 +166,7 @@ func (r *Reconciler) forget(name types.NamespacedName) {
 	r.slots.release(name)
 	r.refusals.forgetAll(name)
 	r.unchanged.forget(name)
+	r.namespaceHosts.Delete(name.Namespace) // read again for others there; the last one leaves nothing
 	r.pruned.Delete(name)
 	r.made.Delete(name)
 	r.autoscalers.Delete(name)

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	corev1apply "k8s.io/client-go/applyconfigurations/core/v1"
@@ -45,25 +46,69 @@ func TestAPIWhatTheAPIServerFillsInIsNotAppliedAgain(t *testing.T) {
 	}
 }
 
+// Of a registry with every kind of child nothing is written again either: neither at an event nor by an operator that has just started.
+func TestAPIEveryChildIsAppliedOnce(t *testing.T) {
+	needAPI(t)
+	installKinds(t, append(kindsOf(t, "traefik", "sigs.k8s.io/gateway-api", "config/crd/experimental/*_tlsroutes.yaml", "config/crd/experimental/*_httproutes.yaml"), serviceMonitorCRD)...)
+	const all = `"replicas":2,"storage":{"persistentVolumeClaim":{"accessModes":["ReadWriteMany"]}},"networkPolicy":{"enabled":true},"monitoring":{"serviceMonitor":{"enabled":true,"interval":"30s"}},"podDisruptionBudget":{}`
+	for name, spec := range map[string]string{
+		"an Ingress":   `{"tls":{"secretRef":null,"selfSigned":{}},"ingress":{},` + all + `}`,
+		"a TLSRoute":   `{"tls":{"secretRef":null,"selfSigned":{}},"gateway":{"parentRefs":[{"name":"edge"}]},` + all + `}`,
+		"an HTTPRoute": `{"tls":{"secretRef":null,"disabled":{}},"gateway":{"parentRefs":[{"name":"edge"}]},` + all + `}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			namespace := newNamespace(t)
+			o := startOperator(t, namespace)
+			must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "secret"))))
+			r := createWith(t, namespace, "packs", spec)
+			bind(t, namespace, "packs-data")
+			carriedOut(t, r)
+			rollOut(t, namespace, r.Name)
+			wantCondition(t, r, v1alpha1.ConditionAvailable, "True", v1alpha1.ReasonMinimumAvailable)
+			o.settle(t)
+			writes := o.writes.Load()
+			touch(t, o, r)
+			if n := o.writes.Load() - writes; n != 0 {
+				t.Errorf("%d writes at an event", n)
+			}
+			wantNoWritesAfterRestart(t, o, namespace)
+		})
+	}
+}
+
 // What an admission webhook makes of a child is nothing that the operator can know. It sees that applying the same again changes
 // nothing, and leaves it at that.
 func TestAPIWhatAWebhookChangesIsNotAppliedAgain(t *testing.T) {
 	needAPI(t)
-	t.Parallel()
 	namespace := newNamespace(t)
+	installKinds(t, serviceMonitorCRD)
+	mark := map[string]string{"webhook": "was here"}
 	webhook := interceptor.Funcs{Apply: func(ctx context.Context, c client.WithWatch, intent runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
-		if service, ok := intent.(*corev1apply.ServiceApplyConfiguration); ok {
-			service.WithAnnotations(map[string]string{"webhook": "was here"})
+		switch of := intent.(type) {
+		case *corev1apply.ServiceApplyConfiguration:
+			of.WithAnnotations(mark)
+		case *corev1apply.SecretApplyConfiguration:
+			of.WithAnnotations(mark)
+		case *corev1apply.ConfigMapApplyConfiguration:
+			of.WithAnnotations(mark)
+		case *corev1apply.PersistentVolumeClaimApplyConfiguration:
+			of.WithAnnotations(mark)
+		case interface{ UnstructuredContent() map[string]any }:
+			endpoints, _, err := unstructured.NestedSlice(of.UnstructuredContent(), "spec", "endpoints")
+			must(t, err)
+			endpoints[0].(map[string]any)["interval"] = "7s"
+			must(t, unstructured.SetNestedSlice(of.UnstructuredContent(), endpoints, "spec", "endpoints"))
 		}
 		return c.Apply(ctx, intent, opts...)
 	}}
 	o := startOperatorWith(t, namespace, webhook)
-	r := createWith(t, namespace, "packs", "{tls: {secretRef: null, selfSigned: {}}}")
+	r := createWith(t, namespace, "packs", "{tls: {secretRef: null, selfSigned: {}}, monitoring: {serviceMonitor: {enabled: true, interval: 30s}}}")
 	must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "secret"))))
 	carriedOut(t, r)
 	o.settle(t)
 	touch(t, o, r)
 	writes := o.writes.Load()
+	touch(t, o, r)
 	touch(t, o, r)
 	if n := o.writes.Load() - writes; n != 0 {
 		t.Errorf("%d writes", n)

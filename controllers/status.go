@@ -66,7 +66,7 @@ func report(o *observed, d decision, applyErr error) v1alpha1.PackRegistryStatus
 	status.ObservedGeneration = r.Generation
 	set := func(kind string, f condition) {
 		meta.SetStatusCondition(&status.Conditions, metav1.Condition{
-			Type: kind, Status: f.status, Reason: f.reason, Message: bounded(f.message), ObservedGeneration: r.Generation,
+			Type: kind, Status: f.status, Reason: f.reason, Message: cut(f.message, messageBytes), ObservedGeneration: r.Generation,
 		})
 	}
 	found := map[string]condition{
@@ -149,20 +149,8 @@ func wasReady(r *v1alpha1.PackRegistry) bool {
 // tryingAgain says what failed, in the same words each time.
 func tryingAgain(err error) string { return clip(withoutAddresses(err)) + "; trying again" }
 
-// Bounds of what a status holds, whatever it is about: a certificate may be for thousands of names, and the API server takes no
-// message of more than 32 KiB.
-const (
-	messageBytes = 2000
-	shownNames   = 100
-)
-
-// bounded is a message of bounded length, in whole characters.
-func bounded(message string) string {
-	if len(message) <= messageBytes {
-		return message
-	}
-	return strings.ToValidUTF8(message[:messageBytes], "") + "…"
-}
+// shownNames is how many names of a certificate, which may be for thousands, a status shows.
+const shownNames = 100
 
 // describe fills in what is no condition.
 func describe(status *v1alpha1.PackRegistryStatus, o *observed, d decision) {

@@ -29,7 +29,9 @@ type PodSpec struct {
 	// TopologySpreadConstraints of the pods; above one replica, other nodes where they can be had, if left out. A constraint
 	// without a labelSelector means the registry's own pods; [] drops the default.
 	// +optional
-	// +listType=atomic
+	// +listType=map
+	// +listMapKey=topologyKey
+	// +listMapKey=whenUnsatisfiable
 	// +kubebuilder:validation:MaxItems=16
 	TopologySpreadConstraints []corev1.TopologySpreadConstraint `json:"topologySpreadConstraints,omitempty"`
 	// PriorityClassName of the pods.
@@ -39,7 +41,8 @@ type PodSpec struct {
 	PriorityClassName string `json:"priorityClassName,omitempty"`
 	// ImagePullSecrets of the pods.
 	// +optional
-	// +listType=atomic
+	// +listType=map
+	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	ImagePullSecrets []corev1.LocalObjectReference `json:"imagePullSecrets,omitempty"`
 	// ImagePullPolicy of the registry's container; IfNotPresent if left out.
@@ -98,7 +101,8 @@ type PodSpec struct {
 	Containers []Object `json:"containers,omitempty"`
 	// HostAliases are names that the pods find without DNS.
 	// +optional
-	// +listType=atomic
+	// +listType=map
+	// +listMapKey=ip
 	// +kubebuilder:validation:MaxItems=64
 	HostAliases []corev1.HostAlias `json:"hostAliases,omitempty"`
 	// DNSPolicy of the pods; ClusterFirst if left out.

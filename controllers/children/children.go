@@ -74,6 +74,7 @@ const (
 	// CAKey is the key of a Secret or ConfigMap that holds certificates to trust.
 	CAKey   = "ca.crt"
 	dataDir = "/data"
+	tmpDir  = "/tmp"
 
 	// Beside the configuration, in its Secret.
 	s3CAKey        = "s3-ca.crt"

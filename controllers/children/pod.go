@@ -3,6 +3,7 @@ package children
 import (
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -25,11 +26,14 @@ type podAdditions struct {
 // volumeNames are the names of the volumes that pods may have of the operator's.
 var volumeNames = []string{configVolume, tmpVolume, usersVolume, certificateVolume, clientCAVolume, dataVolume}
 
-// decodeAdditions decodes what spec.pod adds. What does not decode, has no name, or has the name of what is the operator's, is
+// mountPaths are where pods may have them.
+var mountPaths = []string{configDir, tmpDir, usersDir, certificateDir, clientCADir, dataDir}
+
+// decodeAdditions decodes what spec.pod adds. What does not decode, has no name, or has the name or place of what is the operator's, is
 // said with its path, all of it at once.
 func decodeAdditions(pod v1alpha1.PodSpec) (podAdditions, error) {
 	var a podAdditions
-	var failed [6]error
+	var failed [7]error
 	a.volumes, failed[0] = decodeObjects[corev1apply.VolumeApplyConfiguration, corev1.Volume]("spec.pod.volumes", pod.Volumes)
 	a.mounts, failed[1] = decodeObjects[corev1apply.VolumeMountApplyConfiguration, corev1.VolumeMount]("spec.pod.volumeMounts", pod.VolumeMounts)
 	a.initContainers, failed[2] = decodeObjects[corev1apply.ContainerApplyConfiguration, corev1.Container]("spec.pod.initContainers", pod.InitContainers)
@@ -51,6 +55,7 @@ func decodeAdditions(pod v1alpha1.PodSpec) (podAdditions, error) {
 	// All containers of a pod have names of their own.
 	failed[5] = errors.Join(checkNames("spec.pod.initContainers", names["initContainers"], []string{containerName}),
 		checkNames("spec.pod.containers", names["containers"], append(namesOf(names["initContainers"]), containerName)))
+	failed[6] = checkMounts("spec.pod.volumeMounts", a.mounts)
 	return a, errors.Join(failed[:]...)
 }
 
@@ -76,6 +81,27 @@ func checkNames(path string, names []*string, taken []string) error {
 			failed = append(failed, fmt.Errorf("%s[%d].name: %s is the operator's, or there twice; use another name", path, i, *name))
 		default:
 			taken = append(taken, *name)
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// checkMounts says which mounts are where another is: the kubelet would show the files of one of them.
+func checkMounts(list string, mounts []*corev1apply.VolumeMountApplyConfiguration) error {
+	var failed []error
+	var taken []string
+	for i, mount := range mounts {
+		if mount.MountPath == nil || *mount.MountPath == "" {
+			failed = append(failed, fmt.Errorf("%s[%d].mountPath: say where to mount it", list, i))
+			continue
+		}
+		switch at := path.Clean(*mount.MountPath); {
+		case slices.Contains(mountPaths, at):
+			failed = append(failed, fmt.Errorf("%s[%d].mountPath: %s is the operator's; mount it elsewhere", list, i, at))
+		case slices.Contains(taken, at):
+			failed = append(failed, fmt.Errorf("%s[%d].mountPath: %s is there twice; mount one of them elsewhere", list, i, at))
+		default:
+			taken = append(taken, at)
 		}
 	}
 	return errors.Join(failed...)

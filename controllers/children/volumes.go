@@ -13,7 +13,7 @@ func mounts(r *v1alpha1.PackRegistry) []*corev1apply.VolumeMountApplyConfigurati
 	// Whole directories, never subPath: the kubelet does not update what is mounted by subPath.
 	list := []*corev1apply.VolumeMountApplyConfiguration{
 		corev1apply.VolumeMount().WithName(configVolume).WithMountPath(configDir).WithReadOnly(true),
-		corev1apply.VolumeMount().WithName(tmpVolume).WithMountPath("/tmp"),
+		corev1apply.VolumeMount().WithName(tmpVolume).WithMountPath(tmpDir),
 	}
 	if len(r.Spec.Auth.SecretRefs) > 0 {
 		list = append(list, corev1apply.VolumeMount().WithName(usersVolume).WithMountPath(usersDir).WithReadOnly(true))

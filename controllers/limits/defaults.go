@@ -27,6 +27,10 @@ const plainLabels = "(plain)"
 // into pods, and controllers take objects for theirs. (The schema refuses those of app.kubernetes.io, which are the operator's.)
 var DefaultLabels = []string{plainLabels}
 
+// actedUpon are labels without a domain that are more than words all the same: with that of Azure's AAD Pod Identity a pod takes the
+// identity that it names.
+var actedUpon = []string{"aadpodidbinding"}
+
 // DefaultPodFields are all but those that would let a PackRegistry read Secrets (by a variable, a volume or another container),
 // run other programs, have another identity, or displace the pods of others. The user and the group 0 are refused by the
 // schema. A field that this list does not know is refused.

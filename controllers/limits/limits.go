@@ -12,6 +12,8 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
 )
@@ -33,9 +35,6 @@ type Limits struct {
 	// empty.
 	HostsAnnotation string
 }
-
-// secretKeyRef is what would let a PackRegistry read Secrets by variables.
-const secretKeyRef = "env.valueFrom.secretKeyRef"
 
 // DefaultWord stands for the defaults in a list.
 const DefaultWord = "default"
@@ -89,8 +88,10 @@ func list(text string, defaults []string) []string {
 
 // PodFields are the fields of spec.pod that can be allowed, what can be allowed within them, and relabelings.
 func PodFields() []string {
-	fields := []string{"env.valueFrom.configMapKeyRef", "env.valueFrom.fieldRef", "env.valueFrom.resourceFieldRef", secretKeyRef, relabelings}
-	fields = append(fields, children.AdditionFields()...)
+	fields := append([]string{relabelings}, children.AdditionFields()...)
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[corev1.EnvVarSource]()) {
+		fields = append(fields, "env.valueFrom."+jsonName(f))
+	}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[v1alpha1.PodSpec]()) {
 		fields = append(fields, jsonName(f))
 	}

@@ -24,8 +24,25 @@ func (l *Limits) annotationAllowed(key, value string) bool {
 	})
 }
 
+// allowedValues says what an annotation could be instead of what it is, or "" if it is not allowed at all.
+func (l *Limits) allowedValues(key string) string {
+	var values []string
+	for _, pattern := range l.Annotations {
+		if value, ok := strings.CutPrefix(pattern, key+"="); ok {
+			values = append(values, value)
+		}
+	}
+	switch {
+	case len(values) > 0:
+		return " with this value (only with " + strings.Join(values, ", ") + ")"
+	case slices.Contains(l.Annotations, key):
+		return " with this value (only with letters, digits and ._/-, as some controllers put it into their configuration as it is)"
+	}
+	return ""
+}
+
 func (l *Limits) labelAllowed(key string) bool {
-	return matches(l.Labels, key) || slices.Contains(l.Labels, plainLabels) && !strings.Contains(key, "/")
+	return matches(l.Labels, key) || slices.Contains(l.Labels, plainLabels) && !strings.Contains(key, "/") && !slices.Contains(actedUpon, key)
 }
 
 // refusedMetadata lists labels and annotations that are not allowed, by their keys: values may be anything.
@@ -36,11 +53,7 @@ func (l *Limits) refusedMetadata(spec *v1alpha1.PackRegistrySpec) []string {
 			if l.annotationAllowed(key, given[key]) {
 				continue
 			}
-			with := ""
-			if slices.ContainsFunc(l.Annotations, func(pattern string) bool { return pattern == key || strings.HasPrefix(pattern, key+"=") }) {
-				with = " with this value"
-			}
-			refused = append(refused, fmt.Sprintf("%s[%s] is not allowed%s: who runs the operator can allow it (--allowed-annotations, in its chart limits.annotations)", path, key, with))
+			refused = append(refused, fmt.Sprintf("%s[%s] is not allowed%s: who runs the operator can allow it (--allowed-annotations, in its chart limits.annotations)", path, key, l.allowedValues(key)))
 		}
 	}
 	labels := func(path string, given v1alpha1.Labels) {

@@ -45,6 +45,8 @@ func TestValues(t *testing.T) {
 		{"objects", `{extraObjects: [{apiVersion: v1, kind: ConfigMap, metadata: {name: "{{ .Release.Name }}-more"}}]}`, []string{"name: 'packregistry-more'\n"}, nil},
 		{"another account", `{serviceAccount: {create: false, name: there}}`, []string{"serviceAccountName: there\n", "name: there, namespace: packregistry-system"}, []string{"kind: ServiceAccount\nmetadata"}},
 		{"the account's labels", `{serviceAccount: {labels: {a: b}, annotations: {c: d}}}`, []string{"    a: b\n", "    c: d\n"}, nil},
+		{"hosts by namespace", `{limits: {hostsAnnotation: example.com/hosts}}`, []string{"  - namespaces\n"}, nil},
+		{"hosts of anybody", `{}`, nil, []string{"  - namespaces\n"}},
 		{"no rights", `{rbac: {create: false}}`, []string{"kind: ServiceAccount\n"}, []string{"kind: ClusterRole", "kind: Role"}},
 		{"placement", `{topologySpreadConstraints: [{maxSkew: 1, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}], revisionHistoryLimit: 0, hostNetwork: true, dnsConfig: {nameservers: [192.0.2.1]}}`,
 			[]string{"topologyKey: zone\n", "revisionHistoryLimit: 0\n", "hostNetwork: true\n", "dnsPolicy: ClusterFirstWithHostNet\n", "- 192.0.2.1\n"}, nil},

@@ -546,7 +546,9 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: io.k8s.api.core.v1.HostAlias
-          elementRelationship: atomic
+          elementRelationship: associative
+          keys:
+          - ip
     - name: imagePullPolicy
       type:
         namedType: io.k8s.api.core.v1.PullPolicy
@@ -555,7 +557,9 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: io.k8s.api.core.v1.LocalObjectReference
-          elementRelationship: atomic
+          elementRelationship: associative
+          keys:
+          - name
     - name: initContainers
       type:
         list:
@@ -605,7 +609,10 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: io.k8s.api.core.v1.TopologySpreadConstraint
-          elementRelationship: atomic
+          elementRelationship: associative
+          keys:
+          - topologyKey
+          - whenUnsatisfiable
     - name: volumeMounts
       type:
         list:
