@@ -3,14 +3,11 @@
 package flood
 
 import (
-	"archive/tar"
 	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -22,7 +19,6 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
-	"packregistry.dev/internal/testpack"
 	"packregistry.dev/pack"
 )
 
@@ -31,6 +27,9 @@ type attacker struct {
 	target string
 	ctx    context.Context
 	client *http.Client
+
+	// alone says that nothing else goes on, and that a step may end before it is cut off.
+	alone bool
 
 	mu     sync.Mutex
 	counts map[string]map[string]int
@@ -48,48 +47,72 @@ const (
 )
 
 // holdsAfter is how long what holds places is waited for.
-const holdsAfter = 8 * time.Second
+const holdsAfter = 5 * time.Second
 
-// attacks are all that one user who may push to mal/** and mal-* does, and nobody. want are answers that must have come.
+// attacks are all that one user who may push to mal/** and mal-* does, and nobody.
 var attacks = []struct {
 	name    string
 	workers int
 	step    step
-	want    []string
+	// steps are those that are done alone, before the flood, and alone is how they are answered then, each at least once.
+	steps []int
+	alone []string
+	// refused is how the flood is answered beside that, by the budget that is meant to.
+	refused []string
 	// kind is when it begins: what is a pack is pushed before the flood, and what holds the attacker's own share of places comes after the
 	// others have had some time.
 	kind kind
 }{
-	{"sparse entry", 1, push("mal-sparse", sparse()), []string{"400"}, isPack},
-	{"deep archive", 1, push("mal-deep", archive(map[string]string{strings.Repeat("d/", 100_000) + "f": "x"})), []string{"400"}, isPack},
-	{"doubled names", 1, push("mal-double", doubled()), []string{"400"}, isPack},
-	{"wrong charts", 1, push("mal-charts", charts()), []string{"400"}, isPack},
-	{"zeros", 1, push("mal-zeros", archive(map[string]string{"zeros": strings.Repeat("\x00", 64<<20)})), []string{"400"}, isPack},
-	{"many layers", 4, manifest(manyLayers()), []string{"400"}, plain},
-	{"one manifest often", 2, manifest(oftenNamed()), nil, plain},
-	{"large manifests", 4, distinct, []string{"201"}, plain},
-	{"referrers", 2, referrers, []string{"200"}, plain},
-	{"one byte a PATCH", 4, patches, []string{"202"}, plain},
-	{"dripped uploads", 300, drip("POST", "/v2/mal/x/blobs/uploads/?digest=sha256:"+strings.Repeat("0", 64), 1, ""), nil, holds},
-	{"dripped manifests", 50, drip("PUT", "/v2/mal/x/manifests/v1", 4_000_000, strings.Repeat(" ", 3_900_000)), nil, holds},
-	{"ranges", 2, ranges, nil, plain},
-	{"wrong passwords", 40, guess, []string{"401", "429"}, plain},
-	{"spellings of one", 4, spell, []string{"401"}, plain},
-	{"unread downloads", 100, unread("/v2/mal/x/blobs/" + digest.FromBytes(bigBlob).String()), nil, holds},
-	{"unread manifests", 100, unread("/v2/mal/x/manifests/large0"), nil, holds},
-	{"files of a pack", 40, files, []string{"200"}, plain},
-	{"unfinished heads", 300, drip("GET", "/v2/", 0, ""), nil, holds},
-	{"tokens", 4, tokens, []string{"200"}, plain},
-	{"lists", 4, lists, []string{"200"}, plain},
+	{"sparse entry", 1, push("mal-sparse", sparse()), once, []string{"400"}, crowded, isPack},
+	{"deep archive", 1, push("mal-deep", archive(map[string]string{strings.Repeat("d/", 100_000) + "f": "x"})), once, []string{"400"}, crowded, isPack},
+	{"doubled names", 1, push("mal-double", doubled()), once, []string{"400"}, crowded, isPack},
+	{"wrong charts", 1, push("mal-charts", charts()), once, []string{"400"}, crowded, isPack},
+	{"zeros", 1, push("mal-zeros", archive(map[string]string{"zeros": strings.Repeat("\x00", 64<<20)})), once, []string{"400"}, crowded, isPack},
+	{"many layers", 4, manifest(manyLayers()), once, []string{"400"}, crowded, plain},
+	{"one manifest often", 2, manifest(oftenNamed()), once, []string{"201"}, crowded, plain},
+	{"large manifests", 4, distinct, once, []string{"201"}, crowded, plain},
+	{"referrers", 2, referrers, []int{0, 1, 13, 14}, []string{"200", "201", "400"}, crowded, plain},
+	{"one byte a PATCH", 4, patches, once, []string{"202"}, crowded, plain},
+	{"dripped uploads", 300, drip("POST", "/v2/mal/x/blobs/uploads/?digest=sha256:"+strings.Repeat("0", 64), 1, ""), once, []string{held}, cutOff, holds},
+	{"dripped manifests", 50, drip("PUT", "/v2/mal/x/manifests/v1", 4_000_000, strings.Repeat(" ", 3_900_000)), once, []string{held}, cutOff, holds},
+	{"ranges", 2, ranges, []int{0, 1}, []string{"200", "431"}, nil, plain},
+	{"wrong passwords", 40, guess, once, []string{"401"}, crowded, plain},
+	{"spellings of one", 4, spell, once, []string{"401"}, crowded, plain},
+	{"unread downloads", 100, unread("/v2/mal/x/blobs/" + digest.FromBytes(bigBlob).String()), once, []string{"200"}, cutOff, holds},
+	{"unread manifests", 100, unread("/v2/mal/x/manifests/large0"), once, []string{"200"}, cutOff, holds},
+	{"files of a pack", 40, files, once, []string{"200"}, []string{"404", "429"}, plain},
+	{"unfinished heads", 300, drip("GET", "/v2/", 0, ""), once, []string{held}, []string{"400", "408", brokenOff, notConnected}, holds},
+	{"tokens", 4, tokens, once, []string{"200"}, nil, plain},
+	{"lists", 4, lists, []int{0, 1, 2, 3}, []string{"200"}, nil, plain},
 }
+
+// What becomes of an attack that is no answer: it holds what it took, its connection ended, or was never made.
+const (
+	held         = "held"
+	brokenOff    = "broken off"
+	notConnected = "not connected"
+)
+
+// once is the first step, crowded the answer of a budget, and cutOff what happens to who holds something for too long.
+var (
+	once    = []int{0}
+	crowded = []string{"429"}
+	cutOff  = []string{"408", "429", brokenOff, notConnected}
+)
 
 var bigBlob = bytes.Repeat([]byte("0123456789abcdef"), 2<<20)
 
-// attack runs all attacks at once, and reports how they were answered.
+// reported is how each attack was answered: alone, and in the flood.
+type reported struct{ Alone, Flood map[string]map[string]int }
+
+// attack does each attack alone, then all of them at once, and reports how they were answered.
 func attack(target string) {
 	ctx, stop := context.WithCancel(context.Background())
-	a := &attacker{target: target, ctx: ctx, client: addressed(2), counts: map[string]map[string]int{}}
-	a.prepare()
+	alone := &attacker{target: target, ctx: ctx, client: addressed(2), alone: true, counts: map[string]map[string]int{}}
+	alone.prepare()
+	alone.each()
+	a := &attacker{target: target, ctx: ctx, client: alone.client, counts: map[string]map[string]int{}}
+	go a.report(alone.counts)
 	var group sync.WaitGroup
 	for _, one := range attacks {
 		for worker := range one.workers {
@@ -110,17 +133,34 @@ func attack(target string) {
 			})
 		}
 	}
-	go a.report()
 	io.Copy(io.Discard, os.Stdin) //nolint:errcheck // its end is all that matters
 	stop()
 	group.Wait()
 }
 
+// each does one attack after the other, and then those that hold something, which takes its time.
+func (a *attacker) each() {
+	for _, one := range attacks {
+		for _, n := range one.steps {
+			if one.kind != holds {
+				a.count(one.name, one.step(a, 0, n))
+			}
+		}
+	}
+	var group sync.WaitGroup
+	for _, one := range attacks {
+		if one.kind == holds {
+			group.Go(func() { a.count(one.name, one.step(a, 0, 0)) })
+		}
+	}
+	group.Wait()
+}
+
 // report says every second how each attack was answered.
-func (a *attacker) report() {
+func (a *attacker) report(alone map[string]map[string]int) {
 	for ; a.ctx.Err() == nil; time.Sleep(time.Second) {
 		a.mu.Lock()
-		json.NewEncoder(os.Stdout).Encode(a.counts) //nolint:errcheck // who reads it notices
+		json.NewEncoder(os.Stdout).Encode(reported{alone, a.counts}) //nolint:errcheck // who reads it notices
 		a.mu.Unlock()
 	}
 }
@@ -139,9 +179,23 @@ func (a *attacker) count(name, answer string) {
 
 // do sends a request as mal, or as nobody.
 func (a *attacker) do(method, path string, body []byte, change func(*http.Request)) (string, http.Header) {
-	r, err := http.NewRequestWithContext(a.ctx, method, a.target+path, bytes.NewReader(body))
+	return a.send(method, path, change, body)
+}
+
+// send is do with a body of several parts, which are not copied: the attackers' work is not what is measured.
+func (a *attacker) send(method, path string, change func(*http.Request), parts ...[]byte) (string, http.Header) {
+	var size int64
+	readers := make([]io.Reader, len(parts))
+	for i, part := range parts {
+		size += int64(len(part))
+		readers[i] = bytes.NewReader(part)
+	}
+	r, err := http.NewRequestWithContext(a.ctx, method, a.target+path, io.MultiReader(readers...))
 	if err != nil {
 		return err.Error(), nil
+	}
+	if r.ContentLength = size; size == 0 {
+		r.Body = http.NoBody
 	}
 	r.SetBasicAuth("mal", "mal")
 	r.Header.Set("Content-Type", indexType)
@@ -150,7 +204,7 @@ func (a *attacker) do(method, path string, body []byte, change func(*http.Reques
 	}
 	response, err := a.client.Do(r)
 	if err != nil {
-		return "broken off", nil
+		return brokenOff, nil
 	}
 	defer response.Body.Close()
 	io.Copy(io.Discard, response.Body) //nolint:errcheck // the status is there
@@ -206,93 +260,6 @@ func push(name string, content []byte) step {
 	}
 }
 
-// archive makes a pack of valid files and others.
-func archive(more map[string]string) []byte {
-	return packed(func(w *tar.Writer) {
-		for name, content := range more {
-			entry(w, name, content)
-		}
-	})
-}
-
-func packed(more func(w *tar.Writer)) []byte {
-	var out bytes.Buffer
-	zip := gzip.NewWriter(&out)
-	w := tar.NewWriter(zip)
-	for name, content := range testpack.Files("mal-ok", "1.0.0") {
-		entry(w, name, content)
-	}
-	more(w)
-	must(w.Close())
-	must(zip.Close())
-	return out.Bytes()
-}
-
-func entry(w *tar.Writer, name, content string) {
-	must(w.WriteHeader(&tar.Header{Name: "top/" + name, Mode: 0o644, Size: int64(len(content)), Format: tar.FormatPAX}))
-	_, err := io.WriteString(w, content)
-	must(err)
-}
-
-func must(err error) {
-	if err != nil {
-		panic(err)
-	}
-}
-
-// sparse has an entry of 2^62 bytes that are not there.
-func sparse() []byte {
-	var out bytes.Buffer
-	zip := gzip.NewWriter(&out)
-	records := "22 GNU.sparse.major=1\n22 GNU.sparse.minor=0\n42 GNU.sparse.realsize=4611686018427387904\n27 GNU.sparse.name=top/big\n"
-	pax := make([]byte, 512)
-	copy(pax, "PaxHeaders/x")
-	copy(pax[100:], "0000644\x00")
-	copy(pax[124:], fmt.Sprintf("%011o\x00", len(records)))
-	pax[156] = 'x'
-	copy(pax[257:], "ustar\x0000")
-	sum(pax)
-	file := bytes.Clone(pax)
-	copy(file, "top/big\x00\x00\x00\x00\x00")
-	copy(file[124:], fmt.Sprintf("%011o\x00", 512))
-	file[156] = '0'
-	sum(file)
-	data := make([]byte, 512)
-	copy(data, "0\n")
-	for _, part := range [][]byte{pax, append([]byte(records), make([]byte, 512-len(records))...), file, data, make([]byte, 1024)} {
-		_, err := zip.Write(part)
-		must(err)
-	}
-	must(zip.Close())
-	return out.Bytes()
-}
-
-func sum(header []byte) {
-	copy(header[148:156], "        ")
-	total := 0
-	for _, b := range header {
-		total += int(b)
-	}
-	copy(header[148:], fmt.Sprintf("%06o\x00 ", total))
-}
-
-func doubled() []byte {
-	return packed(func(w *tar.Writer) {
-		for i := range 8_000 {
-			name := fmt.Sprintf("%s%d", strings.Repeat("long", 500), i/2)
-			entry(w, name, "")
-		}
-	})
-}
-
-func charts() []byte {
-	var list strings.Builder
-	for i := range 500_000 {
-		fmt.Fprintf(&list, `,"no/%d"`, i)
-	}
-	return archive(map[string]string{"pack.json": `{"name":"mal-charts","displayName":"x","version":"1.0.0","layer":"addon","charts":["x"` + list.String() + `]}`})
-}
-
 // manifest pushes one manifest again and again.
 func manifest(text []byte) step {
 	return func(a *attacker, worker, n int) string {
@@ -317,16 +284,20 @@ var long = []byte(`"` + strings.Repeat("x", 3_900_000) + `"}}`)
 // distinct pushes large manifests, each another.
 func distinct(a *attacker, worker, n int) string {
 	text := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[],"annotations":{"n":"%d-%d","x":`, indexType, worker, n%20)
-	answer, _ := a.do("PUT", fmt.Sprintf("/v2/mal/x/manifests/large%d", worker), slices.Concat([]byte(text), long), nil)
+	answer, _ := a.send("PUT", fmt.Sprintf("/v2/mal/x/manifests/large%d", worker), nil, []byte(text), long)
 	return answer
 }
 
-// referrers pushes referrers with large annotations of one subject, and asks for their list.
+// referrers pushes referrers of one subject, with annotations that are too large and with others that just are not, and asks for their list.
 func referrers(a *attacker, worker, n int) string {
 	subject := fmt.Sprintf(`{"mediaType":%q,"digest":%q,"size":2}`, indexType, digest.FromString("subject"))
-	if n < 12 {
+	if n <= 12 {
+		annotation := long
+		if n > 0 {
+			annotation = slices.Concat(long[:1], long[len(long)-60_000:])
+		}
 		text := fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"manifests":[],"subject":%s,"annotations":{"n":"%d-%d","x":`, indexType, subject, worker, n)
-		answer, _ := a.do("PUT", fmt.Sprintf("/v2/mal/x/manifests/referrer%d-%d", worker, n), slices.Concat([]byte(text), long), nil)
+		answer, _ := a.send("PUT", fmt.Sprintf("/v2/mal/x/manifests/referrer%d-%d", worker, n), nil, []byte(text), annotation)
 		return answer
 	}
 	answer, _ := a.do([]string{"HEAD", "GET"}[n%2], "/v2/mal/x/referrers/"+digest.FromString("subject").String(), nil, nobody)
@@ -337,65 +308,13 @@ func referrers(a *attacker, worker, n int) string {
 func patches(a *attacker, worker, _ int) string {
 	answer, header := a.do("POST", fmt.Sprintf("/v2/mal/p%d/blobs/uploads/", worker), nil, nil)
 	for at := header.Get("Location"); at != "" && a.ctx.Err() == nil; at = header.Get("Location") {
+		if a.alone && header.Get("Range") == "0-2" {
+			break
+		}
 		answer, header = a.do("PATCH", strings.TrimPrefix(at, a.target), []byte("x"), nil)
 		a.count("one byte a PATCH", answer)
 	}
 	return answer
-}
-
-// drip begins a request, sends a part of what it announces, and then a byte now and then. Without a size not even the head ends.
-func drip(method, path string, size int, sent string) step {
-	return func(a *attacker, worker, _ int) string {
-		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+worker%4))}}).DialContext(a.ctx, "tcp", strings.TrimPrefix(a.target, "http://"))
-		if err != nil {
-			return "not connected"
-		}
-		defer conn.Close()
-		go func() {
-			<-a.ctx.Done()
-			conn.Close()
-		}()
-		fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Basic bWFsOm1hbA==\r\nContent-Type: %s\r\n", method, path, indexType) //nolint:errcheck // the read tells
-		if size > 0 {
-			fmt.Fprintf(conn, "Content-Length: %d\r\n\r\n%s", size+1000, sent) //nolint:errcheck // the read tells
-		}
-		answered := make(chan string, 1)
-		go func() {
-			answer := make([]byte, 12)
-			if _, err := io.ReadFull(conn, answer); err != nil {
-				answered <- "broken off"
-				return
-			}
-			answered <- string(answer[9:])
-		}()
-		for {
-			select {
-			case answer := <-answered:
-				return answer
-			case <-time.After(2 * time.Second):
-				io.WriteString(conn, "x") //nolint:errcheck // the read tells
-			}
-		}
-	}
-}
-
-// unread asks for something and takes nothing of it.
-func unread(path string) step {
-	return func(a *attacker, worker, _ int) string {
-		conn, err := (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, byte(2+worker%4))}}).DialContext(a.ctx, "tcp", strings.TrimPrefix(a.target, "http://"))
-		if err != nil {
-			return "not connected"
-		}
-		defer conn.Close()
-		conn.(*net.TCPConn).SetReadBuffer(4096)                           //nolint:errcheck,forcetypeassert // the less the better
-		fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\n\r\n", path)     //nolint:errcheck // nobody waits for the answer
-		fmt.Fprintf(conn, "GET /v2/_catalog HTTP/1.1\r\nHost: x\r\n\r\n") //nolint:errcheck // see above
-		select {
-		case <-a.ctx.Done():
-		case <-time.After(10 * time.Second):
-		}
-		return "unread"
-	}
 }
 
 var manyRanges = func() []string {

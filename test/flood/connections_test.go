@@ -25,7 +25,7 @@ func TestIdleConnections(t *testing.T) {
 		t.Logf("%d connections only: this process may open %d files", most, files.Cur)
 		wanted = most
 	}
-	r := start(t)
+	r := start(t, filesystem(t))
 	r.prepare(t)
 	r.client.CloseIdleConnections()
 	open := make([]net.Conn, 0, wanted)
