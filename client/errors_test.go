@@ -171,7 +171,7 @@ func TestParentTagsResolve(t *testing.T) {
 	if got, err := c.Tag(t.Context(), "demo", "1.x", "stable", false); err != nil || got != pushed.Digest {
 		t.Errorf("%s, %v", got, err)
 	}
-	plan, err := c.PlanDeletion(t.Context(), "demo", "stable")
+	plan, err := c.PlanDeletion(t.Context(), "demo", "1.0.0")
 	if err != nil || plan.Digest != pushed.Digest || strings.Join(plan.Tags, " ") != "1.0.0 stable" {
 		t.Errorf("%+v, %v", plan, err)
 	}

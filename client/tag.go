@@ -60,7 +60,24 @@ func (c *Client) PlanDeletion(ctx context.Context, name, reference string) (*Del
 		}
 	}
 	pack.SortTags(plan.Tags)
+	if err := refuseAlias(plan, v.tag); err != nil {
+		return nil, err
+	}
 	return plan, nil
+}
+
+// refuseAlias refuses to delete a version by an alias: whoever removes "stable" seldom means the version. The versions' tags come
+// first in a plan.
+func refuseAlias(plan *Deletion, tag string) error {
+	if tag == "" || pack.IsVersionTag(tag) {
+		return nil
+	}
+	version := plan.Name + "@" + plan.Digest.String()
+	if len(plan.Tags) > 0 && pack.IsVersionTag(plan.Tags[0]) {
+		version = plan.Name + ":" + plan.Tags[0]
+	}
+	return refused("%s:%s is an alias, which does not delete its version; `packctl pack tag delete %s:%s` removes it, `packctl pack delete %s` deletes the version",
+		plan.Name, tag, plan.Name, tag, version)
 }
 
 // Delete deletes a version, found by tag or digest, with every tag of it.

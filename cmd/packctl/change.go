@@ -10,17 +10,21 @@ import (
 func deleteCommand(o *options) *cobra.Command {
 	var force bool
 	var output string
+	var group string
 	cmd := &cobra.Command{
 		Use: "delete NAME:TAG|NAME@DIGEST", Short: "Delete a version, with every tag of it", Args: cobra.ExactArgs(1),
-		Long: `Delete a version, with every tag of it. To remove one tag alone: packctl pack tag delete NAME:TAG.
+		Long: `Delete a version, with every tag of it; all are named before it asks. A parent tag (1.x) cannot be deleted, since it is not stored: it
+stands for the newest version below it. An alias (stable) does not delete its version; to remove it, or another tag alone: packctl pack
+tag delete NAME:TAG.
 
 Its content is freed by the registry's garbage collection.`,
-		Example: "  packctl pack delete nginx:1.2.3\n  packctl pack delete --force nginx:1.2.3",
+		Example: "  packctl pack delete nginx:1.2.3\n  packctl pack delete --force nginx:1.2.3\n  packctl pack delete ubuntu:14.4.3 --group lts",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, reference, err := versionOf(args[0])
 			if err != nil {
 				return err
 			}
+			reference = inGroup(group, reference)
 			if !force && !canAsk() {
 				return usage("there is no terminal to ask at whether to delete %s; say so with --force", args[0])
 			}
@@ -45,12 +49,32 @@ Its content is freed by the registry's garbage collection.`,
 			if err := c.DeletePlanned(cmd.Context(), plan); err != nil {
 				return err
 			}
-			return o.report(cmd, output, plan, "deleted %s (%s)\ndigest %s\n", args[0], tags, plan.Digest)
+			return o.report(cmd, output, plan, "deleted %s (%s)\ndigest %s\n", deletedName(name, reference), tags, plan.Digest)
 		},
 	}
 	cmd.Flags().BoolVarP(&force, "force", "f", false, "do not ask")
 	outputFlag(cmd, &output, formText)
+	groupFlag(cmd, &group)
 	return cmd
+}
+
+func deletedName(name, reference string) string {
+	if strings.Contains(reference, ":") {
+		return name + "@" + reference
+	}
+	return name + ":" + reference
+}
+
+func groupFlag(cmd *cobra.Command, group *string) {
+	cmd.Flags().StringVarP(group, "group", "g", "", "the group that the tag belongs to, where its name does not say it")
+}
+
+// inGroup gives a tag its group's prefix. Digests and tags that have it stay.
+func inGroup(group, tag string) string {
+	if group == "" || strings.Contains(tag, ":") || strings.HasPrefix(tag, group+"__") {
+		return tag
+	}
+	return group + "__" + tag
 }
 
 func tagCommand(o *options) *cobra.Command {
@@ -77,10 +101,7 @@ func tagAddCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			tag := args[1]
-			if group != "" {
-				tag = group + "__" + tag
-			}
+			tag := inGroup(group, args[1])
 			digest, err := c.Tag(cmd.Context(), name, reference, tag, force)
 			if err != nil {
 				return err
@@ -97,9 +118,10 @@ func tagAddCommand(o *options) *cobra.Command {
 
 func tagDeleteCommand(o *options) *cobra.Command {
 	var output string
+	var group string
 	cmd := &cobra.Command{
 		Use: "delete NAME:TAG", Short: "Remove a tag; the version stays, by its digest and its other tags", Args: cobra.ExactArgs(1),
-		Example: "  packctl pack tag delete nginx:stable",
+		Example: "  packctl pack tag delete nginx:stable\n  packctl pack tag delete ubuntu:beta --group lts",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, tag, err := versionOf(args[0])
 			if err != nil {
@@ -112,12 +134,14 @@ func tagDeleteCommand(o *options) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			tag = inGroup(group, tag)
 			if err := c.Untag(cmd.Context(), name, tag); err != nil {
 				return err
 			}
-			return o.report(cmd, output, map[string]string{"name": name, "tag": tag}, "removed the tag %s\n", args[0])
+			return o.report(cmd, output, map[string]string{"name": name, "tag": tag}, "removed the tag %s:%s\n", name, tag)
 		},
 	}
 	outputFlag(cmd, &output, formText)
+	groupFlag(cmd, &group)
 	return cmd
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -188,7 +189,7 @@ func writeHistory(w io.Writer, title string, changes []client.TagChange) error {
 }
 
 func tagListCommand(o *options) *cobra.Command {
-	var output string
+	var output, group string
 	cmd := &cobra.Command{
 		Use: "ls NAME", Short: "List a pack's tags, the newest version first", Args: cobra.ExactArgs(1),
 		Example: "  packctl pack tag ls nginx\n  packctl pack tag ls nginx --output json",
@@ -200,6 +201,9 @@ func tagListCommand(o *options) *cobra.Command {
 			list, err := c.TagList(cmd.Context(), args[0])
 			if err != nil {
 				return err
+			}
+			if group != "" {
+				list = slices.DeleteFunc(list, func(t client.TagInfo) bool { return !strings.HasPrefix(t.Tag, group+"__") })
 			}
 			return write(cmd.OutOrStdout(), output, list, func(w io.Writer) error {
 				if o.quiet {
@@ -214,5 +218,6 @@ func tagListCommand(o *options) *cobra.Command {
 		},
 	}
 	outputFlag(cmd, &output, formTable)
+	cmd.Flags().StringVarP(&group, "group", "g", "", "only tags of this group")
 	return cmd
 }
