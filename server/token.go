@@ -30,7 +30,7 @@ func newTokens(content *store.Store, users *auth.HTPasswd, policy *auth.Policy, 
 	if users == nil || policy == nil || !policy.Anonymous() {
 		return nil
 	}
-	return &tokens.Tokens{Store: content, Users: users, Log: log, Now: time.Now}
+	return tokens.New(content, users, log)
 }
 
 // authenticateToken finds out who brings a token.

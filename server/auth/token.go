@@ -102,7 +102,7 @@ const (
 	KeyringInterval = 5 * time.Minute
 )
 
-// Key signs tokens.
+// Key signs tokens, or seals sessions.
 type Key struct {
 	ID     string `json:"id"`
 	Secret []byte `json:"secret"`
@@ -122,8 +122,8 @@ func newKey(from time.Time) Key {
 }
 
 // Next is the keyring as it should be now, and whether that differs: a new key comes before the newest has become old, and
-// one that no token in use can be of goes.
-func (k Keyring) Next(now time.Time) (Keyring, bool) {
+// one goes that nothing in use can be of, which is good for life.
+func (k Keyring) Next(now time.Time, life time.Duration) (Keyring, bool) {
 	keys := slices.DeleteFunc(slices.Clone(k.Keys), func(key Key) bool { return len(key.Secret) < 32 || key.ID == "" })
 	switch {
 	case len(keys) == 0:
@@ -131,7 +131,7 @@ func (k Keyring) Next(now time.Time) (Keyring, bool) {
 	case now.Sub(keys[len(keys)-1].From) > keyLife:
 		keys = append(keys, newKey(now.Add(keyAnnounce)))
 	}
-	for len(keys) > 1 && now.Sub(keys[1].From) > 2*TokenLife+keyAnnounce {
+	for len(keys) > 1 && now.Sub(keys[1].From) > 2*life+keyAnnounce {
 		keys = keys[1:]
 	}
 	return Keyring{keys}, !slices.EqualFunc(keys, k.Keys, func(a, b Key) bool { return a.ID == b.ID })

@@ -16,8 +16,8 @@ import (
 func TestTokens(t *testing.T) {
 	h, path, _ := open(t, line(t, "ann", "secret", 4)+line(t, "bob", "secret", 4))
 	now := time.Now()
-	ring, _ := Keyring{}.Next(now)
-	other, _ := Keyring{}.Next(now)
+	ring, _ := Keyring{}.Next(now, TokenLife)
+	other, _ := Keyring{}.Next(now, TokenLife)
 	scopes := []Scope{{"repository", "a/b", []string{"pull", "push"}}}
 	token, err := ring.Sign(h, "ann", scopes, now)
 	if err != nil {
@@ -102,14 +102,14 @@ func readFile(t *testing.T, path string) string {
 func TestKeysRotate(t *testing.T) {
 	h, _, _ := open(t, line(t, "ann", "secret", 4))
 	now := time.Now()
-	ring, changed := Keyring{}.Next(now)
+	ring, changed := Keyring{}.Next(now, TokenLife)
 	if !changed || len(ring.Keys) != 1 {
 		t.Fatalf("%+v", ring.Keys)
 	}
 	signers := map[string]bool{}
 	replica := ring // what another replica read last
 	for at := now; at.Before(now.Add(100 * 24 * time.Hour)); at = at.Add(KeyringInterval) {
-		ring, _ = ring.Next(at)
+		ring, _ = ring.Next(at, TokenLife)
 		token, err := ring.Sign(h, "ann", nil, at)
 		if err != nil {
 			t.Fatal(err)
@@ -122,14 +122,14 @@ func TestKeysRotate(t *testing.T) {
 		if len(ring.Keys) > 2 {
 			t.Fatalf("%d keys", len(ring.Keys))
 		}
-		if again, changed := ring.Next(at); changed || !reflect.DeepEqual(again, ring) {
+		if again, changed := ring.Next(at, TokenLife); changed || !reflect.DeepEqual(again, ring) {
 			t.Fatal("a second look changes the keys")
 		}
 	}
 	if len(signers) != 4 {
 		t.Errorf("%d keys signed in 100 days", len(signers))
 	}
-	if mended, changed := (Keyring{[]Key{{ID: "x", Secret: []byte("short")}}}).Next(now); !changed || len(mended.Keys) != 1 || len(mended.Keys[0].Secret) != 32 {
+	if mended, changed := (Keyring{[]Key{{ID: "x", Secret: []byte("short")}}}).Next(now, TokenLife); !changed || len(mended.Keys) != 1 || len(mended.Keys[0].Secret) != 32 {
 		t.Errorf("a key that is too short stays: %+v", mended)
 	}
 }
@@ -168,7 +168,7 @@ func TestScopes(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	h, _, _ := open(f, "ann:$2y$04$abcdefghijklmnopqrstuu5r9lB6uJ1c1x6sB0Q2P8zE1kE9b9b9b\n")
 	now := time.Now()
-	ring, _ := Keyring{}.Next(now)
+	ring, _ := Keyring{}.Next(now, TokenLife)
 	token, err := ring.Sign(h, "", nil, now)
 	if err != nil {
 		f.Fatal(err)
