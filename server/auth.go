@@ -37,8 +37,21 @@ func (s *Server) authenticateBasic(w http.ResponseWriter, r *request) error {
 	return nil
 }
 
-// checkPassword finds out whether a user has that password, and slows down who guesses.
+// checkPassword finds out whether a user has that password, and asks for another where not.
 func (s *Server) checkPassword(w http.ResponseWriter, r *request, user, password string) error {
+	err := s.login(r, user, password)
+	var throttled *auth.ThrottledError
+	switch {
+	case errors.As(err, &throttled):
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
+	case errors.Is(err, auth.ErrDenied):
+		s.challenge(w, r, "", "")
+	}
+	return err
+}
+
+// login finds out whether a user has that password, and slows down who guesses.
+func (s *Server) login(r *request, user, password string) error {
 	err := auth.ErrDenied
 	if s.users != nil {
 		err = s.users.Check(r.Context(), r.client.Addr, user, password)
@@ -52,14 +65,12 @@ func (s *Server) checkPassword(w http.ResponseWriter, r *request, user, password
 	case errors.As(err, &throttled):
 		s.metrics.Auth("throttled")
 		s.log.Debug("login put off", "user", telemetry.Clip(user), "from", r.client.Addr, "request", r.id)
-		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(throttled.RetryAfter.Seconds()))))
 		return fail(codeTooMany, "%w", err)
 	case !errors.Is(err, auth.ErrDenied):
 		return err // the client went away
 	}
 	s.metrics.Auth("denied")
 	s.log.Warn("login refused", "audit", true, "user", telemetry.Clip(user), "from", r.client.Addr, "request", r.id)
-	s.challenge(w, r, "", "")
 	return fail(codeUnauthorized, "%w", err)
 }
 

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"packregistry.dev/server/internal/clientip"
+	"packregistry.dev/server/internal/pages"
 	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/transfer"
 	"packregistry.dev/server/store"
@@ -86,6 +87,9 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 	path, ok := strings.CutPrefix(r.URL.Path, s.prefix)
 	if !ok && r.URL.Path+"/" != s.prefix {
 		return fail(codeNotFound, "")
+	}
+	if s.pages != nil && (strings.HasPrefix(path, pages.Path) || path+"/" == pages.Path || path == "" && pages.Wants(r.Request)) {
+		return s.servePages(w, r, path)
 	}
 	row, api, name, param, allowed := match(r.Method, "/"+path)
 	if row == nil {

@@ -10,6 +10,7 @@
 //	               packs: what is checked of one that is pushed, and the files inside of them
 //	auth.go token.go
 //	               who asks and what they may do, by password or by token
+//	pages.go       what the server does for the pages at /ui/
 //	location.go    URLs of this server, as clients see them
 //	cors.go        pages of other origins
 //	budget.go      places of uploads and of unpacking, the memory of manifests, and the processors, shared by users and addresses
@@ -39,6 +40,7 @@ import (
 	"packregistry.dev/server/internal/connections"
 	"packregistry.dev/server/internal/cursor"
 	"packregistry.dev/server/internal/health"
+	"packregistry.dev/server/internal/pages"
 	"packregistry.dev/server/internal/share"
 	"packregistry.dev/server/internal/storage"
 	"packregistry.dev/server/internal/telemetry"
@@ -84,6 +86,8 @@ type Server struct {
 	manifests manifestBudget
 	// work lets long computations have half of the processors, passwords of users among them.
 	work *work.Gate
+	// pages is nil where there are none.
+	pages *pages.Pages
 }
 
 // Open makes a server of a configuration alone: it opens the storage and reads the users.
@@ -107,12 +111,17 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, err
 	if err != nil {
 		return nil, err
 	}
-	return newServer(c, content, users, m, log), nil
+	s := newServer(c, content, users, m, log)
+	return s, s.addPages()
 }
 
 // New makes a server of its parts. users is nil for a registry that is open to all, or has no users.
 func New(c *config.Config, content *store.Store, users *auth.HTPasswd, log *slog.Logger) *Server {
-	return newServer(c, content, users, telemetry.NewMetrics(), log)
+	s := newServer(c, content, users, telemetry.NewMetrics(), log)
+	if err := s.addPages(); err != nil {
+		log.Error("there are no pages", "error", err)
+	}
+	return s
 }
 
 func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *telemetry.Metrics, log *slog.Logger) *Server {

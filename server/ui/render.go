@@ -148,7 +148,16 @@ func (h *Handler) renderError(w http.ResponseWriter, r *request, err error) {
 	case errors.As(err, &known):
 	case errors.Is(err, ErrLogin):
 		w.Header().Set("Cache-Control", "no-store")
-		http.Redirect(w, r.Request, h.Base+"login?next="+url.QueryEscape(r.URL.RequestURI()), http.StatusSeeOther)
+		login := h.Base + "login?next=" + url.QueryEscape(r.URL.RequestURI())
+		if !fromElsewhere(r.Request) {
+			http.Redirect(w, r.Request, login, http.StatusSeeOther)
+			return
+		}
+		// From a page of this site the browser sends the session, if there is one, and the login leads back.
+		w.Header().Set("Refresh", "0; url="+login)
+		if err := h.render(w, r, content{Template: "again", Title: "One moment", Data: login}); err != nil {
+			h.Log.Error("a page failed", "error", err)
+		}
 		return
 	case errors.Is(err, ErrNotFound):
 		known = &failure{Status: http.StatusNotFound, Heading: "There is no such page", Text: "Nothing has this address, or it is not for " + whom(r) + "."}

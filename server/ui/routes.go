@@ -23,6 +23,13 @@ var routes = []struct {
 	{"GET", "packs/{name}/{reference}/images", (*Handler).getImages},
 	{"GET", "packs/{name}/{reference}/files", (*Handler).getFile},
 	{"GET", "packs/{name}/{reference}/files/{path...}", (*Handler).getFile},
+	{"GET", "login", (*Handler).getLogin},
+	{"POST", "login", (*Handler).postLogin},
+	{"POST", "logout", (*Handler).postLogout},
+	{"GET", "packs/{name}/{reference}/delete", (*Handler).askDelete},
+	{"POST", "packs/{name}/{reference}/delete", (*Handler).postDelete},
+	{"POST", "packs/{name}/{reference}/untag", (*Handler).postUntag},
+	{"POST", "packs/{name}/{reference}/tag", (*Handler).postTag},
 }
 
 func (h *Handler) mux() *http.ServeMux {

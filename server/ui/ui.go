@@ -22,7 +22,13 @@ type Options struct {
 	Address func(r *http.Request) string
 	// Open says who looks at the pages, and what the registry shows to them.
 	Open func(r *http.Request) (Viewer, Registry)
-	Log  *slog.Logger
+	// Logins is how the sender of a request logs in; it is nil where nobody can.
+	Logins func(r *http.Request) Logins
+	// Changes changes packs for the sender of a request; it is nil where the pages change nothing.
+	Changes func(r *http.Request) Changes
+	// Origin is an origin that is this server's besides the host of each request, as clients see it: https://packs.example.com.
+	Origin string
+	Log    *slog.Logger
 	// Now is time.Now, except in tests.
 	Now func() time.Time
 }
@@ -35,6 +41,8 @@ type Handler struct {
 	templates templates
 	routes    *http.ServeMux
 	work      work
+	// forms refuses forms that pages of other sites send, a login too.
+	forms *http.CrossOriginProtection
 }
 
 // New makes the pages.
@@ -48,8 +56,13 @@ func New(o Options) (*Handler, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	h := &Handler{Options: o, work: newWork()}
+	h := &Handler{Options: o, work: newWork(), forms: http.NewCrossOriginProtection()}
 	var err error
+	if o.Origin != "" {
+		if err = h.forms.AddTrustedOrigin(o.Origin); err != nil {
+			return nil, err
+		}
+	}
 	if h.assets, err = readAssets(); err != nil {
 		return nil, err
 	}
@@ -78,7 +91,13 @@ func (h *Handler) serve(w http.ResponseWriter, hr *http.Request, handle page) {
 	viewer, registry := h.Open(hr)
 	r := &request{Request: hr, viewer: viewer, registry: registry}
 	setDefaults(w.Header())
-	if err := handle(h, w, r); err != nil {
+	err := h.forms.Check(hr)
+	if err != nil {
+		err = &failure{Status: http.StatusForbidden, Heading: "This form came from another site", Text: "Nothing was changed. Open the page here and send the form again."}
+	} else {
+		err = handle(h, w, r)
+	}
+	if err != nil {
 		h.renderError(w, r, err)
 	}
 }
@@ -91,7 +110,7 @@ func setDefaults(header http.Header) {
 	for name, value := range map[string]string{
 		"Content-Security-Policy": Policy,
 		"X-Content-Type-Options":  "nosniff",
-		"Referrer-Policy":         "no-referrer",
+		"Referrer-Policy":         "same-origin", // with none, browsers hide the origin of forms over plain HTTP
 		"Cache-Control":           "private, no-cache",
 	} {
 		if header.Get(name) == "" {

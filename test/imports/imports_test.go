@@ -31,6 +31,7 @@ var allowed = []struct{ packages, imports string }{
 	{"server/ui/...", "pack server/ui/... internal/..."},
 	{"server/auth", "server/config server/internal/... internal/..."},
 	{"server/store/...", "server/store/... server/internal/... internal/..."},
+	{"server/internal/pages", "pack server/auth server/config server/store server/internal/... server/ui"},
 	{"server/internal/...", "pack server/auth server/config server/store/... server/internal/... internal/..."},
 	{"client", "pack internal/..."},
 	{"pack", "internal/..."},

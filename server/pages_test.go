@@ -1,0 +1,265 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"packregistry.dev/server/store/driver/inmemory"
+	"packregistry.dev/server/ui"
+)
+
+const pagesConfig = `version: 0.1
+storage: {inmemory: {}}
+http: {trustedproxies: [127.0.0.1]}
+ui: {actions: [tag, untag, delete]}
+auth: {htpasswd: {path: %s}, access: {readonlyusers: [bob]}}
+`
+
+// browser sends requests as a browser does through a proxy that ends TLS.
+type browser struct {
+	*fixture
+	cookie string
+}
+
+func (b *browser) send(method, path string, form url.Values, headers ...string) *http.Response {
+	b.t.Helper()
+	client := http.DefaultClient.CheckRedirect
+	http.DefaultClient.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	defer func() { http.DefaultClient.CheckRedirect = client }()
+	all := []string{"X-Forwarded-For", "192.0.2.1", "X-Forwarded-Proto", "https", "Sec-Fetch-Site", "same-origin", "Content-Type", "application/x-www-form-urlencoded"}
+	if b.cookie != "" {
+		all = append(all, "Cookie", b.cookie)
+	}
+	r := b.do(method, path, strings.NewReader(form.Encode()), append(all, headers...)...)
+	if r.Header.Get("WWW-Authenticate") != "" {
+		b.t.Errorf("%s %s asks for a scheme of HTTP's", method, path)
+	}
+	return r
+}
+
+func (b *browser) logIn(user, password string) *http.Response {
+	b.t.Helper()
+	r := b.send("POST", "/ui/login", url.Values{"user": {user}, "password": {password}})
+	for _, c := range r.Cookies() {
+		b.cookie = c.Name + "=" + c.Value
+	}
+	return r
+}
+
+// browsersOf serves a registry of two users, ann and bob, who may read alone, with two versions and an alias of the pack demo.
+func browsersOf(t *testing.T, replicas int) (browsers []*browser, users string) {
+	t.Helper()
+	d := inmemory.New()
+	f := start(t, d, "}", nil)
+	for _, version := range []string{"1.0.0", "1.1.0"} {
+		f.want(f.putManifest("/v1/demo/manifests/"+version, f.packManifest("demo", version, nil)), 201)
+	}
+	f.want(f.putManifest("/v1/demo/manifests/stable", f.packManifest("demo", "1.1.0", nil)), 201)
+	users = usersFile(t, "ann", "bob")
+	c := parseConfig(t, fmt.Sprintf(pagesConfig, users))
+	for range replicas {
+		browsers = append(browsers, &browser{fixture: replica(t, c, d, users)})
+	}
+	return browsers, users
+}
+
+func TestBrowsersAreLedToThePages(t *testing.T) {
+	f := start(t, inmemory.New(), "}\nhttp: {prefix: /packs}", nil)
+	b := &browser{fixture: f}
+	if r := b.send("GET", "/packs/", nil, "Accept", "text/html,*/*"); r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "/packs/ui/" {
+		t.Errorf("%s to %q", r.Status, r.Header.Get("Location"))
+	}
+	f.want(b.send("GET", "/packs/", nil, "Accept", "*/*"), 404, "NOT_FOUND")
+	r := b.send("GET", "/packs/ui/", nil)
+	f.want(r, 200, "<!doctype html>")
+	if got := r.Header.Values("Content-Security-Policy"); len(got) != 1 || got[0] != ui.Policy {
+		t.Errorf("the policy is %q", got)
+	}
+	f.want(b.send("GET", "/ui/", nil), 404)
+	own := start(t, inmemory.New(), "}\nhttp: {headers: {Content-Security-Policy: [default-src 'self']}}", nil)
+	if got := (&browser{fixture: own}).send("GET", "/ui/", nil).Header.Get("Content-Security-Policy"); got != "default-src 'self'" {
+		t.Errorf("the administrator's policy became %q", got)
+	}
+	off := start(t, inmemory.New(), "}\nui: {enabled: false}", nil)
+	off.want(off.do("GET", "/ui/", nil), 404, "NOT_FOUND")
+	off.want(off.do("GET", "/", nil, "Accept", "text/html"), 404, "NOT_FOUND")
+}
+
+func TestLoggingIn(t *testing.T) {
+	bs, users := browsersOf(t, 2)
+	b := bs[0]
+	if r := b.send("GET", "/ui/?q=x", nil); r.StatusCode != http.StatusSeeOther || r.Header.Get("Location") != "/ui/login?next=%2Fui%2F%3Fq%3Dx" {
+		t.Errorf("nobody is answered %s, %q", r.Status, r.Header.Get("Location"))
+	}
+	// The password of the API is none here.
+	if r := b.send("GET", "/ui/", nil, basic("ann")...); r.StatusCode != http.StatusSeeOther {
+		t.Errorf("basic authentication is answered %s", r.Status)
+	}
+	r := b.logIn("ann", "wrong")
+	b.want(r, 403, "Wrong user name or password")
+	if b.cookie != "" {
+		t.Fatal("a wrong password makes a session")
+	}
+	r = b.logIn("ann", "ann")
+	if r.StatusCode != http.StatusSeeOther || len(r.Cookies()) != 1 {
+		t.Fatal(r.Status, r.Cookies())
+	}
+	c := r.Cookies()[0]
+	if !strings.HasPrefix(c.Name, "__Host-") || !c.HttpOnly || !c.Secure || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" || c.MaxAge <= 0 || strings.Contains(c.Value, "ann") {
+		t.Errorf("the cookie is %s", r.Header.Get("Set-Cookie"))
+	}
+	b.want(b.send("GET", "/ui/", nil), 200, "demo", "Log out")
+	// The session counts on these pages alone, over HTTPS alone, and on every replica.
+	b.want(b.send("GET", "/ui/", nil, "X-Forwarded-Proto", "http"), 303)
+	if r := b.do("GET", "/v1/_catalog", nil, "Cookie", b.cookie); r.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the API answers a session with %s", r.Status)
+	}
+	bs[1].cookie = b.cookie
+	b.want(bs[1].send("GET", "/ui/", nil), 200, "demo")
+	if r := b.send("POST", "/ui/logout", nil); len(r.Cookies()) != 1 || r.Cookies()[0].MaxAge >= 0 {
+		t.Errorf("logging out sets %v", r.Cookies())
+	}
+	// Another password ends it, without a restart.
+	anns, err := os.ReadFile(usersFile(t, "ann", "bob"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	read := make(chan error, 8)
+	b.users.Observe = func(err error) { read <- err }
+	var group sync.WaitGroup
+	group.Go(func() { b.users.Watch(ctx, time.Millisecond) })
+	defer group.Wait()
+	defer cancel()
+	if err := os.WriteFile(users, anns, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for { // a file may be read before all of it is written
+		if err := <-read; err == nil && b.send("GET", "/ui/", nil).StatusCode == http.StatusSeeOther {
+			break
+		}
+	}
+}
+
+func TestLoginsThatAreRefused(t *testing.T) {
+	bs, _ := browsersOf(t, 1)
+	b := bs[0]
+	form := url.Values{"user": {"ann"}, "password": {"ann"}}
+	b.want(b.send("POST", "/ui/login", form, "X-Forwarded-Proto", "http"), 403, "Logging in needs HTTPS")
+	b.want(b.send("GET", "/ui/login", nil, "X-Forwarded-Proto", "http"), 200, "Logging in needs HTTPS")
+	for _, headers := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Sec-Fetch-Site", "", "Origin", "https://elsewhere.example"}} {
+		r := b.send("POST", "/ui/login", form, headers...)
+		if b.want(r, 403, "another site"); len(r.Cookies()) > 0 {
+			t.Errorf("%v log somebody in", headers)
+		}
+	}
+	b.want(b.send("POST", "/ui/login", url.Values{"password": {strings.Repeat("x", 20<<10)}}), 400)
+	for range 5 {
+		b.want(b.logIn("ann", fmt.Sprint("wrong", b.t.Name())), 403)
+	}
+	open := &browser{fixture: open0(t)}
+	open.want(open.send("GET", "/ui/login", nil), 404, "has no users")
+}
+
+func TestALoginLeadsNowhereElse(t *testing.T) {
+	bs, _ := browsersOf(t, 1)
+	for _, next := range []string{"//evil.example", "https://evil.example/ui/", "/\\evil.example", "/ui/\\evil", "/v2/", "/ui/../v2/", "/ui/..//evil.example", "javascript:alert(1)",
+		"/ui/logout", "/ui/login", "", "/ui/\r\nX: y", "ui/", "//ui/", "/ui//evil.example", "%2F%2Fevil.example", "/ui/%2e%2e/%2e%2e//evil.example"} {
+		r := bs[0].send("POST", "/ui/login", url.Values{"user": {"ann"}, "password": {"ann"}, "next": {next}})
+		if got := r.Header.Get("Location"); r.StatusCode != http.StatusSeeOther || got != "/ui/" {
+			t.Errorf("%q leads to %q (%s)", next, got, r.Status)
+		}
+	}
+	for _, next := range []string{"/ui/packs/demo", "/ui/?q=a&layer=os", "/ui/packs/demo/1.0.0/files/a%20b"} {
+		r := bs[0].send("POST", "/ui/login", url.Values{"user": {"ann"}, "password": {"ann"}, "next": {next}})
+		if got := r.Header.Get("Location"); got != next {
+			t.Errorf("%q leads to %q", next, got)
+		}
+	}
+}
+
+func TestAnonymousPullNeedsNoLogin(t *testing.T) {
+	bs, _ := browsersOf(t, 1)
+	c := *bs[0].config
+	c.Auth.Access.AnonymousPull = true
+	f := &browser{fixture: replica(t, &c, inmemory.New(), usersFile(t, "ann"))}
+	f.want(f.send("GET", "/ui/", nil), 200, "Log in")
+}
+
+func TestActions(t *testing.T) {
+	bs, _ := browsersOf(t, 1)
+	b := bs[0]
+	b.want(b.send("GET", "/ui/packs/demo/1.1.0/delete", nil), 303)
+	b.want(b.send("POST", "/ui/packs/demo/stable/untag", nil), 403, "Nobody is logged in")
+	b.logIn("bob", "bob")
+	b.want(b.send("POST", "/ui/packs/demo/stable/untag", nil), 403, "bob may not")
+	b.want(b.send("GET", "/ui/packs/demo/1.1.0/delete", nil), 403, "bob may not")
+	b.logIn("ann", "ann")
+	b.want(b.send("POST", "/ui/packs/demo/stable/untag", nil, "Sec-Fetch-Site", "cross-site"), 403, "another site")
+	wantTags := func(want ...string) {
+		t.Helper()
+		if r := text(b.do("GET", "/v1/demo/tags/list", nil, basic("ann")...)); !strings.Contains(r, `"tags":["`+strings.Join(want, `","`)+`"]`) {
+			t.Errorf("the tags are %s, want %v", r, want)
+		}
+	}
+	all := []string{"1.0.0", "1.0.x", "1.1.0", "1.1.x", "1.x", "stable"}
+	wantTags(all...)
+	b.want(b.send("POST", "/ui/packs/demo/1.0.0/tag", url.Values{"tag": {"1.2.x"}}), 400, "parent tag")
+	b.want(b.send("POST", "/ui/packs/demo/1.0.0/tag", url.Values{"tag": {"2.0.0"}}), 400, "pack.json makes")
+	b.want(b.send("POST", "/ui/packs/demo/1.0.0/tag", url.Values{"tag": {"<b>"}}), 400, "&lt;b&gt;")
+	b.want(b.send("POST", "/ui/packs/demo/1.0.0/tag", url.Values{"tag": {"stable"}}), 409, "names another version")
+	for range 2 { // and again
+		b.want(b.send("POST", "/ui/packs/demo/1.0.0/tag", url.Values{"tag": {"old"}}), 303)
+		b.want(b.send("POST", "/ui/packs/demo/1.0.0/tag", url.Values{"tag": {"stable"}, "move": {"1"}}), 303)
+	}
+	for range 2 {
+		b.want(b.send("POST", "/ui/packs/demo/old/untag", nil), 303)
+	}
+	wantTags(all...)
+
+	r := b.send("GET", "/ui/packs/demo/1.0.0/delete", nil)
+	page := text(r)
+	for _, words := range []string{"1.0.0", "stable", "1.0.x", "none: it goes too", "90 more days", "its alias"} {
+		if !strings.Contains(page, words) {
+			t.Errorf("the page that asks lacks %q", words)
+		}
+	}
+	form := url.Values{"confirm": {"1.0.0"}, "tag": {"1.0.0", "stable"}, "digest": {between(page, `name="digest" value="`, `"`)}}
+	with := func(key string, values ...string) url.Values {
+		changed := url.Values{}
+		for k, v := range form {
+			changed[k] = v
+		}
+		changed[key] = values
+		return changed
+	}
+	b.want(b.send("POST", "/ui/packs/demo/1.0.0/delete", with("confirm", "1.0.1")), 400, "is not 1.0.0")
+	b.want(b.send("POST", "/ui/packs/demo/1.0.0/delete", with("tag", "1.0.0")), 409, "Further tags")
+	b.want(b.send("POST", "/ui/packs/demo/1.0.0/delete", with("digest", "sha256:0")), 409, "another version")
+	wantTags(all...)
+	for range 2 {
+		b.want(b.send("POST", "/ui/packs/demo/1.0.0/delete", form), 303)
+	}
+	wantTags("1.1.0", "1.1.x", "1.x")
+	b.want(b.do("GET", "/v1/demo/manifests/"+form.Get("digest"), nil, basic("ann")...), 200) // by its digest
+
+	b.config.Storage.Maintenance.ReadOnly.Enabled = true
+	b.want(b.send("POST", "/ui/packs/demo/1.1.0/untag", nil), 405, "read-only")
+	b.config.Storage.Maintenance.ReadOnly.Enabled = false
+	b.config.UI.Actions = nil
+	b.want(b.send("POST", "/ui/packs/demo/1.1.0/untag", nil), 403)
+	wantTags("1.1.0", "1.1.x", "1.x")
+}
+
+func between(s, before, after string) string {
+	_, s, _ = strings.Cut(s, before)
+	s, _, _ = strings.Cut(s, after)
+	return s
+}
