@@ -73,7 +73,7 @@ type indexedPack struct {
 	Size        int64         `json:"size"`
 	Pushed      *time.Time    `json:"pushed"`
 	Layer       string        `json:"layer"`
-	Type        string        `json:"addonType"`
+	Type        string        `json:"type"`
 	Versions    int           `json:"versions"`
 }
 
@@ -82,21 +82,21 @@ func (c *Client) index(ctx context.Context) (list []Summary, known bool, err err
 	var seen pages
 	for last := ""; ; {
 		var page struct {
-			Packs []indexedPack `json:"packs"`
-			Next  string        `json:"next"`
+			Packs *[]indexedPack `json:"packs"`
+			Next  string         `json:"next"`
 		}
 		query := url.Values{"n": {strconv.Itoa(indexPage)}}
 		if last != "" {
 			query.Set("last", last)
 		}
 		_, known, err := c.ask(ctx, "/v1/_index", query, &page)
-		if err != nil || !known {
+		if err != nil || !known || page.Packs == nil { // what has another form is not the index that is meant here
 			return nil, false, err
 		}
-		if err := seen.add(len(page.Packs)); err != nil {
+		if err := seen.add(len(*page.Packs)); err != nil {
 			return nil, false, err
 		}
-		for _, p := range page.Packs {
+		for _, p := range *page.Packs {
 			list = append(list, Summary{
 				Name: p.Name, DisplayName: p.DisplayName, Layer: p.Layer, Type: p.Type, Newest: p.Tag, Digest: p.Digest, Size: p.Size,
 				Versions: p.Versions, Updated: p.Pushed,

@@ -1,11 +1,13 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 
 	"packregistry.dev/internal/helmchart"
@@ -144,6 +146,28 @@ func (v *Validation) CheckImages(d *pack.Directory) {
 			}
 		}
 	}
+}
+
+// CheckGroup warns of a group that differs in case only from that of versions that the registry has: each is a group of its own there.
+func (c *Client) CheckGroup(ctx context.Context, v *Validation, d *pack.Directory) error {
+	group := pack.Group(d.Tag())
+	if group == "" {
+		return nil
+	}
+	tags, err := c.tags(ctx, d.Name)
+	if err != nil {
+		return err
+	}
+	pack.SortTags(tags)
+	for _, tag := range tags {
+		if other := pack.Group(tag); other != group && strings.EqualFold(other, group) {
+			v.Warnings = append(v.Warnings, pack.Violation{Rule: "group-case", Path: pack.MetadataFile + "#/group",
+				Message: "the group " + strconv.Quote(group) + " differs in case from " + strconv.Quote(other) + " of " + d.Name + ":" + tag + ", so it is another one",
+				Mend:    "write it as the versions before do"})
+			return nil
+		}
+	}
+	return nil
 }
 
 // shortImage is an image without what is understood of itself.

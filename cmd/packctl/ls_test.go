@@ -82,6 +82,27 @@ func TestLists(t *testing.T) {
 	})
 }
 
+// A group is written in one way: LTS and lts are two.
+func TestGroupsThatDifferInCase(t *testing.T) {
+	t.Parallel()
+	r := testregistry.New(t, testregistry.Options{})
+	home := t.TempDir()
+	upper := testpack.Dir(t, "ubuntu", "22.04.4", withGroup("ubuntu", "22.04.4", "LTS"))
+	lower := testpack.Dir(t, "ubuntu", "24.04.1", withGroup("ubuntu", "24.04.1", "lts"))
+	const warning = `the group "lts" differs in case from "LTS" of ubuntu:LTS__22.04.4`
+	runs(t, home, []commandLine{
+		{"registry login " + r.Host + " -u ann --password-stdin --ca-file " + r.CAFile, 0, nil},
+		{"pack validate " + lower + " -r " + r.Host, 0, []string{"!differs in case"}},
+		{"pack push " + upper, 0, []string{"!differs in case"}},
+		{"pack validate " + upper + " -r " + r.Host, 0, []string{"!differs in case"}},
+		{"pack validate " + lower, 0, []string{"!differs in case"}},
+		{"pack validate " + lower + " -r " + r.Host, 0, []string{warning}},
+		{"pack validate --strict " + lower + " -r " + r.Host + " -o json", 3, []string{`"rule": "group-case"`}},
+		{"pack push --quiet --dry-run " + lower, 0, []string{"!differs in case"}},
+		{"pack push " + lower, 0, []string{warning, "pushed ubuntu:lts__24.04.1"}},
+	})
+}
+
 // hostileRegistry serves a registry whose names, tags and messages are for terminals.
 func hostileRegistry(t *testing.T) string {
 	t.Helper()

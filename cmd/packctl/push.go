@@ -39,6 +39,9 @@ unless --force says to replace it and --message says why.`,
 			if err != nil {
 				return err
 			}
+			if err := o.warnOfGroups(cmd, c, packs); err != nil {
+				return err
+			}
 			return o.push(cmd, c, dirs, packs, b, output)
 		},
 	}
@@ -74,6 +77,21 @@ func (o *options) validated(cmd *cobra.Command, args []string, recursive bool) (
 		return nil, nil, &invalidError{"nothing was pushed: not valid: " + listOf(invalid)}
 	}
 	return dirs, packs, client.SameVersion(dirs, packs)
+}
+
+// warnOfGroups says where a pack's group differs from older versions' in case alone.
+func (o *options) warnOfGroups(cmd *cobra.Command, c *client.Client, packs []*pack.Directory) error {
+	if o.quiet {
+		return nil
+	}
+	for _, d := range packs {
+		v := &client.Validation{}
+		if err := c.CheckGroup(cmd.Context(), v, d); err != nil {
+			return err
+		}
+		writeViolations(cmd.ErrOrStderr(), terminal.ColorsFor(cmd.ErrOrStderr()).Warn("warning"), v.Warnings)
+	}
+	return nil
 }
 
 // push pushes packs, and reports what came of each.

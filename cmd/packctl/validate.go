@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 
@@ -20,24 +21,28 @@ func validateCommand(o *options) *cobra.Command {
 		Use: "validate DIR...", Short: "Report everything that is wrong with packs, and what could be better", Args: cobra.MinimumNArgs(1),
 		Long: `Report everything that is wrong with packs, and what could be better.
 
-A pack with errors is refused by registries, by the same rules. Warnings do not keep it from being pushed.`,
+A pack with errors is refused by registries, by the same rules. Warnings do not keep it from being pushed. With --registry-server
+packs are compared with the versions that are there, too.`,
 		Example: `  packctl pack validate nginx
   packctl pack validate --recursive --strict packs
+  packctl pack validate nginx --registry-server packs.example.com
   packctl pack validate --output sarif nginx > results.sarif`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			dirs, err := findPacks(args, recursive)
 			if err != nil {
 				return err
 			}
+			var registry *client.Client
+			if o.server != "" {
+				if registry, err = o.connect(cmd); err != nil {
+					return err
+				}
+			}
 			found := make([]*client.Validation, len(dirs))
 			errors := 0
 			for i, dir := range dirs {
-				var d *pack.Directory
-				if found[i], d, err = client.Validate(dir); err != nil {
+				if found[i], err = validate(cmd.Context(), dir, registry); err != nil {
 					return err
-				}
-				if d != nil {
-					found[i].CheckImages(d)
 				}
 				if strict {
 					found[i].Strict()
@@ -58,6 +63,19 @@ A pack with errors is refused by registries, by the same rules. Warnings do not 
 	flags.BoolVar(&recursive, "recursive", false, "validate all packs below DIR")
 	outputFlag(cmd, &output, formText, formSARIF)
 	return cmd
+}
+
+// validate validates a pack with all that a registry, if there is one, and the pack's charts show.
+func validate(ctx context.Context, dir string, registry *client.Client) (*client.Validation, error) {
+	v, d, err := client.Validate(dir)
+	if err != nil || d == nil {
+		return v, err
+	}
+	v.CheckImages(d)
+	if registry != nil {
+		err = registry.CheckGroup(ctx, v, d)
+	}
+	return v, err
 }
 
 // invalidError is the end of a validation whose errors were printed.
