@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
 	appsv1 "k8s.io/api/apps/v1"
@@ -16,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -32,58 +30,6 @@ func TestAPIStatusIsUnknownBeforeTheFirstLook(t *testing.T) {
 		t.Errorf("observedGeneration %d", r.Status.ObservedGeneration)
 	}
 	wantKstatus(t, r, status.InProgressStatus)
-}
-
-func wantKstatus(t *testing.T, r *v1alpha1.PackRegistry, want status.Status) {
-	t.Helper()
-	eventually(t, "kstatus "+string(want), func() error {
-		u := &unstructured.Unstructured{}
-		u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("PackRegistry"))
-		if err := api.Get(t.Context(), client.ObjectKeyFromObject(r), u); err != nil {
-			return err
-		}
-		got, err := status.Compute(u)
-		if err == nil && got.Status != want {
-			err = fmt.Errorf("%s: %s", got.Status, got.Message)
-		}
-		return err
-	})
-}
-
-func wantCondition(t *testing.T, r *v1alpha1.PackRegistry, kind string, want metav1.ConditionStatus, reason string, words ...string) {
-	t.Helper()
-	eventually(t, fmt.Sprintf("%s=%s (%s)", kind, want, reason), func() error {
-		live := &v1alpha1.PackRegistry{}
-		if err := api.Get(t.Context(), client.ObjectKeyFromObject(r), live); err != nil {
-			return err
-		}
-		c := meta.FindStatusCondition(live.Status.Conditions, kind)
-		if c == nil || c.Status != want || c.Reason != reason {
-			return fmt.Errorf("%+v", c)
-		}
-		for _, w := range words {
-			if !strings.Contains(c.Message, w) {
-				return fmt.Errorf("the message lacks %q: %s", w, c.Message)
-			}
-		}
-		return nil
-	})
-}
-
-// ready brings a PackRegistry to Ready in a namespace of its own.
-func ready(t *testing.T) (*operator, *v1alpha1.PackRegistry) {
-	t.Helper()
-	needAPI(t)
-	namespace := newNamespace(t)
-	o := startOperator(t, namespace)
-	must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "secret"))))
-	must(t, api.Create(t.Context(), certificateSecret(t, namespace, "packs.example.com", time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))))
-	r := newRegistry(namespace)
-	must(t, api.Create(t.Context(), r))
-	bind(t, namespace, "packs-data")
-	rollOut(t, namespace, "packs")
-	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
-	return o, r
 }
 
 func TestAPIReconcile(t *testing.T) {
@@ -128,26 +74,6 @@ func TestAPIDeletionPolicy(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-func patchSpec(t *testing.T, r *v1alpha1.PackRegistry, patch string) {
-	t.Helper()
-	must(t, api.Patch(t.Context(), r.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":`+patch+`}`))))
-}
-
-// versions are the resourceVersions of all that the operator made.
-func versions(t *testing.T, namespace string) map[string]string {
-	t.Helper()
-	all := map[string]string{}
-	for _, list := range []client.ObjectList{&v1alpha1.PackRegistryList{}, &appsv1.DeploymentList{}, &corev1.ServiceList{}, &corev1.SecretList{}, &corev1.PersistentVolumeClaimList{}} {
-		must(t, api.List(t.Context(), list, client.InNamespace(namespace)))
-		must(t, meta.EachListItem(list, func(o runtime.Object) error {
-			object := o.(client.Object)
-			all[fmt.Sprintf("%T/%s", o, object.GetName())] = object.GetResourceVersion()
-			return nil
-		}))
-	}
-	return all
 }
 
 func TestAPISecondReconcileWritesNothing(t *testing.T) {
@@ -260,62 +186,6 @@ func TestAPIFieldsOfOthersAreLeftAlone(t *testing.T) {
 	if *now.Spec.Replicas != 3 || now.Spec.Template.Annotations["kubectl.kubernetes.io/restartedAt"] != "now" || len(now.Spec.Template.Spec.Containers) != 2 {
 		t.Errorf("replicas %d, annotations %v, %d containers", *now.Spec.Replicas, now.Spec.Template.Annotations, len(now.Spec.Template.Spec.Containers))
 	}
-}
-
-func TestAPIMissingSecretsAreToldAndWaitedFor(t *testing.T) {
-	needAPI(t)
-	t.Parallel()
-	namespace := newNamespace(t)
-	startOperator(t, namespace)
-	r := newRegistry(namespace)
-	must(t, api.Create(t.Context(), r))
-	wantCondition(t, r, v1alpha1.ConditionAuthReady, metav1.ConditionFalse, v1alpha1.ReasonSecretMissing, "Secret users does not exist")
-	wantCondition(t, r, v1alpha1.ConditionTLSReady, metav1.ConditionFalse, v1alpha1.ReasonSecretMissing, "Secret certificate does not exist")
-	wantCondition(t, r, v1alpha1.ConditionReconciling, metav1.ConditionTrue, v1alpha1.ReasonSecretMissing)
-	wantKstatus(t, r, status.InProgressStatus)
-	must(t, api.Create(t.Context(), usersSecret(namespace, "ann:plain")))
-	wantCondition(t, r, v1alpha1.ConditionAuthReady, metav1.ConditionFalse, v1alpha1.ReasonSecretInvalid, "line 1", "bcrypt")
-	must(t, api.Update(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "p"))))
-	must(t, api.Create(t.Context(), certificateSecret(t, namespace, "packs.example.com", time.Now().Add(-time.Hour), time.Now().AddDate(1, 0, 0))))
-	get(t, namespace, "packs", &appsv1.Deployment{}) // nobody had to ask for it again
-}
-
-func TestAPIUsersFollowTheirSecretAndOutliveIt(t *testing.T) {
-	t.Parallel()
-	_, r := ready(t)
-	line := htpasswdLine(t, "bob", "p")
-	must(t, api.Update(t.Context(), usersSecret(r.Namespace, line)))
-	merged := func() string {
-		return string(get(t, r.Namespace, "packs-registry-users", &corev1.Secret{}).Data["htpasswd"])
-	}
-	eventually(t, "the new user is merged", func() error {
-		if got := merged(); got != line+"\n" {
-			return fmt.Errorf("%q", got)
-		}
-		return nil
-	})
-	must(t, api.Delete(t.Context(), usersSecret(r.Namespace, "")))
-	wantCondition(t, r, v1alpha1.ConditionAuthReady, metav1.ConditionFalse, v1alpha1.ReasonLastGoodUsers, "Secret users does not exist", "stay")
-	wantCondition(t, r, v1alpha1.ConditionDegraded, metav1.ConditionTrue, v1alpha1.ReasonLastGoodUsers, "Secret users does not exist", "stay")
-	wantCondition(t, r, v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonReady)
-	wantKstatus(t, r, status.CurrentStatus)
-	eventually(t, "a metric says that it is degraded", func() error {
-		if !measured(t, r.Namespace, "packregistry_degraded") {
-			return fmt.Errorf("not yet")
-		}
-		return nil
-	})
-	if merged() != line+"\n" {
-		t.Error("the last good users are gone")
-	}
-	must(t, api.Create(t.Context(), usersSecret(r.Namespace, line)))
-	eventually(t, "nothing is degraded any more", func() error {
-		must(t, api.Get(t.Context(), client.ObjectKeyFromObject(r), r))
-		if c := meta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionDegraded); c != nil || measured(t, r.Namespace, "packregistry_degraded") {
-			return fmt.Errorf("%v", c)
-		}
-		return nil
-	})
 }
 
 // Events tell transitions, each once, and hold no secret.
@@ -435,39 +305,6 @@ func TestAPISuspend(t *testing.T) {
 		}
 		return nil
 	})
-}
-
-func TestAPIPodsAreWokenOncePerChange(t *testing.T) {
-	t.Parallel()
-	o, r := ready(t)
-	labels := children.Labels(r)
-	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: "packs-1", Namespace: r.Namespace, Labels: labels},
-		Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "registry", Image: "registry:test"}}}}
-	must(t, api.Create(t.Context(), pod))
-	pod.Status.Phase = corev1.PodRunning
-	must(t, api.Status().Update(t.Context(), pod))
-	seen := func() string {
-		return get(t, r.Namespace, "packs-1", &corev1.Pod{}).Annotations[children.AnnotationSecrets]
-	}
-	eventually(t, "it is annotated", func() error {
-		if seen() == "" {
-			return fmt.Errorf("not yet")
-		}
-		return nil
-	})
-	o.settle(t)
-	first, writes := seen(), o.writes.Load()
-	must(t, api.Update(t.Context(), usersSecret(r.Namespace, htpasswdLine(t, "bob", "p"))))
-	eventually(t, "it is woken", func() error {
-		if seen() == first {
-			return fmt.Errorf("not yet")
-		}
-		return nil
-	})
-	o.settle(t)
-	if got := o.writes.Load() - writes; got != 2 { // the merged users, and the pod
-		t.Errorf("%d writes for one change", got)
-	}
 }
 
 func TestAPICustomResourceIsSmall(t *testing.T) {

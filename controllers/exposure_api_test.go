@@ -1,12 +1,8 @@
 package controllers
 
 import (
-	"context"
 	"fmt"
-	"os"
-	"regexp"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -14,76 +10,18 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/yaml"
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
-	"packregistry.dev/internal/testserver"
 )
-
-// installKinds adds custom resources for the time of a test.
-func installKinds(t *testing.T, texts ...string) {
-	t.Helper()
-	for _, text := range texts {
-		crd := &unstructured.Unstructured{}
-		must(t, yaml.Unmarshal([]byte(text), crd))
-		must(t, api.Create(t.Context(), crd))
-		t.Cleanup(func() { deleteKind(t, crd) })
-		eventually(t, crd.GetName()+" is served", func() error {
-			if err := api.Get(t.Context(), client.ObjectKeyFromObject(crd), crd); err != nil {
-				return err
-			}
-			conditions, _, err := unstructured.NestedSlice(crd.Object, "status", "conditions")
-			if value, _, _ := conditionOf(conditions, "Established"); value != "True" {
-				return fmt.Errorf("not established: %w", err)
-			}
-			return nil
-		})
-	}
-}
-
-func deleteKind(t *testing.T, crd client.Object) {
-	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
-	eventually(t, crd.GetName()+" is gone", func() error {
-		if err := api.Delete(ctx, crd); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("%w", err)
-		}
-		return nil
-	})
-}
-
-// kindsOf reads custom resources that come with a Go module; what Helm would fill in is left out.
-func kindsOf(t *testing.T, tool, module string, patterns ...string) []string {
-	t.Helper()
-	var texts []string
-	for _, file := range testserver.ModuleFiles(t, tool, module, patterns...) {
-		data, err := os.ReadFile(file)
-		must(t, err)
-		texts = append(texts, regexp.MustCompile(`(?m)^.*\{\{.*$`).ReplaceAllString(string(data), ""))
-	}
-	return texts
-}
-
-const serviceMonitorCRD = `
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {name: servicemonitors.monitoring.coreos.com}
-spec:
-  group: monitoring.coreos.com
-  names: {kind: ServiceMonitor, plural: servicemonitors, singular: servicemonitor}
-  scope: Namespaced
-  versions: [{name: v1, served: true, storage: true, schema: {openAPIV3Schema: {type: object, properties: {spec: {type: object, x-kubernetes-preserve-unknown-fields: true}}}}}]
-`
 
 // started makes a registry of the tests' spec and of changes to it, with its Secrets.
 func started(t *testing.T, namespace, changes string) *v1alpha1.PackRegistry {
@@ -225,21 +163,6 @@ func TestAPIGatewayIsNoticed(t *testing.T) {
 	gone(t, emptyOfKind(schema.GroupVersionKind{Group: children.HTTPRouteKind.Group, Version: "v1", Kind: "HTTPRoute"}), namespace, "packs")
 }
 
-const tlsRouteCRD = `
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata:
-  name: tlsroutes.gateway.networking.k8s.io
-  annotations: {api-approved.kubernetes.io: unapproved}
-spec:
-  group: gateway.networking.k8s.io
-  names: {kind: TLSRoute, plural: tlsroutes, singular: tlsroute}
-  scope: Namespaced
-  versions:
-  - {name: v1alpha2, served: true, storage: true, schema: {openAPIV3Schema: &any {type: object, x-kubernetes-preserve-unknown-fields: true}}}
-  - {name: v1, served: false, storage: false, schema: {openAPIV3Schema: *any}}
-`
-
 // An optional kind is taken away while registries use it, comes back, and then in another version only.
 func TestAPIAKindGoesAndComesBack(t *testing.T) {
 	needAPI(t)
@@ -379,113 +302,4 @@ func measured(t *testing.T, namespace, metric string) bool {
 		}
 	}
 	return false
-}
-
-// A new release rolls one registry at a time, and stops where one fails; one that renders the same rolls none.
-func TestAPIUpgradesTakeTurns(t *testing.T) {
-	needAPI(t)
-	t.Parallel()
-	namespace := newNamespace(t)
-	o := startOperator(t, namespace)
-	now := time.Now()
-	must(t, api.Create(t.Context(), usersSecret(namespace, htpasswdLine(t, "ann", "secret"))))
-	must(t, api.Create(t.Context(), certificateSecret(t, namespace, "packs.example.com", now.Add(-time.Hour), now.AddDate(1, 0, 0))))
-	names := []string{"a", "b", "c"}
-	registries := map[string]*v1alpha1.PackRegistry{}
-	for _, name := range names {
-		r := newRegistry(namespace)
-		r.Name = name
-		if name != "a" {
-			r.Spec.Hosts = []string{name + ".example.com"}
-		}
-		must(t, api.Create(t.Context(), r))
-		bind(t, namespace, name+"-data")
-		rollOut(t, namespace, name)
-		registries[name] = r
-	}
-	// Certificates are for one of them; that is reported, and stops no pods.
-	deployments := func() (templates map[string]corev1.PodTemplateSpec, releases map[string]string) {
-		templates, releases = map[string]corev1.PodTemplateSpec{}, map[string]string{}
-		for _, name := range names {
-			d := get(t, namespace, name, &appsv1.Deployment{})
-			templates[name], releases[name] = d.Spec.Template, d.Annotations[children.AnnotationVersion]
-		}
-		return templates, releases
-	}
-	o.settle(t)
-	o.stop()
-	before, _ := deployments()
-
-	// The same image and configuration: only who rendered them is noted.
-	o = startRelease(t, "1.1.0", namespace, interceptor.Funcs{})
-	o.settle(t)
-	after, releases := deployments()
-	for _, name := range names {
-		if !equality.Semantic.DeepEqual(after[name], before[name]) || releases[name] != "1.1.0 registry:test" {
-			t.Errorf("%s: pods changed, or release %s", name, releases[name])
-		}
-		rollOut(t, namespace, name) // its generation is another all the same
-	}
-	o.stop()
-
-	// Another image.
-	startUpgrade(t, "2.0.0", "registry:new", namespace)
-	upgraded := func() []string {
-		var list []string
-		for _, name := range names {
-			if d := get(t, namespace, name, &appsv1.Deployment{}); strings.HasPrefix(d.Annotations[children.AnnotationVersion], "2.0.0") {
-				list = append(list, name)
-			}
-		}
-		return list
-	}
-	oneMore := func(n int) []string {
-		eventually(t, fmt.Sprintf("%d are upgraded", n), func() error {
-			if list := upgraded(); len(list) != n {
-				return fmt.Errorf("%v", list)
-			}
-			return nil
-		})
-		// Each asks for its turn several times meanwhile.
-		for until := time.Now().Add(upgradePoll + time.Second); time.Now().Before(until); {
-			if list := upgraded(); len(list) != n {
-				t.Fatalf("%d at once: %v", len(list), list)
-			}
-		}
-		return upgraded()
-	}
-	first := oneMore(1)
-	for _, name := range names {
-		if name != first[0] {
-			eventually(t, name+" says that it waits", func() error {
-				must(t, api.Get(t.Context(), client.ObjectKeyFromObject(registries[name]), registries[name]))
-				for _, c := range registries[name].Status.Conditions {
-					if c.Type == v1alpha1.ConditionAvailable && c.Status == metav1.ConditionTrue && imageRun(t, namespace, name) == "registry:test" {
-						return nil
-					}
-				}
-				return fmt.Errorf("%+v", registries[name].Status.Conditions)
-			})
-		}
-	}
-	rollOut(t, namespace, first[0])
-	second := oneMore(2)
-	failing := second[0]
-	if failing == first[0] {
-		failing = second[1]
-	}
-	d := get(t, namespace, failing, &appsv1.Deployment{})
-	d.Status.ObservedGeneration = d.Generation
-	d.Status.Conditions = append(d.Status.Conditions, appsv1.DeploymentCondition{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded"})
-	must(t, api.Status().Update(t.Context(), d))
-	wantCondition(t, registries[failing], v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonDeadlineExceeded)
-	oneMore(2)
-	rollOut(t, namespace, failing)
-	oneMore(3)
-}
-
-// imageRun is the image that a registry's pods run.
-func imageRun(t *testing.T, namespace, name string) string {
-	t.Helper()
-	return get(t, namespace, name, &appsv1.Deployment{}).Spec.Template.Spec.Containers[0].Image
 }
