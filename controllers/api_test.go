@@ -188,7 +188,7 @@ func TestAPIFieldsOfOthersAreLeftAlone(t *testing.T) {
 	}
 }
 
-// Events tell transitions, each once, and hold no secret.
+// Events report transitions, each once, and hold no secret.
 func TestAPIEvents(t *testing.T) {
 	t.Parallel()
 	o, r := ready(t)

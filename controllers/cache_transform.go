@@ -221,7 +221,7 @@ func transformRegistry(o any) (any, error) {
 	return o, nil
 }
 
-// transformSecret keeps of a Secret's metadata what tells that it changed, and whose child it is.
+// transformSecret keeps of a Secret's metadata what shows that it changed, and whose child it is.
 func transformSecret(o any) (any, error) {
 	m, ok := o.(*metav1.PartialObjectMetadata)
 	if !ok {

@@ -12,7 +12,7 @@ import (
 )
 
 // Children of two registries of one name, one after the other: what they share is not mixed up.
-func TestSlimChildrenKnowWhoseTheyAre(t *testing.T) {
+func TestReducedChildrenKnowWhoseTheyAre(t *testing.T) {
 	secret := func(uid types.UID, name string) *metav1.PartialObjectMetadata {
 		m := secretMetadata()
 		m.Name, m.Namespace, m.Labels = name, "team", map[string]string{children.LabelManagedBy: children.ManagedBy, children.LabelRegistry: "packs", "more": "labels"}

@@ -117,7 +117,7 @@ func TestCAOverTheYears(t *testing.T) {
 	}
 }
 
-func TestKeepAuthority(t *testing.T) {
+func TestKeepCA(t *testing.T) {
 	r := newRegistry("team")
 	first, err := keepCA(r, nil, nil, now)
 	must(t, err)
@@ -142,7 +142,7 @@ func TestKeepAuthority(t *testing.T) {
 	}
 }
 
-func TestJudgeServed(t *testing.T) {
+func TestEvaluateServed(t *testing.T) {
 	leaf := func(host string, to time.Time) *x509.Certificate {
 		block, _ := pem.Decode(certificateSecret(t, "", host, now.AddDate(0, -1, 0), to).Data[corev1.TLSCertKey])
 		c, err := x509.ParseCertificate(block.Bytes)
@@ -207,7 +207,7 @@ func TestAskCertificate(t *testing.T) {
 	}
 }
 
-func TestRivalry(t *testing.T) {
+func TestConflicts(t *testing.T) {
 	of := func(namespace, name string, age int, uid string) v1alpha1.PackRegistry {
 		r := newRegistry(namespace)
 		r.Name, r.UID, r.CreationTimestamp = name, types.UID(uid), metav1.NewTime(now.Add(-time.Duration(age)*time.Hour))

@@ -157,7 +157,7 @@ func TestAPIPodAdditions(t *testing.T) {
 }
 
 // What the operator cannot decode is reported with its path.
-func TestAPIWhatDoesNotDecodeIsToldByItsPath(t *testing.T) {
+func TestAPIWhatDoesNotDecodeIsReportedByItsPath(t *testing.T) {
 	t.Parallel()
 	_, r := ready(t)
 	for _, tt := range []struct{ spec, mend, words string }{

@@ -128,7 +128,7 @@ func deploymentCondition(live *appsv1.Deployment, kind appsv1.DeploymentConditio
 	return nil
 }
 
-// available reads the Deployment's own judgement.
+// available reads the Deployment's own condition.
 func available(o *observed) condition {
 	if o.deployment == nil {
 		return isFalse(v1alpha1.ReasonProgressing, "the registry was not started yet")
@@ -259,7 +259,7 @@ func url(o *observed) string {
 // maxAddresses bounds what the status lists: a load balancer may have very many.
 const maxAddresses = 16
 
-// addresses are those of the Ingress, or of the Service's load balancer. A Gateway's are its own to tell.
+// addresses are those of the Ingress, or of the Service's load balancer. A Gateway reports its own.
 func addresses(o *observed) []v1alpha1.Address {
 	var list []v1alpha1.Address
 	add := func(hostname, ip string) {

@@ -15,14 +15,14 @@ import (
 // A Secret that exists and lacks a key, or holds nothing to trust, is not missing.
 func TestConditionOfCertificatesToTrust(t *testing.T) {
 	secret := func(data map[string][]byte) *corev1.Secret { return &corev1.Secret{Data: data} }
-	authority := certificateSecret(t, "", "ca", now.AddDate(0, -1, 0), now.AddDate(1, 0, 0)).Data[corev1.TLSCertKey]
+	ca := certificateSecret(t, "", "ca", now.AddDate(0, -1, 0), now.AddDate(1, 0, 0)).Data[corev1.TLSCertKey]
 	for _, tt := range []struct {
 		name          string
 		secret        *corev1.Secret
 		reason, words string
 	}{
 		{"missing", nil, v1alpha1.ReasonSecretMissing, "Secret trusted does not exist"},
-		{"without the key", secret(map[string][]byte{"other.crt": authority}), v1alpha1.ReasonSecretInvalid, "Secret trusted has no key ca.crt"},
+		{"without the key", secret(map[string][]byte{"other.crt": ca}), v1alpha1.ReasonSecretInvalid, "Secret trusted has no key ca.crt"},
 		{"with an empty key", secret(map[string][]byte{"ca.crt": nil}), v1alpha1.ReasonSecretInvalid, "Secret trusted has no key ca.crt"},
 		{"without a certificate", secret(map[string][]byte{"ca.crt": []byte("nothing")}), v1alpha1.ReasonSecretInvalid, "Secret trusted: ca.crt"},
 	} {

@@ -56,7 +56,7 @@ func contentOf(o *observed) string {
 		h.Write(value)                                                  //nolint:errcheck // likewise
 	}
 	add(o.users, children.UsersKey)
-	// A certificate tells its key from others.
+	// A certificate identifies its key.
 	if name := children.CertificateSecret(o.registry); name != "" {
 		add(o.sources[name], corev1.TLSCertKey)
 	}

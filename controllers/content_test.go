@@ -147,7 +147,7 @@ func TestLineBreakThatWasKeptBefore(t *testing.T) {
 }
 
 // Text that cannot be read is reported where it is, and never passed over.
-func TestDamagedPEMIsTold(t *testing.T) {
+func TestDamagedPEMIsReported(t *testing.T) {
 	good := certificateSecret(t, "", "packs.example.com", now.AddDate(0, -1, 0), now.AddDate(0, 6, 0))
 	crt := string(good.Data[corev1.TLSCertKey])
 	damaged := crt + strings.Replace(crt, "MII", "M!I", 1)
@@ -184,7 +184,7 @@ func TestDamagedPEMIsTold(t *testing.T) {
 }
 
 // Lines that never match are refused with their numbers, as the server reads them.
-func TestUsersThatNeverMatchAreTold(t *testing.T) {
+func TestUsersThatNeverMatchAreReported(t *testing.T) {
 	ann := htpasswdLine(t, "ann", "1")
 	for text, words := range map[string]string{
 		ann + "\n\"" + htpasswdLine(t, "bob", "2") + "\"": "line 2: quotes",

@@ -44,8 +44,8 @@ type decision struct {
 	first []child
 	// children to apply, in this order.
 	children []child
-	// pods are the configuration and the Deployment that runs with it. upgrade says that they wait for the registry's turn to
-	// be upgraded, and turn why it has not come yet.
+	// pods are the configuration and the Deployment that runs with it. upgrade says that they wait for a slot to be
+	// upgraded, and slotWait why there is none yet.
 	pods     []child
 	upgrade  bool
 	slotWait string

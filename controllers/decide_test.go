@@ -19,7 +19,7 @@ import (
 
 var now = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
 
-func TestJudgeCertificate(t *testing.T) {
+func TestEvaluateCertificate(t *testing.T) {
 	valid := certificateSecret(t, "", "packs.example.com", now.AddDate(0, -1, 0), now.AddDate(0, 6, 0))
 	mixed := certificateSecret(t, "", "packs.example.com", now, now.AddDate(1, 0, 0))
 	mixed.Data[corev1.TLSPrivateKeyKey] = valid.Data[corev1.TLSPrivateKeyKey]
@@ -322,7 +322,7 @@ func TestURL(t *testing.T) {
 	}
 }
 
-func TestImpossible(t *testing.T) {
+func TestInvalid(t *testing.T) {
 	r := newRegistry("n")
 	if got := validate(&observed{registry: r}); !strings.Contains(got, "RELATED_IMAGE_REGISTRY") {
 		t.Errorf("no image: %q", got)

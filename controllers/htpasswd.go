@@ -96,7 +96,7 @@ func mergeUsers(refs []v1alpha1.AuthSecretRef, sources map[string]*corev1.Secret
 }
 
 // lastGoodUsers are the lines that were merged last, or nil where nobody has them any more. Those that somebody else has
-// written since are none: who overwrites a key of a Secret takes it from the operator, which its managed fields tell.
+// written since are none: who overwrites a key of a Secret takes it from the operator, as its managed fields show.
 func lastGoodUsers(current *corev1.Secret) []byte {
 	if current == nil {
 		return nil

@@ -292,8 +292,8 @@ func TestAPIAForeignClaimIsNotMounted(t *testing.T) {
 	}
 }
 
-// A turn to be upgraded whose apply fails is not kept: what becomes of that registry is no other's concern.
-func TestAPIATurnThatCameToNothingIsGivenUp(t *testing.T) {
+// A slot to be upgraded whose apply fails is not kept: what becomes of that registry is no other's concern.
+func TestAPIASlotWhoseApplyFailsIsReleased(t *testing.T) {
 	t.Parallel()
 	for name, overtake := range map[string]func(t *testing.T, r *v1alpha1.PackRegistry){
 		"another spec": func(t *testing.T, r *v1alpha1.PackRegistry) { patchSpec(t, r, `{"log":{"level":"debug"}}`) },
@@ -334,7 +334,7 @@ func TestAPIATurnThatCameToNothingIsGivenUp(t *testing.T) {
 					return c.Apply(ctx, intent, opts...)
 				},
 			})
-			eventually(t, "a turn comes to nothing", func() error {
+			eventually(t, "an apply in a slot fails", func() error {
 				if victim.Load() == nil {
 					return errors.New("not yet")
 				}

@@ -158,7 +158,7 @@ func (p *pass) refuse(c child, f refusal) {
 	p.podsWait = p.podsWait || mounted(p.o, c) && (c.object() == nil || f.reason == v1alpha1.ReasonConflict)
 }
 
-// state tells one state of a live object from another, as far as what is asked of it goes: a status that moves is none.
+// state distinguishes one state of a live object from another, as far as what is asked of it goes: a status that moves is none.
 func state(live client.Object) string {
 	switch {
 	case live == nil:
@@ -174,7 +174,7 @@ func mounted(o *observed, c child) bool {
 	return c.kind() == claimKind || c.kind() == "Secret" && c.name() != children.CAName(o.registry)
 }
 
-// applyPods applies the configuration and the Deployment that runs with it, when it is the registry's turn and everything
+// applyPods applies the configuration and the Deployment that runs with it, when the registry has a slot and everything
 // that its pods mount is there.
 func (p *pass) applyPods(ctx context.Context) {
 	if !p.d.upgrade || p.podsWait {

@@ -59,7 +59,7 @@ func receive(t *testing.T, p *prober) string {
 	return ""
 }
 
-func TestProberTellsWhatChanged(t *testing.T) {
+func TestProberReportsWhatChanged(t *testing.T) {
 	var free atomic.Uint64
 	free.Store(50)
 	asked := make(chan string, 100)

@@ -17,7 +17,7 @@ import (
 	"packregistry.dev/controllers/children"
 )
 
-// This file says what a refusal of one child means: whether waiting helps, when to ask again, and which condition tells of it.
+// This file says what a refusal of one child means: whether waiting helps, when to ask again, and which condition reports it.
 
 // Polls of what can change without an event that the operator would see.
 const (

@@ -97,6 +97,6 @@ func TestAPIWhoseReplicasHold(t *testing.T) {
 		}
 	}
 	if reported == 0 {
-		t.Error("no event tells of it")
+		t.Error("no event reports it")
 	}
 }

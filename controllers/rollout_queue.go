@@ -16,30 +16,30 @@ import (
 	"packregistry.dev/controllers/children"
 )
 
-// This file lets a new version of the operator, which would render other pods, roll registries by turns: a version that
+// This file lets a new version of the operator, which would render other pods, roll few registries at a time: a version that
 // does not work then stops one of them, not all.
 
-// upgradePoll is how often a registry asks for its turn; with many that wait, each asks so much more seldom that all of them
-// ask ten times a second.
+// upgradePoll is how often a registry that waits for a slot is reconciled; with many that wait, each is so much more seldom that all of them
+// are ten times a second.
 const upgradePoll = 3 * time.Second
 
-// upgrades grants turns. What is under way is read from the Deployments, so that it survives the operator; what is kept in
-// memory are only turns whose Deployments the cache does not show yet.
+// upgrades hands out the slots of a rollout. What is under way is read from the Deployments, so that it survives the operator; what is
+// kept in memory are only slots whose Deployments the cache does not show yet.
 type upgrades struct {
 	mu      sync.Mutex
-	granted map[types.NamespacedName]types.UID
+	slots   map[types.NamespacedName]types.UID
 	waiting map[types.NamespacedName]bool
 }
 
-// release gives up a turn that was not used, or is not needed any more, and the wait for one.
+// release frees a slot that was not used, or is not needed any more, and the wait for one.
 func (u *upgrades) release(name types.NamespacedName) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	delete(u.granted, name)
+	delete(u.slots, name)
 	delete(u.waiting, name)
 }
 
-// release tells what an operator renders by default: its version, the registry's image, and the defaults of pods where they
+// release is what an operator renders by default: its version, the registry's image, and the defaults of pods where they
 // are not the built-in ones.
 func (r *Reconciler) release() string {
 	release := r.Version + " " + r.Image
@@ -83,11 +83,11 @@ func (r *Reconciler) acquireSlot(ctx context.Context, o *observed) (wait string,
 	u := &r.slots
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.granted == nil {
-		u.granted, u.waiting = map[types.NamespacedName]types.UID{}, map[types.NamespacedName]bool{}
+	if u.slots == nil {
+		u.slots, u.waiting = map[types.NamespacedName]types.UID{}, map[types.NamespacedName]bool{}
 	}
 	me := client.ObjectKeyFromObject(o.registry)
-	if u.granted[me] == o.deployment.UID {
+	if u.slots[me] == o.deployment.UID {
 		return "", 0, nil
 	}
 	list := &appsv1.DeploymentList{}
@@ -100,7 +100,7 @@ func (r *Reconciler) acquireSlot(ctx context.Context, o *observed) (wait string,
 		u.waiting[me] = true
 		return wait, max(upgradePoll, time.Duration(len(u.waiting))*100*time.Millisecond), nil
 	}
-	u.granted[me] = o.deployment.UID
+	u.slots[me] = o.deployment.UID
 	delete(u.waiting, me)
 	return "", 0, nil
 }
@@ -119,11 +119,11 @@ func (u *upgrades) refusal(deployments []appsv1.Deployment, release string, limi
 		d := &deployments[i]
 		key := types.NamespacedName{Namespace: d.Namespace, Name: d.Labels[children.LabelRegistry]}
 		there[key] = true
-		if uid, ok := u.granted[key]; ok && uid == d.UID && d.Annotations[children.AnnotationVersion] != release {
-			busy++ // what was applied in its turn is on its way here
+		if uid, ok := u.slots[key]; ok && uid == d.UID && d.Annotations[children.AnnotationVersion] != release {
+			busy++ // what was applied in its slot is on its way here
 			continue
 		}
-		delete(u.granted, key)
+		delete(u.slots, key)
 		if d.Annotations[children.AnnotationVersion] != release || d.Annotations[children.AnnotationUpgradedFrom] == "" {
 			continue
 		}
@@ -139,9 +139,9 @@ func (u *upgrades) refusal(deployments []appsv1.Deployment, release string, limi
 			busy++
 		}
 	}
-	for key := range u.granted {
+	for key := range u.slots {
 		if !there[key] {
-			delete(u.granted, key)
+			delete(u.slots, key)
 		}
 	}
 	if busy >= limit {

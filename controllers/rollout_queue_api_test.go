@@ -58,8 +58,8 @@ func wantUpgraded(t *testing.T, r *v1alpha1.PackRegistry) {
 	})
 }
 
-// A change of a spec waits for no turn, also where it could not be carried out at once.
-func TestAPIAChangedSpecWaitsForNoTurn(t *testing.T) {
+// A change of a spec waits for no slot, also where it could not be carried out at once.
+func TestAPIAChangedSpecWaitsForNoSlot(t *testing.T) {
 	t.Parallel()
 	_, waiting := failedUpgrade(t)
 	patchSpec(t, waiting, `{"tls":{"clientCARef":{"name":"clients"}}}`)

@@ -31,7 +31,7 @@ func TestRefusalOfUpgrades(t *testing.T) {
 	paused.Status.Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionUnknown, Reason: "DeploymentPaused"}}
 	for name, tt := range map[string]struct {
 		deployments []appsv1.Deployment
-		granted     string
+		slots       string
 		limit       int
 		refused     bool
 	}{
@@ -41,16 +41,16 @@ func TestRefusalOfUpgrades(t *testing.T) {
 		"one has moved":                          {[]appsv1.Deployment{deployment("a", release, "1 image", false, false)}, "", 1, false},
 		"one that was made anew":                 {[]appsv1.Deployment{deployment("a", release, "", true, false)}, "", 1, false},
 		"one that is rolled by an older release": {[]appsv1.Deployment{deployment("a", "1 image", "0 image", true, false)}, "", 1, false},
-		"a turn that the cache does not show":    {[]appsv1.Deployment{deployment("a", "1 image", "", false, false)}, "a", 1, true},
+		"a slot that the cache does not show":    {[]appsv1.Deployment{deployment("a", "1 image", "", false, false)}, "a", 1, true},
 		"one has failed":                         {[]appsv1.Deployment{deployment("a", release, "1 image", true, true)}, "", 9, true},
-		"a turn of one that is gone":             {nil, "a", 1, false},
-		"a turn of one that was made anew":       {[]appsv1.Deployment{deployment("a", "1 image", "", false, false)}, "earlier", 1, false},
-		"a turn that another change overtook":    {[]appsv1.Deployment{deployment("a", release, "", true, false)}, "a", 1, false},
+		"a slot of one that is gone":             {nil, "a", 1, false},
+		"a slot of one that was made anew":       {[]appsv1.Deployment{deployment("a", "1 image", "", false, false)}, "earlier", 1, false},
+		"a slot that another change overtook":    {[]appsv1.Deployment{deployment("a", release, "", true, false)}, "a", 1, false},
 		"one is paused":                          {[]appsv1.Deployment{paused}, "", 1, false},
 	} {
-		u := &upgrades{granted: map[types.NamespacedName]types.UID{}}
-		if tt.granted != "" {
-			u.granted[types.NamespacedName{Namespace: "team", Name: "a"}] = types.UID(tt.granted)
+		u := &upgrades{slots: map[types.NamespacedName]types.UID{}}
+		if tt.slots != "" {
+			u.slots[types.NamespacedName{Namespace: "team", Name: "a"}] = types.UID(tt.slots)
 		}
 		if got := u.refusal(tt.deployments, release, tt.limit, func(types.NamespacedName) bool { return false }); (got != "") != tt.refused {
 			t.Errorf("%s: %q", name, got)
@@ -58,7 +58,7 @@ func TestRefusalOfUpgrades(t *testing.T) {
 	}
 }
 
-// Other defaults of pods are another release: registries take turns with them, instead of being rolled all at once.
+// Other defaults of pods are another release: registries are upgraded to them by slots, instead of being rolled all at once.
 func TestDefaultsArePartOfTheRelease(t *testing.T) {
 	builtin := &Reconciler{Version: "1", Image: "image"}
 	if got := builtin.release(); got != "1 image" {

@@ -197,7 +197,7 @@ func TestAPIDisruptionBudget(t *testing.T) {
 }
 
 // Of two that want one host, or one claim, the younger is Stalled, and goes on by itself when the older is gone.
-func TestAPIRivals(t *testing.T) {
+func TestAPIConflicts(t *testing.T) {
 	needAPI(t)
 	t.Parallel()
 	namespace := newNamespace(t)

@@ -18,7 +18,7 @@ import (
 )
 
 // A new release rolls one registry at a time, and stops where one fails; one that renders the same rolls none.
-func TestAPIUpgradesTakeTurns(t *testing.T) {
+func TestAPIUpgradesWaitForSlots(t *testing.T) {
 	needAPI(t)
 	t.Parallel()
 	namespace := newNamespace(t)
@@ -82,7 +82,7 @@ func TestAPIUpgradesTakeTurns(t *testing.T) {
 			}
 			return nil
 		})
-		// Each asks for its turn several times meanwhile.
+		// Each tries to get a slot several times meanwhile.
 		for until := time.Now().Add(upgradePoll + time.Second); time.Now().Before(until); {
 			if list := upgraded(); len(list) != n {
 				t.Fatalf("%d at once: %v", len(list), list)

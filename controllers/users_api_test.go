@@ -16,7 +16,7 @@ import (
 	"packregistry.dev/controllers/children"
 )
 
-func TestAPIMissingSecretsAreToldAndWaitedFor(t *testing.T) {
+func TestAPIMissingSecretsAreReportedAndWaitedFor(t *testing.T) {
 	needAPI(t)
 	t.Parallel()
 	namespace := newNamespace(t)
@@ -72,7 +72,7 @@ func TestAPIUsersFollowTheirSecretAndOutliveIt(t *testing.T) {
 	})
 }
 
-func TestAPIPodsAreWokenOncePerChange(t *testing.T) {
+func TestAPIVolumesAreSyncedOncePerChange(t *testing.T) {
 	t.Parallel()
 	o, r := ready(t)
 	labels := children.Labels(r)
@@ -93,7 +93,7 @@ func TestAPIPodsAreWokenOncePerChange(t *testing.T) {
 	o.settle(t)
 	first, writes := seen(), o.writes.Load()
 	must(t, api.Update(t.Context(), usersSecret(r.Namespace, htpasswdLine(t, "bob", "p"))))
-	eventually(t, "it is woken", func() error {
+	eventually(t, "its volumes are synced", func() error {
 		if seen() == first {
 			return fmt.Errorf("not yet")
 		}

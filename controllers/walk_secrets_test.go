@@ -142,7 +142,7 @@ func (k *walk) checkCertificate(r *v1alpha1.PackRegistry) []string {
 	if ca == nil || leaf == nil {
 		return []string{"the CA or its certificate is missing"}
 	}
-	authority, err := tls.X509KeyPair(ca.Data[corev1.TLSCertKey], ca.Data[corev1.TLSPrivateKeyKey])
+	issuer, err := tls.X509KeyPair(ca.Data[corev1.TLSCertKey], ca.Data[corev1.TLSPrivateKeyKey])
 	if err != nil {
 		return nil // a person is asked to delete it
 	}
@@ -150,7 +150,7 @@ func (k *walk) checkCertificate(r *v1alpha1.PackRegistry) []string {
 	if err != nil {
 		return []string{"the certificate cannot be used"}
 	}
-	if err := pair.Leaf.CheckSignatureFrom(authority.Leaf); err != nil {
+	if err := pair.Leaf.CheckSignatureFrom(issuer.Leaf); err != nil {
 		return []string{err.Error()}
 	}
 	for _, host := range append(children.ServiceNames(r), r.Spec.Hosts...) {

@@ -127,7 +127,7 @@ type PodSpec struct {
 	Probes ProbesSpec `json:"probes,omitempty"`
 }
 
-// UnmarshalJSON tells a securityContext that is null from one that is left out.
+// UnmarshalJSON distinguishes a securityContext that is null from one that is left out.
 func (p *PodSpec) UnmarshalJSON(data []byte) error {
 	type plain PodSpec // has no methods
 	if err := utiljson.Unmarshal(data, (*plain)(p)); err != nil {
@@ -214,7 +214,7 @@ type PodSecurityContext struct {
 	Nulls []string `json:"-"`
 }
 
-// UnmarshalJSON tells what is null from what is left out.
+// UnmarshalJSON distinguishes what is null from what is left out.
 func (c *PodSecurityContext) UnmarshalJSON(data []byte) error {
 	type plain PodSecurityContext // has no methods
 	if err := utiljson.Unmarshal(data, (*plain)(c)); err != nil {

@@ -169,7 +169,7 @@ func ServiceNames(r *v1alpha1.PackRegistry) []string {
 	return []string{service, service + ".cluster.local"}
 }
 
-// SplitNames tells names from IP addresses: certificates have them apart.
+// SplitNames separates names from IP addresses: certificates have them apart.
 func SplitNames(hosts []string) (names []string, addresses []net.IP) {
 	for _, host := range hosts {
 		if ip := net.ParseIP(host); ip != nil {

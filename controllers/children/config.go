@@ -30,7 +30,7 @@ type ConfigInput struct {
 // S3Credential is what a Secret with AWS_… keys holds.
 type S3Credential struct {
 	AccessKeyID, SecretAccessKey, SessionToken string
-	// Version tells this credential from those before it, without being made of it: it goes into names.
+	// Version distinguishes this credential from those before it, without being made of it: it goes into names.
 	Version string
 }
 

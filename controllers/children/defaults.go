@@ -56,7 +56,7 @@ func ParsePodDefaults(resources, securityContext string) (PodDefaults, error) {
 	return d, nil
 }
 
-// Fingerprint tells defaults from others; empty for the built-in ones.
+// Fingerprint distinguishes defaults from others; empty for the built-in ones.
 func (d PodDefaults) Fingerprint() string {
 	if len(d.Resources.Limits)+len(d.Resources.Requests) == 0 && d.SecurityContext == nil {
 		return ""

@@ -10,7 +10,7 @@ import (
 	"packregistry.dev/api/v1alpha1"
 )
 
-// MonitorLabel tells the Service of metrics from the one that clients use.
+// MonitorLabel distinguishes the Service of metrics from the one that clients use.
 const MonitorLabel = "packregistry.dev/metrics"
 
 func monitored(r *v1alpha1.PackRegistry) bool {

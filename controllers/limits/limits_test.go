@@ -109,7 +109,7 @@ func TestRefused(t *testing.T) {
 }
 
 // Every field of a pod is either allowed by default or known here as one that is not: a new one is looked at.
-func TestEveryPodFieldIsJudged(t *testing.T) {
+func TestEveryPodFieldIsAllowedOrRefused(t *testing.T) {
 	refused := []string{"containers", "monitoring.relabelings", "env.valueFrom.fileKeyRef", "env.valueFrom.secretKeyRef", "initContainers", "priorityClassName", "serviceAccountName", "volumeMounts", "volumes"}
 	for _, field := range PodFields() {
 		if strings.HasPrefix(field, "volumes.") || strings.HasPrefix(field, "containers.") {

@@ -95,12 +95,12 @@ current-context: packregistry
 `, server, encoded["ca"], identity, encoded["crt"], encoded["key"], identity), 0o600)
 }
 
-type authority struct {
+type certificateAuthority struct {
 	certificate *x509.Certificate
 	key         *ecdsa.PrivateKey
 }
 
-func (c *cluster) loadOrCreateCA() (*authority, error) {
+func (c *cluster) loadOrCreateCA() (*certificateAuthority, error) {
 	crtPath, keyPath := c.path("pki", "ca.crt"), c.path("pki", "ca.key")
 	crt, err := os.ReadFile(crtPath)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -118,7 +118,7 @@ func (c *cluster) loadOrCreateCA() (*authority, error) {
 	if crtBlock == nil || keyBlock == nil {
 		return nil, fmt.Errorf("%s or %s is damaged; run: cluster down", crtPath, keyPath)
 	}
-	a := &authority{}
+	a := &certificateAuthority{}
 	if a.certificate, err = x509.ParseCertificate(crtBlock.Bytes); err != nil {
 		return nil, err
 	}
@@ -126,7 +126,7 @@ func (c *cluster) loadOrCreateCA() (*authority, error) {
 	return a, err
 }
 
-func createCA(crtPath, keyPath string) (*authority, error) {
+func createCA(crtPath, keyPath string) (*certificateAuthority, error) {
 	key, err := newKey(keyPath)
 	if err != nil {
 		return nil, err
@@ -140,7 +140,7 @@ func createCA(crtPath, keyPath string) (*authority, error) {
 	if err != nil {
 		return nil, err
 	}
-	a := &authority{key: key}
+	a := &certificateAuthority{key: key}
 	if a.certificate, err = x509.ParseCertificate(der); err != nil {
 		return nil, err
 	}
@@ -148,7 +148,7 @@ func createCA(crtPath, keyPath string) (*authority, error) {
 }
 
 // issue writes <path>.crt and <path>.key for client and server use, unless they exist.
-func (a *authority) issue(path string, subject pkix.Name, names, addresses []string) error {
+func (a *certificateAuthority) issue(path string, subject pkix.Name, names, addresses []string) error {
 	if _, err := os.Stat(path + ".crt"); err == nil {
 		return nil
 	}
