@@ -126,7 +126,7 @@ func (s *Server) authorizeList(w http.ResponseWriter, r *request) error {
 		return s.unauthorized(w, r, "")
 	case r.route == versionPattern && r.user == "" && r.token == nil && s.tokenRealm(r) != "":
 		return s.unauthorized(w, r, "")
-	case r.route == catalogPattern && r.token != nil && !r.token.Allows("registry", "catalog", "*"):
+	case (r.route == catalogPattern || r.route == indexPattern) && r.token != nil && !r.token.Allows("registry", "catalog", "*"):
 		return s.unauthorized(w, r, catalogScope)
 	}
 	return nil

@@ -35,48 +35,57 @@ func page(r *request, limit int) (n int, last string, err error) {
 }
 
 func (s *Server) catalog(w http.ResponseWriter, r *request) error {
-	n, last, err := page(r, s.config.Catalog.MaxEntries)
-	if err != nil {
-		return err
-	}
 	prefix := ""
 	if r.api == "v1" {
 		prefix = pack.ArchivePrefix
+	}
+	shown, err := s.catalogPage(w, r, prefix, "/_catalog")
+	if err != nil {
+		return err
+	}
+	writeJSON(w, http.StatusOK, map[string][]string{"repositories": shown})
+	return nil
+}
+
+// catalogPage returns the page of names that the request asks for, without their prefix, and announces the next one at that path.
+func (s *Server) catalogPage(w http.ResponseWriter, r *request, prefix, path string) ([]string, error) {
+	n, last, err := page(r, s.config.Catalog.MaxEntries)
+	if err != nil {
+		return nil, err
 	}
 	if last != "" {
 		last = prefix + last
 	}
 	if next := r.URL.Query().Get("next"); next != "" {
 		if last, err = s.cursors.Open(r.Context(), next); errors.Is(err, cursor.ErrInvalid) {
-			return fail(codePagination, "%w", err)
+			return nil, fail(codePagination, "%w", err)
 		} else if err != nil {
-			return err
+			return nil, err
 		}
 	}
 	// One more than asked for shows whether there is a next page.
 	names, read, err := s.visible(r, prefix, last, n+1)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	switch {
 	case n == 0:
 		names = nil
 	case n < len(names):
 		names = names[:n]
-		s.link(w, r, "/_catalog", url.Values{"n": {strconv.Itoa(n)}, "last": {names[n-1][len(prefix):]}})
+		s.link(w, r, path, url.Values{"n": {strconv.Itoa(n)}, "last": {names[n-1][len(prefix):]}})
 	case read != "":
 		next, err := s.cursors.Seal(r.Context(), read)
 		if err != nil {
-			return err
+			return nil, err
 		}
-		s.link(w, r, "/_catalog", url.Values{"n": {strconv.Itoa(n)}, "next": {next}})
+		s.link(w, r, path, url.Values{"n": {strconv.Itoa(n)}, "next": {next}})
 	}
 	shown := make([]string, len(names))
 	for i, name := range names {
 		shown[i] = name[len(prefix):]
 	}
-	writeJSON(w, http.StatusOK, map[string][]string{"repositories": shown})
-	return nil
+	return shown, nil
 }
 
 // maxNamesRead bounds how many names are read for a page, however few of them its caller may see.

@@ -197,6 +197,7 @@ func (s *Server) finish(r *request, w *transfer.Writer, received int64, took tim
 
 // audit records a change: who did what to which repository.
 func (s *Server) audit(r *request, what string, args ...any) {
+	s.touch(r)
 	s.log.Info(what, append([]any{"audit", true, "repository", r.repository.Name(), "user", r.user, "from", r.client.Addr, "request", r.id}, args...)...)
 }
 

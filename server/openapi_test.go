@@ -194,6 +194,9 @@ func describePacks(f *fixture) {
 	f.want(f.putManifest("/v1/hello/manifests/"+digest.FromString(signature).String(), signature), 201)
 
 	f.want(f.do("GET", "/v1/_catalog", nil), 200, `"hello"`)
+	index := f.do("GET", "/v1/_index", nil)
+	f.want(index, 200, `"hello"`, `"tag":"1.1.0"`)
+	f.want(f.do("GET", "/v1/_index", nil, "If-None-Match", index.Header.Get("ETag")), 304)
 	f.want(f.do("GET", "/v1/_catalog?n=x", nil), 400, "PAGINATION")
 	f.want(f.do("GET", "/v1/hello/tags/list?n=1&last=1.0.0", nil), 200)
 	f.want(f.do("GET", "/v1/none/tags/list", nil), 404, "NAME_UNKNOWN")

@@ -43,6 +43,7 @@ var routes = []route{
 	{"POST", "/token", open, (*Server).postToken, false},
 	{"GET", versionPattern, pull, (*Server).versionCheck, false},
 	{"GET", catalogPattern, pull, (*Server).catalog, false},
+	{"GET", indexPattern, pull, (*Server).getIndex, false},
 	{"GET", filesPattern, pull, (*Server).getFiles, false},
 	{"GET", "/{api}/{name}/tags/list", pull, (*Server).listTags, false},
 	{"GET", "/{api}/{name}/manifests/{reference}", pull, (*Server).getManifest, false},
@@ -62,6 +63,7 @@ var routes = []route{
 const (
 	versionPattern = "/{api}/"
 	catalogPattern = "/{api}/_catalog"
+	indexPattern   = "/v1/_index"
 )
 
 // request is an HTTP request with what its path said.

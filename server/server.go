@@ -4,7 +4,7 @@
 //	routes.go      the table of all routes, and what each asks of the caller
 //	handler.go     what happens to every request: headers, authentication, log line, metrics
 //	errors.go      the table of error codes; a handler returns an error, which is rendered and logged in one place
-//	blob.go upload.go manifest.go tag.go referrers.go catalog.go
+//	blob.go upload.go manifest.go tag.go referrers.go catalog.go index.go
 //	               the handlers, by resource
 //	pack_validate.go pack_files.go pack_list.go
 //	               packs: what is checked of one that is pushed, and the files inside of them
@@ -43,6 +43,7 @@ import (
 	"packregistry.dev/server/internal/pages"
 	"packregistry.dev/server/internal/share"
 	"packregistry.dev/server/internal/storage"
+	"packregistry.dev/server/internal/summaries"
 	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/tokens"
 	"packregistry.dev/server/internal/watch"
@@ -82,6 +83,9 @@ type Server struct {
 	// uploads has a place for each request that brings content, unpacks for each that reads an archive's files, and validations for each
 	// push whose archive is validated.
 	uploads, unpacks, validations *share.Pool
+	// indexes has a place for each request of the index, which lists the tags of many packs.
+	indexes   *share.Pool
+	summaries *summaries.Index
 	// manifests is the memory that manifests may take.
 	manifests manifestBudget
 	// work lets long computations have half of the processors, passwords of users among them.
@@ -134,6 +138,8 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 		health:      &health.Checker{Config: c, Store: content, Log: log},
 		cursors:     &cursor.Cipher{Store: content, ReadOnly: c.Storage.Maintenance.ReadOnly.Enabled},
 		uploads:     share.New(int64(c.HTTP.Limits.Uploads), 1),
+		indexes:     share.New(maxIndexes, 1),
+		summaries:   summaries.New(content, log),
 		unpacks:     share.New(int64(c.HTTP.Limits.Unpacks), 1),
 		validations: share.New(max(1, int64(c.HTTP.Limits.Unpacks)/2), 1),
 		manifests:   newManifestBudget(c.HTTP.Limits.ManifestBytes),
@@ -189,6 +195,7 @@ func (s *Server) Run(ctx context.Context, listening func(net.Addr)) error {
 	var group sync.WaitGroup
 	defer group.Wait()
 	defer stop()
+	defer s.summaries.Close()
 
 	var err error
 	if s.tracing, err = telemetry.NewTracing(ctx, Version, s.log); err != nil {

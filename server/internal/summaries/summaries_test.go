@@ -284,6 +284,30 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+func TestWhatIsRememberedIsBounded(t *testing.T) {
+	f := newFixture(t)
+	long := strings.Repeat("x", 1<<20)
+	for n := range 100 {
+		f.index.remember(fmt.Sprint(n), &entry{words: long})
+		f.index.remember(fmt.Sprint(n), &entry{words: long}) // in place of the first
+	}
+	if n := len(f.index.known); f.index.bytes > maxBytes || n < 50 || n > 64 {
+		t.Errorf("%d packs of 1 MiB take %d bytes", n, f.index.bytes)
+	}
+	f.index.forgetOthers(nil)
+	if len(f.index.known) != 0 || f.index.bytes != 0 {
+		t.Errorf("%d packs, %d bytes are left of none", len(f.index.known), f.index.bytes)
+	}
+	// What has no room is shown all the same, and costs its reads each time.
+	f.index.bytes = maxBytes
+	f.push("dns", `,"displayName":"A"`, "1.0.0")
+	for range 2 {
+		if rows, _ := f.rows("dns"); len(rows) != 1 || rows[0].DisplayName != "A" {
+			t.Errorf("without room: %+v", rows)
+		}
+	}
+}
+
 // The cost in calls of a bucket with 10,000 packs of 10 versions. docs/adr/0002-index.md reasons with these figures.
 func TestCallsOfTenThousandPacks(t *testing.T) {
 	if testing.Short() {
