@@ -152,4 +152,9 @@ func (r resource) Amount() string {
 	return number + map[string]string{"cpu": " m", "memory": " MiB", "diskSize": " GB"}[r.Type]
 }
 
-func (r resource) String() string { return r.Amount() + " " + strings.ToLower(r.Name()) }
+func (r resource) String() string {
+	if r.Type == "cpu" {
+		return r.Amount() + " CPU"
+	}
+	return r.Amount() + " " + strings.ToLower(r.Name())
+}

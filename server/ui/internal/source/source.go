@@ -55,7 +55,7 @@ func Lines(name, text string) []Line {
 			classes = classify(text)
 		}
 	}
-	split := Split(text)
+	split := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	lines, at := make([]Line, len(split)), 0
 	for i, line := range split {
 		lines[i] = Line{Number: i + 1, Indent: len(line) - len(strings.TrimLeft(line, " "))}
