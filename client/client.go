@@ -7,6 +7,7 @@
 //	config.go     the file of servers that a user has logged in to; login.go what is done with it
 //	transport.go  TLS, HTTP and the choice of the API; watchdog.go ends what stalls
 //	retry.go      going on after a moment in which the registry was away
+//	resume.go     large blobs in chunks, which go on where they were cut; uploadstate.go the files that say where
 //	errors.go     kinds of errors, and what they say
 //	version.go    finding a version by tag, parent tag or digest
 //	push.go, pull.go, list.go, tag.go, diff.go, copy.go, save.go, load.go: what packctl's commands do

@@ -3,6 +3,7 @@ package client
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -96,7 +97,13 @@ func (c *Client) pushBlob(ctx context.Context, repo *remote.Repository, d ocispe
 	if exists {
 		return nil
 	}
-	err = repo.Blobs().Push(ctx, d, u)
+	err = errNoChunks
+	if content, _, _ := u.Outer(); d.Size > chunkSize {
+		err = c.pushChunks(ctx, repo, d, content, u.report)
+	}
+	if errors.Is(err, errNoChunks) {
+		err = repo.Blobs().Push(ctx, d, u)
+	}
 	if err == nil || ctx.Err() != nil {
 		return c.explain(err)
 	}

@@ -25,6 +25,8 @@ type Server struct {
 	PlainHTTP, HTTPS bool
 	// CAFile holds certificates of CAs to trust besides the system's.
 	CAFile string
+	// UploadsDir is the folder in which is noted where uploads of large packs go on, should this process end; empty for none.
+	UploadsDir string
 	// Dial connects, where it is not the network's usual way: through a tunnel, or another network.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// ConnectTimeout is how long connecting may take (10 s by default), and StallTimeout how long nothing may be sent and

@@ -166,10 +166,15 @@ func (c *Client) Untag(ctx context.Context, name, tag string) error {
 	case http.StatusNotFound:
 		return c.missing(ctx, name, tag)
 	}
+	return c.explain(responseError(r, response))
+}
+
+// responseError reads what a registry says of a request that it did not do.
+func responseError(r *http.Request, response *http.Response) *errcode.ErrorResponse {
 	refusal := &errcode.ErrorResponse{Method: r.Method, URL: r.URL, StatusCode: response.StatusCode}
 	var body struct{ Errors errcode.Errors }
 	if text, err := io.ReadAll(io.LimitReader(response.Body, 64<<10)); err == nil && json.Unmarshal(text, &body) == nil {
 		refusal.Errors = body.Errors
 	}
-	return c.explain(refusal)
+	return refusal
 }

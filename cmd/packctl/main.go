@@ -101,6 +101,7 @@ func (o *options) connect(cmd *cobra.Command) (*client.Client, error) {
 		s.CAFile = o.caFile
 	}
 	s.OnRetry = o.reportRetries(cmd)
+	s.UploadsDir = filepath.Join(o.home, "uploads")
 	if progress := o.watch(cmd); progress != nil {
 		s.OnDownload = progress.Start
 	}

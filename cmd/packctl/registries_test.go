@@ -82,7 +82,7 @@ func otherRegistries(t *testing.T) map[string]otherRegistry {
 func TestOtherRegistries(t *testing.T) {
 	t.Parallel()
 	own := testregistry.New(t, testregistry.Options{PlainHTTP: true})
-	registries := otherRegistries(t)
+	registries, large := otherRegistries(t), largePack(t)
 	registries["own, with a base path"] = otherRegistry{host: own.Host}
 	for name, r := range registries {
 		t.Run(name, func(t *testing.T) {
@@ -100,6 +100,8 @@ func TestOtherRegistries(t *testing.T) {
 				lineTest{"pack ls -r " + server, 0, ""},
 				lineTest{"pack push " + demo + " " + testpack.Dir(t, "demo", "1.1.0", nil) + " -r " + server, 0, "2 pushed"},
 				lineTest{"pack push " + demo + " -r " + server, 0, "unchanged"},
+				lineTest{"pack push " + large + " -r " + server, 0, "pushed large:1.0.0"}, // in chunks
+				lineTest{"pack pull large " + dir + " -r " + server, 0, "large-1.0.0"},
 				lineTest{"pack push " + changed + " -r " + server, 3, "exists already"},
 				lineTest{"pack ls -r " + server, 0, "demo"},
 				lineTest{"pack tag ls demo -r " + server, 0, "1.1.x"},
