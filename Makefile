@@ -49,6 +49,9 @@ bin/cluster: $(wildcard hack/cluster/*.go hack/cluster/go.* hack/cluster/bootstr
 bin/bench: $(wildcard hack/bench/*.go) go.mod
 	@go build -trimpath -o $@ ./hack/bench
 
+bin/release: $(wildcard hack/release/*.go) go.mod go.sum
+	@go build -o $@ ./hack/release
+
 bin/image: $(wildcard hack/image/*.go hack/image/go.*)
 	@echo "building image"
 	@go build -C hack/image -trimpath -o $(CURDIR)/$@ .
@@ -95,7 +98,7 @@ tools-ahead:
 .PHONY: unit
 unit: ## Unit tests, and those against real servers and clients (API server, S3, ACME), with the race detector
 	@[ "$$(uname -s)" != Linux ] || hack/prepare.sh tests
-	@for tool in cluster versitygw pebble distribution crane oras helm; do $(TOOL) $$tool >/dev/null; done
+	@for tool in cluster versitygw pebble distribution crane oras helm cyclonedx-gomod; do $(TOOL) $$tool >/dev/null; done
 	@mkdir -p bin/test
 	@export KUBEBUILDER_ASSETS=$$($(TOOL) cluster); \
 	CGO_ENABLED=1 $$($(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile bin/test/unit.json -- -race -timeout 20m -p 3 $$(go list ./... | grep -v /test/e2e)
@@ -124,7 +127,7 @@ e2e: prepare build image bin/cluster ## The demo's path and more, on the local c
 	$$($(TOOL) gotestsum)/gotestsum --format testname --jsonfile bin/test/e2e.json -- -count=1 -timeout 40m ./test/e2e
 
 .PHONY: lint
-lint: check-generated ## Formatting, vet, golangci-lint, chart, and generated files that are stale
+lint: check-generated ## Formatting, vet, golangci-lint, chart, workflows, and generated files that are stale
 	@$(TOOL) cluster >/dev/null # shows how far it is, which vet of the same code would not
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$unformatted" ] || { echo "run gofmt on: $$unformatted"; exit 1; }
 	@for m in $(MODULES); do echo "vet $$m"; go -C $$m vet ./...; done
@@ -132,6 +135,7 @@ lint: check-generated ## Formatting, vet, golangci-lint, chart, and generated fi
 	@lint=$$($(TOOL) golangci-lint)/golangci-lint; \
 	for m in . hack/cluster hack/image; do echo "golangci-lint $$m"; (cd $$m && $$lint run --config $(CURDIR)/.golangci.yml ./...); done
 	@helm=$$($(TOOL) helm)/helm; $$helm lint --quiet charts/packregistry-operator; $$helm template x charts/packregistry-operator >/dev/null
+	@$$($(TOOL) actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	@$$($(TOOL) cluster)/kubectl kustomize config/default >/dev/null
 
 .PHONY: check-generated
@@ -161,6 +165,37 @@ fuzz: ## Each fuzz target for FUZZTIME (10s)
 vuln: ## Known vulnerabilities of the dependencies (needs the Go vulnerability database)
 	@$$($(TOOL) govulncheck)/govulncheck ./...
 
+##@ Releasing
+# Where the images of a release will be: IMAGES/registry and IMAGES/operator.
+IMAGES ?= packregistry.dev
+.PHONY: release
+release: bin/release bin/image ## Make dist/ for VERSION=x.y.z from the last commit, twice, and compare (CLEAN=1: with empty caches the second time)
+	@for os in linux darwin windows; do GOOS=$$os go list -deps ./cmd/... >/dev/null; done
+	@kubectl=$$($(TOOL) cluster)/kubectl; sbom=$$($(TOOL) cyclonedx-gomod)/cyclonedx-gomod; \
+	work=$$(mktemp -d); trap 'rm -rf "$$work"' EXIT; \
+	for again in a b/in/another/folder; do \
+	  mkdir -p $$work/$$again; git archive HEAD | tar -x -C $$work/$$again; \
+	  echo "release: building $(VERSION) in $$work/$$again"; \
+	  [ -z "$(CLEAN)" ] || [ $$again = a ] || export GOCACHE=$$work/cache; \
+	  bin/release build --version '$(VERSION)' --repository '$(IMAGES)' --source $$work/$$again --output $$work/$${again%%/*}.dist \
+	    --image-builder $(CURDIR)/bin/image --kubectl $$kubectl --cyclonedx-gomod $$sbom; \
+	done; \
+	bin/release compare $$work/a.dist $$work/b.dist; \
+	rm -rf dist; mv $$work/a.dist dist
+	@bin/release verify dist
+
+.PHONY: release-verify
+release-verify: bin/release ## Check that DIR (dist) holds a whole release, unchanged
+	@bin/release verify $(or $(DIR),dist)
+
+.PHONY: release-check-new
+release-check-new: ## Fail if VERSION is released already: a release is never made again
+	@hack/publish.sh check '$(VERSION)' '$(IMAGES)'
+
+.PHONY: release-publish
+release-publish: bin/release bin/image ## Push dist/'s images and files, sign them by digest, and check what was published (needs gh, cosign and logins)
+	@hack/publish.sh publish '$(VERSION)' '$(IMAGES)'
+
 ##@ Other
 .PHONY: prepare
 prepare:
@@ -168,7 +203,7 @@ prepare:
 
 .PHONY: clean
 clean: ## Remove bin/; what is cached outside of the checkout stays
-	@rm -rf bin
+	@rm -rf bin dist
 
 .PHONY: help
 help: ## This list
