@@ -135,7 +135,7 @@ conntrack: {maxPerCore: 0, min: 0}
 }
 
 // nodeFiles are the configuration files of a node's programs, by name below its folder.
-func (c *cluster) nodeFiles(n node) map[string]string {
+func (c *cluster) nodeFiles(n node) map[string]string { //nolint:funlen // a table of files
 	replace := strings.NewReplacer("$STATE", c.state, "$DIR", n.dir, "$COMPONENTS", c.components, "$NODE_IP", n.ip, "$DNS", dnsService, "$PODS", podSubnet,
 		"$FIRST", n.firstPod, "$LAST", n.lastPod, "$PAUSE", pauseImage, "$CGROUP", "/"+n.cgroup, "$RUNC", lookPath("runc"), "$SERVING", n.serving)
 	texts := map[string]string{

@@ -139,26 +139,17 @@ func (p *Proxy) Happened() map[Fault]int {
 	return counts
 }
 
-func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.mu.Lock()
-	fault := p.fault(r)
-	if fault != None {
-		p.happened[fault]++
-	}
-	p.mu.Unlock()
+// refuse plays faults of which nothing reaches the server, and says whether it has.
+func (p *Proxy) refuse(w http.ResponseWriter, r *http.Request, fault Fault) bool {
 	switch fault {
 	case Error500:
 		p.answer(w, r, http.StatusInternalServerError, "InternalError")
-		return
 	case SlowDown:
 		p.answer(w, r, http.StatusServiceUnavailable, "SlowDown")
-		return
 	case Unimplemented:
 		p.answer(w, r, http.StatusNotImplemented, "NotImplemented")
-		return
 	case Denied:
 		p.answer(w, r, http.StatusForbidden, "AccessDenied")
-		return
 	case Hang:
 		io.Copy(io.Discard, r.Body) //nolint:errcheck // it may break off
 		select {
@@ -169,6 +160,21 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case HalfRequest:
 		io.CopyN(io.Discard, r.Body, r.ContentLength/2) //nolint:errcheck // it may break off
 		panic(http.ErrAbortHandler)
+	default:
+		return false
+	}
+	return true
+}
+
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	fault := p.fault(r)
+	if fault != None {
+		p.happened[fault]++
+	}
+	p.mu.Unlock()
+	if p.refuse(w, r, fault) {
+		return
 	}
 	body, err := io.ReadAll(r.Body)
 	if err != nil {

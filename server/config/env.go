@@ -101,19 +101,7 @@ func (d *decoder) override(n *yaml.Node, t reflect.Type, parts []string, value s
 	child := lookup(n, key)
 	rest := parts[1:]
 	if len(rest) == 0 {
-		v, err := parseValue(ft, value)
-		if err != nil {
-			return err
-		}
-		if isKindSection(ft) && v.Kind != yaml.MappingNode {
-			v = chooseKind(ft, child, v.Value)
-		}
-		if v == nil { // REGISTRY_AUTH= and REGISTRY_AUTH=none: no authentication
-			remove(n, key)
-			return nil
-		}
-		set(n, key, v)
-		return nil
+		return overrideWhole(n, key, child, ft, value)
 	}
 	switch {
 	case ft.Kind() == reflect.Struct:
@@ -153,6 +141,23 @@ func (d *decoder) override(n *yaml.Node, t reflect.Type, parts []string, value s
 		return err
 	}
 	return errUnknownVariable
+}
+
+// overrideWhole sets all of what is at a key, or takes it away.
+func overrideWhole(n *yaml.Node, key string, child *yaml.Node, t reflect.Type, value string) error {
+	v, err := parseValue(t, value)
+	if err != nil {
+		return err
+	}
+	if isKindSection(t) && v.Kind != yaml.MappingNode {
+		v = chooseKind(t, child, v.Value)
+	}
+	if v == nil { // REGISTRY_AUTH= and REGISTRY_AUTH=none: no authentication
+		remove(n, key)
+		return nil
+	}
+	set(n, key, v)
+	return nil
 }
 
 // sectionAt returns the mapping at key, made where there is none. A bare word ("storage: inmemory") becomes a mapping.
