@@ -10,7 +10,6 @@ import (
 	"packregistry.dev/pack"
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/internal/pages"
-	"packregistry.dev/server/internal/summaries"
 	"packregistry.dev/server/store"
 )
 
@@ -22,7 +21,7 @@ func (s *Server) addPages() (err error) {
 	if !s.config.UIEnabled() {
 		return nil
 	}
-	s.pages, err = pages.New(pages.Options{Config: s.config, Store: s.store, Index: summaries.New(s.store, s.log), Users: s.users, Policy: s.policy, Prefix: s.prefix, Version: Version, Log: s.log})
+	s.pages, err = pages.New(pages.Options{Config: s.config, Store: s.store, Index: s.summaries, Users: s.users, Policy: s.policy, Prefix: s.prefix, Version: Version, Log: s.log})
 	return err
 }
 

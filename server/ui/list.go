@@ -75,6 +75,11 @@ func (h *Handler) getList(w http.ResponseWriter, r *request) error {
 	if found.Total == 0 {
 		return h.render(w, r, content{Template: "empty", Title: "No packs yet", Section: "packs", Data: h.address(r)})
 	}
+	if len(found.Packs) == 0 && found.Found > 0 && q.After != "" { // the rows after it went meanwhile
+		q.After = ""
+		http.Redirect(w, r.Request, h.listPath(q), http.StatusSeeOther)
+		return nil
+	}
 	p := listPage{Query: q, List: found, Filters: filters(q, found)}
 	if found.More != "" {
 		next := q

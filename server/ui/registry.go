@@ -59,7 +59,7 @@ type Query struct {
 	Text string
 	// Layer, Type (addonType), Cloud and Source are as in pack.json.
 	Layer, Type, Cloud, Source string
-	// State is "" for all but disabled ones, "current", "deprecated" or "disabled".
+	// State is "" for all but disabled ones, "current", "deprecated", "disabled" or "all".
 	State string
 	// ByDate sorts by the last push, the newest first, else by name.
 	ByDate bool

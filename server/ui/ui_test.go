@@ -95,3 +95,11 @@ func TestAssetsAreSmall(t *testing.T) {
 		}
 	}
 }
+
+// A cursor whose rows went leads to the first page, not to a page that says that nothing matches.
+func TestACursorPastTheEndLeadsToTheFirstPage(t *testing.T) {
+	w := get(newHandler(t, someone{}, fixed{list: ui.List{Found: 3, Total: 3, Indexed: 3}}), "/below/ui/?q=a&after=zzz")
+	if w.Code != http.StatusSeeOther || w.Header().Get("Location") != "/below/ui/?q=a" {
+		t.Errorf("%d %s", w.Code, w.Header().Get("Location"))
+	}
+}

@@ -49,7 +49,7 @@ func (g registry) Search(ctx context.Context, q ui.Query) (ui.List, error) {
 	if g.p.Policy == nil || g.p.Policy.Everything(g.v.User) {
 		mayPull = func(string) bool { return true }
 	}
-	query := summaries.Query{Text: q.Text, Layer: q.Layer, Type: q.Type, Cloud: q.Cloud, Source: q.Source, State: q.State, ByDate: q.ByDate, After: q.After, Limit: q.Limit}
+	query := summaries.Query{Text: q.Text, Layer: q.Layer, Type: q.Type, Cloud: q.Cloud, Source: q.Source, State: state(q.State), ByDate: q.ByDate, After: q.After, Limit: q.Limit}
 	found, err := g.search(ctx, query, mayPull)
 	if errors.Is(err, summaries.ErrCursor) {
 		return ui.List{}, refuse(http.StatusBadRequest, "%s", err)
@@ -63,6 +63,17 @@ func (g registry) Search(ctx context.Context, q ui.Query) (ui.List, error) {
 			Versions: r.Versions, Layer: r.Layer, Type: r.Type, Source: r.Source, State: r.State, Logo: r.Logo, Pushed: r.Pushed})
 	}
 	return list, nil
+}
+
+// state is what the index calls a choice of the pages, where "" leaves out what is disabled.
+func state(chosen string) string {
+	switch chosen {
+	case "":
+		return "enabled"
+	case "all":
+		return ""
+	}
+	return chosen
 }
 
 // Times of the first search after a start, which finds an index that is only being made.

@@ -17,7 +17,7 @@ type Query struct {
 	// Text is words, each of which is in the name, the display name, the description or the layer.
 	Text                       string
 	Layer, Type, Cloud, Source string
-	// State is "deprecated" or "disabled", or "current" for packs that are neither; empty for all.
+	// State is "deprecated" or "disabled", or "current" for packs that are neither, "enabled" for all but disabled ones; empty for all.
 	State string
 	// ByDate sorts by when the newest version came, the newest first, else by name.
 	ByDate bool
@@ -77,7 +77,7 @@ func (q Query) order(a, b Row) int {
 // fits says whether a pack is looked for. words are the query's text, in lower case.
 func (q Query) fits(e *entry, words []string) bool {
 	is := func(wanted, found string) bool { return wanted == "" || wanted == found }
-	state := q.State == "" || q.State == e.row.State || q.State == "current" && e.row.State != "deprecated" && e.row.State != "disabled"
+	state := q.State == "" || q.State == "enabled" && e.row.State != "disabled" || q.State == e.row.State || q.State == "current" && e.row.State != "deprecated" && e.row.State != "disabled"
 	return state && is(q.Layer, e.row.Layer) && is(q.Type, e.row.Type) && is(q.Source, e.row.Source) &&
 		(q.Cloud == "" || slices.ContainsFunc(e.row.CloudTypes, func(c string) bool { return c == q.Cloud || c == "all" })) &&
 		!slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(e.words, word) })

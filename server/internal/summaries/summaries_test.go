@@ -351,3 +351,17 @@ func TestCallsOfTenThousandPacks(t *testing.T) {
 		})
 	}
 }
+
+// What is disabled is found by who asks for it, and is not among what is enabled.
+func TestSearchByWhetherPacksAreDisabled(t *testing.T) {
+	f := newFixture(t)
+	f.push("old", `,"displayName":"Old","annotations":{"system_state":"disabled"}`, "1.0.0")
+	f.push("new", `,"displayName":"New"`, "1.0.0")
+	f.refresh()
+	everything := func(string) bool { return true }
+	for state, want := range map[string][]string{"enabled": {"new"}, "disabled": {"old"}, "": {"new", "old"}} {
+		if got := f.search(Query{State: state}, everything); !slices.Equal(names(got.Rows), want) {
+			t.Errorf("%q: %v, want %v", state, names(got.Rows), want)
+		}
+	}
+}
