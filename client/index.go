@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"time"
 
@@ -80,16 +81,11 @@ type indexedPack struct {
 // index reads a registry's index of its packs, where it has one.
 func (c *Client) index(ctx context.Context) (list []Summary, known bool, err error) {
 	var seen pages
-	for last := ""; ; {
+	for query := (url.Values{"n": {strconv.Itoa(indexPage)}}); ; {
 		var page struct {
 			Packs *[]indexedPack `json:"packs"`
-			Next  string         `json:"next"`
 		}
-		query := url.Values{"n": {strconv.Itoa(indexPage)}}
-		if last != "" {
-			query.Set("last", last)
-		}
-		_, known, err := c.ask(ctx, "/v1/_index", query, &page)
+		header, known, err := c.ask(ctx, "/v1/_index", query, &page)
 		if err != nil || !known || page.Packs == nil { // what has another form is not the index that is meant here
 			return nil, false, err
 		}
@@ -102,14 +98,30 @@ func (c *Client) index(ctx context.Context) (list []Summary, known bool, err err
 				Versions: p.Versions, Updated: p.Pushed,
 			})
 		}
-		if page.Next == "" {
+		next := nextPage(header)
+		if next == nil {
 			return list, true, nil
 		}
-		if page.Next <= last {
-			return nil, false, errors.New("the server's index does not go on: " + strconv.Quote(page.Next) + " follows " + strconv.Quote(last))
+		if next.Encode() == query.Encode() {
+			return nil, false, errors.New("the server's index does not go on: its page leads to itself")
 		}
-		last = page.Next
+		query = next
 	}
+}
+
+var nextLink = regexp.MustCompile(`<([^>]*)>; *rel="?next"?`)
+
+// nextPage is the query of the page after one, of its Link; the rest of the address is known.
+func nextPage(header http.Header) url.Values {
+	found := nextLink.FindStringSubmatch(header.Get("Link"))
+	if found == nil {
+		return nil
+	}
+	address, err := url.Parse(found[1])
+	if err != nil {
+		return nil
+	}
+	return address.Query()
 }
 
 // serverTagDetails asks a pack registry for a pack's tags with what it knows of them.

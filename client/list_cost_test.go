@@ -33,7 +33,10 @@ func indexServer(t testing.TB, n, pageSize int) (c *Client, requests *atomic.Int
 			}
 			packs = append(packs, map[string]any{"name": name, "tag": "1.0.0", "layer": "addon", "versions": 1, "pushed": "2026-01-31T12:00:00Z"})
 		}
-		json.NewEncoder(w).Encode(map[string]any{"packs": packs, "next": next})
+		if next != "" {
+			w.Header().Set("Link", `</v1/_index?n=1000&last=`+next+`>; rel="next"`)
+		}
+		json.NewEncoder(w).Encode(map[string]any{"packs": packs})
 	}))
 	t.Cleanup(h.Close)
 	c, err := Connect(Server{Host: strings.TrimPrefix(h.URL, "http://"), PlainHTTP: true})
@@ -63,7 +66,8 @@ func TestAListCostsFewRequests(t *testing.T) {
 func TestAnIndexThatDoesNotEnd(t *testing.T) {
 	h := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Packregistry-Version", "test")
-		fmt.Fprint(w, `{"packs": [], "next": "a"}`)
+		w.Header().Set("Link", `</v1/_index?n=1000&last=a>; rel="next"`)
+		fmt.Fprint(w, `{"packs": []}`)
 	}))
 	defer h.Close()
 	c, err := Connect(Server{Host: strings.TrimPrefix(h.URL, "http://"), PlainHTTP: true})
