@@ -22,7 +22,7 @@ func TestACancelledPullLeavesNothing(t *testing.T) {
 		next := h.Config.Handler
 		h.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			if r.Method == http.MethodGet && strings.Contains(r.URL.Path, "/blobs/") {
-				
+
 				w.Write([]byte("begin"))              //nolint:errcheck // the client goes
 				http.NewResponseController(w).Flush() //nolint:errcheck // it can
 				begun <- struct{}{}
