@@ -38,7 +38,7 @@ func buildCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error { return b.build(cmd.Context()) }}
 	flags := cmd.Flags()
 	flags.StringVar(&b.version, "version", "", "the version, such as 1.2.3")
-	flags.StringVar(&b.source, "source", ".", "a clean copy of the sources; the chart and manifests in it are changed")
+	flags.StringVar(&b.source, "source", ".", "the sources; a clean copy of them for what others are to make again")
 	flags.StringVar(&b.output, "output", "dist", "the folder to make")
 	flags.StringVar(&b.repository, "repository", "packregistry.dev", "where the images will be: REPOSITORY/registry and REPOSITORY/operator")
 	flags.StringVar(&b.image, "image-builder", "bin/image", "the program that builds images")
