@@ -99,11 +99,18 @@ tools-ahead:
 unit: ## Unit tests, and those against real servers and clients (API server, S3, ACME), with the race detector
 	@[ "$$(uname -s)" != Linux ] || hack/prepare.sh tests
 	@for tool in cluster versitygw pebble distribution crane oras helm cyclonedx-gomod; do $(TOOL) $$tool >/dev/null; done
+	@hack/axe.sh >/dev/null || echo "axe-core cannot be had; what needs it is skipped, and fails in CI" >&2
 	@mkdir -p bin/test
 	@export KUBEBUILDER_ASSETS=$$($(TOOL) cluster); \
 	CGO_ENABLED=1 $$($(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile bin/test/unit.json -- -race -timeout 20m -p 3 $$(go list ./... | grep -v /test/e2e)
 	@$$($(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile bin/test/norace.json -- -timeout 20m -run '^(TestEverySchedule|TestCAOverTheYears)$$' ./server/store ./controllers
 	@cd hack/image && $$($(CURDIR)/$(TOOL) gotestsum)/gotestsum --format pkgname --jsonfile $(CURDIR)/bin/test/image.json -- -timeout 10m ./...
+
+.PHONY: screenshots
+screenshots: ## The pages in Chromium, as pictures in bin/screenshots and docs/images
+	@[ "$$(uname -s)" != Linux ] || hack/prepare.sh tests
+	@CI=1 go test -count=1 -timeout 10m -run '^TestScreenshots$$' ./test/ui
+	@mkdir -p docs/images; cp bin/screenshots/pack-1280-light.png docs/images/pack.png
 
 .PHONY: soak
 soak: ## What make test does with seeds, for SOAK (30m) each: killed processes, interleavings, random walks, a flood, and a push of ten minutes

@@ -14,6 +14,8 @@ need curl curl
 if [ "${1:-}" = tests ]; then
   need skopeo skopeo # one of the clients that the tests try
   need strace strace # counts system calls
+  need chromium chromium # opens the pages
+  need npm npm # fetches axe-core (hack/axe.sh)
 fi
 # docker's command line alone, which is one of the clients that the tests try; Debian 12 has it in the package of the engine.
 docker_client() {

@@ -21,6 +21,8 @@ type versionsPage struct {
 	Changes []Change
 	// Previous and Next are paths of other pages; empty where there are none.
 	Previous, Next string
+	// MayTag, MayUntag and MayDelete say what the viewer is offered.
+	MayTag, MayUntag, MayDelete bool
 	// Choices are the versions to compare, and From and To those that are proposed.
 	Choices  []string
 	From, To string
@@ -49,6 +51,9 @@ func (h *Handler) getVersions(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	p := versionsPage{view: v, To: v.Newest, From: v.Newest}
+	if name := r.PathValue("name"); h.Changes != nil {
+		p.MayTag, p.MayUntag, p.MayDelete = r.viewer.May(Tag, name), r.viewer.May(Untag, name), r.viewer.May(Delete, name)
+	}
 	all := v.versions()
 	begin := 0
 	if after := r.URL.Query().Get("after"); after != "" {
