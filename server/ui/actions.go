@@ -165,7 +165,7 @@ type deletion struct {
 // parentMove is a parent tag that will name another version, or none.
 type parentMove struct{ Parent, Now, After string }
 
-// ParentsAfter are the parent tags whose target changes when the tags in gone go. tags are all tags of the pack.
+// parentsAfter are the parent tags whose target changes when the tags in gone go. tags are all tags of the pack.
 func parentsAfter(tags, gone []string) []parentMove {
 	left := slices.DeleteFunc(slices.Clone(tags), func(tag string) bool { return slices.Contains(gone, tag) })
 	var moves []parentMove
