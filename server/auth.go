@@ -149,11 +149,14 @@ func (s *Server) unauthorized(w http.ResponseWriter, r *request, scope string) e
 // scope is what a token must be for so that a request is let in.
 func (s *Server) scope(r *request, needs permission) string {
 	named := map[permission]string{pull: "pull", push: "pull,push", del: "delete"}[needs]
-	scope := "repository:" + r.repository.Name() + ":" + named
-	if from := r.URL.Query().Get("from"); needs == push && from != "" {
-		if from = repositoryName(r.api, from); store.ValidName(from) {
-			scope += " repository:" + from + ":pull"
-		}
+	// Names are those of the request: clients add scopes of their own making, and keep tokens by what they asked for.
+	name, from := r.name, r.URL.Query().Get("from")
+	if r.api == "v1" {
+		name, from = r.repository.Name(), s.repositoryName(r.api, from)
+	}
+	scope := "repository:" + name + ":" + named
+	if needs == push && store.ValidName(s.basePaths.Repository(from)) {
+		scope += " repository:" + from + ":pull"
 	}
 	return scope
 }

@@ -94,19 +94,20 @@ const maxNamesRead = 1000
 // visible returns up to n repositories that the caller may pull. Where it gives up before it has found so many, read is
 // the last name that it looked at.
 func (s *Server) visible(r *request, prefix, last string, n int) (found []string, read string, err error) {
+	list := s.basePaths.All(s.store.Repositories)
 	if s.policy == nil || s.policy.Everything(r.user) {
-		found, err = s.store.Repositories(r.Context(), prefix, last, n)
+		found, err = list(r.Context(), prefix, last, n)
 		return found, "", err
 	}
 	for left := maxNamesRead; left > 0; {
-		names, err := s.store.Repositories(r.Context(), prefix, last, min(max(n, defaultPage), left))
+		names, err := list(r.Context(), prefix, last, min(max(n, defaultPage), left))
 		if err != nil || len(names) == 0 {
 			return found, "", err
 		}
 		left -= len(names)
 		for _, name := range names {
 			last = name
-			if !s.policy.Allows(r.user, auth.Pull, name) {
+			if !s.policy.Allows(r.user, auth.Pull, s.basePaths.Repository(name)) {
 				continue
 			}
 			if found = append(found, name); len(found) == n {

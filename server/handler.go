@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"packregistry.dev/pack"
 	"packregistry.dev/server/internal/clientip"
 	"packregistry.dev/server/internal/pages"
 	"packregistry.dev/server/internal/telemetry"
@@ -104,7 +105,7 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 	}
 	r.api, r.name, r.param, r.route = api, name, param, row.pattern
 	if name != "" {
-		full := repositoryName(api, name)
+		full := s.repositoryName(api, name)
 		if !store.ValidName(full) {
 			return fail(codeNameInvalid, "%q: use lower-case letters and digits, separated by '.', '_', '-' or '/'", name)
 		}
@@ -146,6 +147,11 @@ func (s *Server) checkPolicy(r *request, needs permission) error {
 	}
 	if needs == del && !s.config.DeleteEnabled() {
 		return fail(codeUnsupported, "deleting is turned off (storage.delete.enabled)")
+	}
+	if needs == push && r.repository != nil {
+		if base, ok := s.basePaths.Reserved(r.repository.Name()); ok {
+			return fail(codeNameInvalid, "%s is a base path (packs.basepaths), which holds packs alone: push them to %s/%s<name>", base, base, pack.ArchivePrefix)
+		}
 	}
 	if needs == push && r.Method != http.MethodDelete && r.Method != http.MethodGet && r.Method != http.MethodHead {
 		return s.space.Check(r.Context(), max(r.ContentLength, 0))

@@ -161,10 +161,10 @@ func matchFiles(path string) (api, name, param string, ok bool) {
 	return "v1", name, rest, true
 }
 
-// repositoryName maps a name in the path of an API to the store's.
-func repositoryName(api, name string) string {
+// repositoryName maps a name in the path of an API to the repository's own, which all but answers goes by.
+func (s *Server) repositoryName(api, name string) string {
 	if api == "v1" {
 		return pack.Repository(name)
 	}
-	return name
+	return s.basePaths.Repository(name)
 }

@@ -36,6 +36,7 @@ import (
 
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
+	"packregistry.dev/server/internal/basepaths"
 	"packregistry.dev/server/internal/certs"
 	"packregistry.dev/server/internal/connections"
 	"packregistry.dev/server/internal/cursor"
@@ -61,6 +62,8 @@ type Server struct {
 	store  *store.Store
 	users  *auth.HTPasswd
 	policy *auth.Policy
+	// basePaths are where packs have more names.
+	basePaths basepaths.Paths
 	// tokens is nil where clients are given none.
 	tokens *tokens.Tokens
 	// warnedOfBase is done once the log says that the URLs that clients use are not known.
@@ -116,6 +119,9 @@ func Open(ctx context.Context, c *config.Config, log *slog.Logger) (*Server, err
 		return nil, err
 	}
 	s := newServer(c, content, users, m, log)
+	if err := s.basePaths.Check(ctx, content.Repositories); err != nil {
+		return nil, err
+	}
 	return s, s.addPages()
 }
 
@@ -143,7 +149,8 @@ func newServer(c *config.Config, content *store.Store, users *auth.HTPasswd, m *
 		unpacks:     share.New(int64(c.HTTP.Limits.Unpacks), 1),
 		validations: share.New(max(1, int64(c.HTTP.Limits.Unpacks)/2), 1),
 		manifests:   newManifestBudget(c.HTTP.Limits.ManifestBytes),
-		work:        work.New()}
+		work:        work.New(),
+		basePaths:   basepaths.New(c.Packs.BasePaths)}
 	s.headers = make(map[string][]string, len(c.HTTP.Headers))
 	for name, values := range c.HTTP.Headers {
 		s.headers[name] = slices.Clip([]string(values))

@@ -94,7 +94,11 @@ func (s *Server) postToken(w http.ResponseWriter, r *request) error {
 }
 
 func (s *Server) giveToken(w http.ResponseWriter, r *request, asked []string) error {
-	scopes := s.policy.Grant(r.user, auth.ParseScopes(asked))
+	wanted := auth.ParseScopes(asked)
+	for i := range wanted { // rights go by repositories' own names
+		wanted[i].Name = s.basePaths.Repository(wanted[i].Name)
+	}
+	scopes := s.policy.Grant(r.user, wanted)
 	now := s.tokens.Now()
 	token, err := s.tokens.Sign(r.Context(), r.user, scopes)
 	if errors.Is(err, auth.ErrToken) {

@@ -61,7 +61,7 @@ func (s *Server) mountBlob(w http.ResponseWriter, r *request, mount, from string
 		return false, nil
 	}
 	// From names a repository as the path of the same API does.
-	from = repositoryName(r.api, from)
+	from = s.repositoryName(r.api, from)
 	// Nothing can be mounted from what is no repository's name. Whoever may not read the repository learns nothing of it.
 	if !store.ValidName(from) || !s.mayPull(r, from) {
 		return false, nil

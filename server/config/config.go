@@ -328,10 +328,12 @@ type AccessRule struct {
 	Actions StringList `yaml:"actions,omitempty"`
 }
 
-// Packs says what happens to a pushed pack that is none.
+// Packs says what is checked of packs, and where they are served.
 type Packs struct {
-	// Validation is enforce, warn or off.
+	// Validation says what happens to a pushed pack that is none: enforce, warn or off.
 	Validation string `yaml:"validation,omitempty" oneof:"enforce warn off"`
+	// BasePaths are where packs are served too, as consoles ask for them: with prod, /v2/prod/spectro-packs/archive/p is the pack p.
+	BasePaths StringList `yaml:"basepaths,omitempty"`
 }
 
 // Manifests says what happens to a manifest that names missing content.

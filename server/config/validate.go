@@ -39,6 +39,7 @@ func (d *decoder) validate(c *Config) {
 	if c.Auth != nil {
 		d.validateAuth(c.Auth)
 	}
+	d.validateBasePaths(c)
 	d.validateUI(c)
 }
 
