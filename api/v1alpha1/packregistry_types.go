@@ -121,6 +121,10 @@ type PackRegistrySpec struct {
 	// +optional
 	Log LogSpec `json:"log,omitempty"`
 
+	// Packs says where packs are served.
+	// +optional
+	Packs PacksSpec `json:"packs,omitempty"`
+
 	// Config is anything else of the registry's configuration file, as documented there. What a field of this spec says
 	// cannot be said here too.
 	// +optional
@@ -164,6 +168,19 @@ type PackRegistrySpec struct {
 // +kubebuilder:validation:MaxItems=16
 // +kubebuilder:validation:items:MaxLength=4096
 type HeaderValues []string
+
+// PacksSpec says where packs are served.
+type PacksSpec struct {
+	// BasePaths are where packs are served too, as consoles that synchronize an OCI registry ask for them: with prod the pack p
+	// is /v2/prod/spectro-packs/archive/p too. Nothing else can be below a base path.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=16
+	// +kubebuilder:validation:items:MaxLength=100
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`
+	// +kubebuilder:validation:XValidation:rule="self.all(b, !('/' + b + '/').contains('/spectro-packs/'))",message="leave spectro-packs out of a base path: clients add it themselves"
+	BasePaths []string `json:"basePaths,omitempty"`
+}
 
 // LogSpec says what the registry logs.
 type LogSpec struct {

@@ -41,6 +41,7 @@ func Config(r *v1alpha1.PackRegistry) config.Config {
 		Log:     config.Log{Level: r.Spec.Log.Level, Formatter: r.Spec.Log.Format},
 		Storage: storage(r),
 		Auth:    auth(r),
+		Packs:   config.Packs{BasePaths: slices.Sorted(slices.Values(r.Spec.Packs.BasePaths))}, // a set: its order must roll no pods
 		HTTP: config.HTTP{
 			Addr:         fmt.Sprintf(":%d", PortServe),
 			DrainTimeout: config.Duration(drainTimeout),

@@ -37,6 +37,7 @@ var owned = map[string]string{
 	"storage.s3.cafile":                "use spec.storage.s3.caRef",
 	"storage.maintenance.garbagecollection.interval":     "use spec.garbageCollection",
 	"storage.maintenance.garbagecollection.keepuntagged": "use spec.garbageCollection",
+	"packs.basepaths":           "use spec.packs.basePaths",
 	"auth.htpasswd":             "use spec.auth",
 	"auth.access.anonymouspull": "use spec.auth",
 	"auth.access.readonlyusers": "use spec.auth",

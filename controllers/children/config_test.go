@@ -126,10 +126,27 @@ func TestACredentialChangesTheName(t *testing.T) {
 	}
 }
 
+// The API server keeps sets in the order in which they were applied.
+func TestTheOrderOfBasePathsRollsNothing(t *testing.T) {
+	name := func(bases ...string) string {
+		r := registries["claim"]()
+		r.Spec.Packs.BasePaths = bases
+		rendered, err := children.RenderConfig(r, children.ConfigInput{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rendered.Name
+	}
+	if name("prod", "dev") != name("dev", "prod") || name("prod") == name("dev") || name() == name("prod") {
+		t.Error("the name of the configuration follows from the order, or not from what is there")
+	}
+}
+
 func TestConfigOfTheSpec(t *testing.T) {
 	for extra, want := range map[string]string{
 		`{"http":{"limits":{"manifestbytes":1000000}}}`:           "",
 		`{"packs":{"validation":"warn"}}`:                         "",
+		`{"packs":{"basepaths":["prod"]}}`:                        "packs.basepaths is not for here: use spec.packs.basePaths",
 		`{"http":{"addr":":80"}}`:                                 "http.addr is not for here: the operator sets it",
 		`{"storage":{"s3":{"secretkey":"hunter2"}}}`:              "storage.s3.secretkey is not for here: use spec.storage.s3.secretRef",
 		`{"auth":{"htpasswd":{"path":"/x"}}}`:                     "auth.htpasswd is not for here: use spec.auth",

@@ -56,6 +56,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PackRegistrySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PackRegistryStatus"):
 		return &apiv1alpha1.PackRegistryStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PacksSpec"):
+		return &apiv1alpha1.PacksSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ParentRef"):
 		return &apiv1alpha1.ParentRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PersistentVolumeClaimSpec"):

@@ -361,6 +361,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: networkPolicy
       type:
         namedType: dev.packregistry.api.v1alpha1.NetworkPolicySpec
+    - name: packs
+      type:
+        namedType: dev.packregistry.api.v1alpha1.PacksSpec
     - name: pod
       type:
         namedType: dev.packregistry.api.v1alpha1.PodSpec
@@ -436,6 +439,15 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: used
       type:
         namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: dev.packregistry.api.v1alpha1.PacksSpec
+  map:
+    fields:
+    - name: basePaths
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: dev.packregistry.api.v1alpha1.ParentRef
   map:
     fields:

@@ -36,6 +36,8 @@ type PackRegistrySpecApplyConfiguration struct {
 	Headers map[string]apiv1alpha1.HeaderValues `json:"headers,omitempty"`
 	// Log says what the registry logs.
 	Log *LogSpecApplyConfiguration `json:"log,omitempty"`
+	// Packs says where packs are served.
+	Packs *PacksSpecApplyConfiguration `json:"packs,omitempty"`
 	// Config is anything else of the registry's configuration file, as documented there. What a field of this spec says
 	// cannot be said here too.
 	Config *runtime.RawExtension `json:"config,omitempty"`
@@ -156,6 +158,14 @@ func (b *PackRegistrySpecApplyConfiguration) WithHeaders(entries map[string]apiv
 // If called multiple times, the Log field is set to the value of the last call.
 func (b *PackRegistrySpecApplyConfiguration) WithLog(value *LogSpecApplyConfiguration) *PackRegistrySpecApplyConfiguration {
 	b.Log = value
+	return b
+}
+
+// WithPacks sets the Packs field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Packs field is set to the value of the last call.
+func (b *PackRegistrySpecApplyConfiguration) WithPacks(value *PacksSpecApplyConfiguration) *PackRegistrySpecApplyConfiguration {
+	b.Packs = value
 	return b
 }
 
