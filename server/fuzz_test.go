@@ -75,15 +75,3 @@ func FuzzRequest(f *testing.F) {
 type nopCloser struct{ *bytes.Reader }
 
 func (nopCloser) Close() error { return nil }
-
-// A list of files is read as it comes.
-func FuzzFindFile(f *testing.F) {
-	f.Add([]byte(`{"files":[{"name":"a","size":1},{"name":"b","size":2}]}`), "b")
-	f.Add([]byte(`{"files":[`+strings.Repeat("[", 5000)), "b")
-	f.Add([]byte(`{"files":[`+strings.Repeat(`{"name":"a"},`, 5000)+`{}]}`), "b")
-	f.Fuzz(func(t *testing.T, list []byte, name string) {
-		testfuzz.Proportionate(t, len(list)+len(name), func() {
-			findFile(bytes.NewReader(list), name) //nolint:errcheck // whatever it says
-		})
-	})
-}

@@ -14,6 +14,7 @@ import (
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/internal/clientip"
+	"packregistry.dev/server/internal/cors"
 	"packregistry.dev/server/internal/pages"
 	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/internal/transfer"
@@ -53,7 +54,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	for name, values := range s.headers {
 		h[name] = values
 	}
-	s.allowOrigin(h, hr)
+	cors.Allow(h, hr, s.headers)
 	h["X-Request-Id"] = []string{r.id}
 	s.metrics.InFlight.Inc()
 	defer func() {
@@ -83,6 +84,9 @@ var (
 	productVersion = []string{Version}
 )
 
+// corsHeaders are what clients of the API send.
+const corsHeaders = "Accept, Authorization, Content-Range, Content-Type, If-Match, If-None-Match, " + forceHeader + ", Range, X-Request-Id"
+
 // route finds the row and runs it, if the caller may.
 func (s *Server) route(w http.ResponseWriter, r *request) error {
 	path, ok := strings.CutPrefix(r.URL.Path, s.prefix)
@@ -94,7 +98,7 @@ func (s *Server) route(w http.ResponseWriter, r *request) error {
 	}
 	row, api, name, param, allowed := match(r.Method, "/"+path)
 	if row == nil {
-		if len(allowed) > 0 && s.preflight(w, r, allowed) {
+		if len(allowed) > 0 && cors.Preflight(w, r.Request, s.headers, allowed, corsHeaders) {
 			return nil
 		}
 		if len(allowed) > 0 {

@@ -8,11 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"packregistry.dev/server/internal/summaries"
 	"packregistry.dev/server/store/driver/inmemory"
 )
 
 // index reads the index page by page, of so many rows each, and returns the pages' ETags too.
-func (f *fixture) index(n int, headers ...string) (rows []summary, tags []string) {
+func (f *fixture) index(n int, headers ...string) (rows []summaries.Entry, tags []string) {
 	f.t.Helper()
 	for path := fmt.Sprintf("/v1/_index?n=%d", n); path != ""; {
 		r := f.do("GET", path, nil, headers...)
@@ -20,7 +21,7 @@ func (f *fixture) index(n int, headers ...string) (rows []summary, tags []string
 		if r.StatusCode != http.StatusOK {
 			f.t.Fatalf("%s: %s %s", path, r.Status, body)
 		}
-		var page struct{ Packs []summary }
+		var page struct{ Packs []summaries.Entry }
 		if err := json.Unmarshal([]byte(body), &page); err != nil || len(page.Packs) > n {
 			f.t.Fatalf("%s: %v: %s", path, err, body)
 		}
@@ -30,7 +31,7 @@ func (f *fixture) index(n int, headers ...string) (rows []summary, tags []string
 	return rows, tags
 }
 
-func namesOf(rows []summary) (names []string) {
+func namesOf(rows []summaries.Entry) (names []string) {
 	for _, r := range rows {
 		names = append(names, r.Name)
 	}

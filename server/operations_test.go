@@ -460,7 +460,7 @@ func TestPurgingOfAbandonedUploads(t *testing.T) {
 	server := New(c, s, nil, slog.New(slog.NewTextHandler(&log, nil)))
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
-	group.Go(func() { server.purgeUploads(ctx, c.Storage.Maintenance.UploadPurging) })
+	group.Go(func() { server.jobs().PurgeUploads(ctx, c.Storage.Maintenance.UploadPurging) })
 	testserver.Eventually(t, "the upload is purged", 10*time.Second, func() bool { return log.says("purged abandoned uploads") })
 	cancel()
 	group.Wait()
@@ -476,7 +476,7 @@ func TestGarbageIsCollected(t *testing.T) {
 	f.want(f.putManifest("/v2/r/manifests/v1", fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"a/b","digest":%q,"size":2},"layers":[]}`, imageManifest, kept)), 201)
 	ctx, cancel := context.WithCancel(t.Context())
 	var group sync.WaitGroup
-	group.Go(func() { f.collectGarbage(ctx, f.config.Storage.Maintenance.GarbageCollection) })
+	group.Go(func() { f.jobs().CollectGarbage(ctx, f.config.Storage.Maintenance.GarbageCollection) })
 	testserver.Eventually(t, "the bytes are gone", 10*time.Second, func() bool {
 		return strings.Contains(testserver.Scrape(t, f.metrics.Handler()), `packregistry_gc_removed_total{what="blobs"} 1`)
 	})

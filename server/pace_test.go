@@ -15,6 +15,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"packregistry.dev/server/internal/packfiles"
 	"packregistry.dev/server/internal/share"
 	"packregistry.dev/server/store/driver/inmemory"
 )
@@ -36,7 +37,7 @@ func (l pipeListener) Addr() net.Addr { return &net.TCPAddr{} }
 // that slow, and one that reads a small file, get all of it.
 func TestSlowReadersOfFilesKeepNoPlace(t *testing.T) {
 	f := start(t, inmemory.New(), "}", nil)
-	small, big := strings.Repeat("s", maxHeldFile), strings.Repeat("0123456789abcdef", 8<<16)
+	small, big := strings.Repeat("s", packfiles.MaxHeld), strings.Repeat("0123456789abcdef", 8<<16)
 	f.want(f.putManifest("/v1/demo/manifests/1.0.0", f.packManifest("demo", "1.0.0", map[string]string{"small.txt": small, "big.txt": big})), 201)
 	for _, test := range []struct {
 		name, file string

@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -12,6 +11,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"packregistry.dev/pack"
+	"packregistry.dev/server/internal/packfiles"
 	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
 )
@@ -31,20 +31,9 @@ type fileList struct {
 	size int64
 }
 
-func encodeList(files []pack.File) ([]byte, error) {
-	if files == nil {
-		files = []pack.File{}
-	}
-	var text bytes.Buffer
-	encoder := json.NewEncoder(&text)
-	encoder.SetEscapeHTML(false) // which takes six bytes for one, and this is not shown as HTML
-	err := encoder.Encode(map[string][]pack.File{"files": files})
-	return text.Bytes(), err
-}
-
 // putFileList stores a list of the files that are in an archive.
 func putFileList(ctx context.Context, to *store.Repository, archive digest.Digest, files []pack.File) (store.File, error) {
-	text, err := encodeList(files)
+	text, err := packfiles.Encode(files)
 	if err != nil {
 		return store.File{}, err
 	}
@@ -132,7 +121,7 @@ func (s *Server) fileList(r *request, m *store.Manifest, archive digest.Digest) 
 			s.recordList(r, m, list)
 		}
 	}
-	text, err := encodeList(files)
+	text, err := packfiles.Encode(files)
 	return fileList{io.NopCloser(bytes.NewReader(text)), int64(len(text))}, err
 }
 
@@ -157,12 +146,7 @@ func (s *Server) listFiles(r *request, archive io.Reader) ([]pack.File, error) {
 		return nil, err
 	}
 	defer task.End()
-	var files []pack.File
-	err = pack.Walk(r.Context(), task.Reader(archive), func(name string, size int64, _ io.Reader) error {
-		files = append(files, pack.File{Name: name, Size: size})
-		return nil
-	})
-	return files, err
+	return packfiles.List(r.Context(), task.Reader(archive))
 }
 
 // sendList answers with a list as it is.
@@ -177,8 +161,9 @@ func sendList(w http.ResponseWriter, r *request, list fileList) error {
 	return err
 }
 
-// findListed is findFile, of which only so many are done at once where the list is long.
-func (s *Server) findListed(r *request, list fileList, name string) (int64, error) {
+// findListed returns the size of a file. Only so many look through a long list at once.
+func (s *Server) findListed(r *request, list fileList, name string) (size int64, err error) {
+	content := io.Reader(list)
 	if list.size > longList {
 		done, err := place(r, s.unpacks, "http.limits.unpacks")
 		if err != nil {
@@ -190,27 +175,10 @@ func (s *Server) findListed(r *request, list fileList, name string) (int64, erro
 			return 0, err
 		}
 		defer task.End()
-		return findFile(task.Reader(list), name)
+		content = task.Reader(list)
 	}
-	return findFile(list, name)
-}
-
-// findFile returns the size of a file. The list is read one entry after the other, up to that file.
-func findFile(list io.Reader, name string) (int64, error) {
-	decoder := json.NewDecoder(list)
-	for range 3 { // {"files":[
-		if _, err := decoder.Token(); err != nil {
-			return 0, err
-		}
+	if size, err = packfiles.Size(content, name); errors.Is(err, packfiles.ErrUnknown) {
+		return 0, fail(codeNotFound, "the pack has no file %q", telemetry.Clip(name))
 	}
-	for decoder.More() {
-		var file pack.File
-		if err := decoder.Decode(&file); err != nil {
-			return 0, err
-		}
-		if file.Name == name {
-			return file.Size, nil
-		}
-	}
-	return 0, fail(codeNotFound, "the pack has no file %q", telemetry.Clip(name))
+	return size, err
 }

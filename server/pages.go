@@ -1,7 +1,6 @@
 package server
 
 import (
-	"encoding/json"
 	"io"
 	"net/http"
 
@@ -9,6 +8,7 @@ import (
 
 	"packregistry.dev/pack"
 	"packregistry.dev/server/auth"
+	"packregistry.dev/server/internal/packfiles"
 	"packregistry.dev/server/internal/pages"
 	"packregistry.dev/server/store"
 )
@@ -91,11 +91,7 @@ func (s *Server) packFiles(r *request) ([]pack.File, error) {
 		return nil, err
 	}
 	defer list.Close()
-	var found struct {
-		Files []pack.File `json:"files"`
-	}
-	err = json.NewDecoder(list).Decode(&found)
-	return found.Files, err
+	return packfiles.Decode(list)
 }
 
 // walkPack reads the files of a version, in one of the places for unpacking.

@@ -12,10 +12,9 @@
 //	               who asks and what they may do, by password or by token
 //	pages.go       what the server does for the pages at /ui/
 //	location.go    URLs of this server, as clients see them
-//	cors.go        pages of other origins
 //	budget.go      places of uploads and of unpacking, the memory of manifests, and the processors, shared by users and addresses
 //	health.go      /health; probes, metrics and profiles have a listener of their own, in internal/health
-//	maintenance.go schedules of collection and purging, and the same once
+//	maintenance.go what the commands of maintenance do with the storage, without serving it
 //	server.go      putting it together; starting, and stopping without dropping what is in flight
 package server
 
@@ -41,6 +40,7 @@ import (
 	"packregistry.dev/server/internal/connections"
 	"packregistry.dev/server/internal/cursor"
 	"packregistry.dev/server/internal/health"
+	"packregistry.dev/server/internal/maintenance"
 	"packregistry.dev/server/internal/pages"
 	"packregistry.dev/server/internal/share"
 	"packregistry.dev/server/internal/storage"
@@ -301,9 +301,13 @@ func (s *Server) startBackground(ctx context.Context, group *sync.WaitGroup) {
 		return
 	}
 	if purging := s.config.Storage.Maintenance.UploadPurging; purging.Enabled == nil || *purging.Enabled {
-		group.Go(func() { s.purgeUploads(ctx, purging) })
+		group.Go(func() { s.jobs().PurgeUploads(ctx, purging) })
 	}
 	if c := s.config.Storage.Maintenance.GarbageCollection; c.Enabled == nil || *c.Enabled {
-		group.Go(func() { s.collectGarbage(ctx, c) })
+		group.Go(func() { s.jobs().CollectGarbage(ctx, c) })
 	}
+}
+
+func (s *Server) jobs() maintenance.Jobs {
+	return maintenance.Jobs{Store: s.store, Metrics: s.metrics, Log: s.log}
 }

@@ -141,3 +141,27 @@ func TestArrowsPointOneWay(t *testing.T) {
 		}
 	}
 }
+
+// maxServerLines bounds package server, which puts the API together: what has a job of its own is a package below server/internal.
+const maxServerLines = 3_000
+
+func TestPackageServerStaysSmall(t *testing.T) {
+	files, err := filepath.Glob("../../server/*.go")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("%d files of package server: %v", len(files), err)
+	}
+	lines := 0
+	for _, file := range files {
+		if strings.HasSuffix(file, "_test.go") {
+			continue
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lines += bytes.Count(text, []byte("\n"))
+	}
+	if lines > maxServerLines {
+		t.Errorf("package server has %d lines; %d are the most: move what is not the API's own into a package below server/internal", lines, maxServerLines)
+	}
+}

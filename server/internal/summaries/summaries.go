@@ -7,6 +7,7 @@
 //
 //	summaries.go  one row: the state of a pack's tags, and what it takes to make the row anew
 //	search.go     rows by words and filters, of the packs that are known by now
+//	index.go      rows as the index has them, and their ETag
 //	refresh.go    getting to know all packs, beside the requests
 package summaries
 

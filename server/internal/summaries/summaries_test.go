@@ -308,7 +308,7 @@ func TestWhatIsRememberedIsBounded(t *testing.T) {
 	}
 }
 
-// The cost in calls of a bucket with 10,000 packs of 10 versions. docs/adr/0002-index.md reasons with these figures.
+// The cost in calls of a bucket with 10,000 packs of 10 versions. docs/adr/0006-index.md reasons with these figures.
 func TestCallsOfTenThousandPacks(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it pushes 10,000 packs")
