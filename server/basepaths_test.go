@@ -13,6 +13,7 @@ import (
 
 	"github.com/opencontainers/go-digest"
 
+	"packregistry.dev/internal/testserver"
 	"packregistry.dev/server/config"
 	"packregistry.dev/server/store/driver/inmemory"
 )
@@ -100,6 +101,9 @@ func TestABasePathIsAnotherNameOfPacks(t *testing.T) {
 		if r.StatusCode == http.StatusAccepted && step.location != "" {
 			upload = r.Header.Get("Location")
 		}
+	}
+	if metrics := testserver.Scrape(t, f.metrics.Handler()); strings.Contains(metrics, "prod") || !strings.Contains(metrics, "/{api}/{name}/manifests/{reference}") {
+		t.Errorf("names are in labels of metrics: %s", metrics)
 	}
 }
 
