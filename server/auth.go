@@ -112,9 +112,18 @@ func (s *Server) authorize(w http.ResponseWriter, r *request, needs permission) 
 	case allowed || r.user == "":
 		return s.unauthorized(w, r, s.scope(r, needs))
 	}
-	s.metrics.Auth("forbidden")
-	s.log.Warn("not allowed", "audit", true, "action", actions[needs], "repository", r.repository.Name(), "user", r.user, "from", r.client.Addr, "request", r.id)
+	s.forbidden(r, actions[needs], r.repository.Name())
 	return fail(codeDenied, "%s may not %s here (auth.access)", r.user, actions[needs])
+}
+
+// forbidden counts what a caller may not do, and records it where that is a user.
+func (s *Server) forbidden(r *request, action auth.Action, repository string) {
+	if r.user == "" {
+		s.metrics.Auth("missing")
+		return
+	}
+	s.metrics.Auth("forbidden")
+	s.log.Warn("not allowed", "audit", true, "action", action, "repository", repository, "user", r.user, "from", r.client.Addr, "request", r.id)
 }
 
 // authorizeList is for routes without a repository. They ask only for somebody who may do anything at all; lists show what

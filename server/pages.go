@@ -55,10 +55,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *request) (err error) {
 		Audit: func(what, repository string, args ...any) {
 			s.audit(r.of(s.store.Repository(repository), ""), what, args...)
 		},
-		Forbidden: func(action auth.Action, repository string) {
-			s.metrics.Auth("forbidden")
-			s.log.Warn("not allowed", "audit", true, "action", action, "repository", repository, "user", r.user, "from", r.client.Addr, "request", r.id)
-		},
+		Forbidden: func(action auth.Action, repository string) { s.forbidden(r, action, repository) },
 		Classify: func(err error) error {
 			if known := classify(err); known != nil {
 				return known

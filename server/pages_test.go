@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"packregistry.dev/internal/testserver"
+	"packregistry.dev/pack"
 	"packregistry.dev/server/store/driver/inmemory"
 	"packregistry.dev/server/ui"
 )
@@ -262,4 +264,34 @@ func between(s, before, after string) string {
 	_, s, _ = strings.Cut(s, before)
 	s, _, _ = strings.Cut(s, after)
 	return s
+}
+
+// What a page refuses for the viewer's rights is counted and recorded as the API's refusals are.
+func TestRefusalsOfThePagesAreRecorded(t *testing.T) {
+	f, log := serve(t, fmt.Sprintf(pagesConfig, usersFile(t, "ann", "bob")))
+	b := &browser{fixture: f}
+	counted := func(outcome string, want int) {
+		t.Helper()
+		line := fmt.Sprintf(`packregistry_auth_total{outcome=%q} `, outcome)
+		if got := between(testserver.Scrape(t, f.metrics.Handler())+line+"0\n", line, "\n"); got != fmt.Sprint(want) {
+			t.Errorf("%s: %s times, want %d", outcome, got, want)
+		}
+	}
+	b.want(b.send("POST", "/ui/packs/demo/stable/untag", nil), 403)
+	counted("missing", 1)
+	b.logIn("bob", "bob")
+	b.want(b.send("POST", "/ui/packs/demo/stable/untag", nil), 403)
+	b.want(b.send("POST", "/ui/packs/demo/1.0.0/tag", url.Values{"tag": {"x"}}), 403)
+	b.want(b.send("GET", "/ui/packs/demo/1.0.0/delete", nil), 403)
+	counted("forbidden", 3)
+	counted("missing", 1)
+	for _, action := range []string{"delete", "push"} {
+		if !log.says("action=" + action + " repository=" + pack.Repository("demo") + " user=bob from=192.0.2.1") {
+			t.Errorf("no refused %s in the audit log: %s", action, log.String())
+		}
+	}
+	b.logIn("ann", "ann")
+	f.config.UI.Actions = nil // which is not a matter of rights
+	b.want(b.send("POST", "/ui/packs/demo/stable/untag", nil), 403)
+	counted("forbidden", 3)
 }

@@ -41,7 +41,9 @@ func (h *Handler) changes(r *request, action Action) (Changes, error) {
 		return nil, &failure{Status: http.StatusForbidden, Heading: "This is not done on these pages", Text: "The registry's configuration (ui.actions) does not offer it. Use packctl."}
 	case r.viewer.May(action, name):
 		return h.Changes(r.Request), nil
-	case r.viewer.User() == "" && r.viewer.CanLogIn():
+	}
+	r.viewer.Refused(action, name)
+	if r.viewer.User() == "" && r.viewer.CanLogIn() {
 		return nil, ErrLogin
 	}
 	return nil, &failure{Status: http.StatusForbidden, Heading: "Not allowed", Text: whom(r) + " may not do that with " + name + " on these pages (auth.access, ui.actions)."}

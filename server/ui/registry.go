@@ -30,6 +30,8 @@ type Viewer interface {
 	CanLogIn() bool
 	// May says whether the viewer may do that with a pack, on these pages: Push, Delete, Tag and Untag; pulling is the Registry's matter.
 	May(action Action, packName string) bool
+	// Refused records that the viewer asked for an action that May does not allow.
+	Refused(action Action, packName string)
 }
 
 // Action is something that the pages offer, besides looking.

@@ -21,6 +21,7 @@ type someone struct {
 func (s someone) User() string                   { return s.user }
 func (s someone) CanLogIn() bool                 { return s.login }
 func (s someone) May(a ui.Action, _ string) bool { return s.actions[a] }
+func (someone) Refused(ui.Action, string)        {}
 
 // fixed is a registry whose answers the test gives.
 type fixed struct {

@@ -102,7 +102,7 @@ type Visit struct {
 	Room func(action auth.Action) error
 	// Audit records a change.
 	Audit func(what string, repository string, args ...any)
-	// Forbidden records that the user may not do that.
+	// Forbidden records that the user, or somebody who is not logged in, may not do that.
 	Forbidden func(action auth.Action, repository string)
 	// Classify gives errors of the store a status.
 	Classify func(error) error
@@ -154,6 +154,14 @@ func (w viewer) May(action ui.Action, packName string) bool {
 		return false
 	}
 	return w.p.allows(w.v.User, right, pack.Repository(packName))
+}
+
+// Refused records what the user's rights do not allow. What the configuration does not offer concerns nobody's rights.
+func (w viewer) Refused(action ui.Action, packName string) {
+	right, repository := rights[action], pack.Repository(packName)
+	if right != "" && store.ValidName(repository) && !w.p.allows(w.v.User, right, repository) {
+		w.v.Forbidden(right, repository)
+	}
 }
 
 func (p *Pages) allows(user string, action auth.Action, repository string) bool {
