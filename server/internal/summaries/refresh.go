@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"packregistry.dev/pack"
@@ -19,6 +20,8 @@ const (
 	namesPage = 1000
 	// maxTouched is how many packs that changed are looked at by a search before it answers.
 	maxTouched = 100
+	// maxFailures is how many packs a refresh leaves out because they cannot be read.
+	maxFailures = 100
 )
 
 // refreshState is guarded by Index.mu.
@@ -101,7 +104,8 @@ func (i *Index) run() {
 	}
 }
 
-// Refresh lists the names of all packs, and looks at those that are not known, or at all of them where the last time is long ago.
+// Refresh lists the names of all packs, and looks at those that are not known, or at all of them where the last time is long ago. A pack
+// that cannot be read keeps it from no other; where many cannot, it stops. It returns the first error.
 func (i *Index) Refresh(ctx context.Context) error {
 	began := time.Now()
 	names, err := i.listNames(ctx)
@@ -120,10 +124,13 @@ func (i *Index) Refresh(ctx context.Context) error {
 	i.mu.Unlock()
 	i.forgetOthers(names)
 	// A few at a time, so that requests find room.
+	var failed failures
 	for batch := range slices.Chunk(due, loadsAtOnce/4) {
 		err := i.each(ctx, batch, func(ctx context.Context, _ int, name string) error {
-			_, err := i.load(ctx, name)
-			return err
+			if _, err := i.load(ctx, name); err != nil && failed.add(err) > maxFailures {
+				return err
+			}
+			return ctx.Err()
 		})
 		if err != nil {
 			return err
@@ -135,7 +142,24 @@ func (i *Index) Refresh(ctx context.Context) error {
 	if whole {
 		i.passed = began
 	}
-	return nil
+	return failed.first
+}
+
+// failures are of packs that are looked at at once.
+type failures struct {
+	mu    sync.Mutex
+	first error
+	n     int
+}
+
+// add returns how many there are by now.
+func (f *failures) add(err error) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.n++; f.first == nil {
+		f.first = err
+	}
+	return f.n
 }
 
 // forgetOthers forgets packs that are gone.

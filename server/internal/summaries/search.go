@@ -106,21 +106,20 @@ func (i *Index) Search(ctx context.Context, q Query, mayPull func(name string) b
 		batch := candidates[:min(room, len(candidates))]
 		candidates = candidates[len(batch):]
 		found := make([]*entry, len(batch))
-		err := i.each(ctx, batch, func(ctx context.Context, at int, name string) (err error) {
+		err := i.each(ctx, rowNames(batch), func(ctx context.Context, at int, name string) (err error) {
 			found[at], err = i.current(ctx, name)
 			return err
 		})
 		if err != nil {
 			return Result{}, err
 		}
-		for at, e := range found {
+		for _, e := range found {
 			if e != nil && q.fits(e, words) {
 				result.Rows = append(result.Rows, e.row)
-				result.More = q.position(e.row)
-			} else if known := i.lookUp(batch[at]); known != nil {
-				result.More = q.position(known.row)
 			}
 		}
+		// The position is of what was known: packs are gone by now, or elsewhere in a list by date.
+		result.More = q.position(batch[len(batch)-1].row)
 	}
 	if len(candidates) == 0 {
 		result.More = ""
@@ -128,8 +127,16 @@ func (i *Index) Search(ctx context.Context, q Query, mayPull func(name string) b
 	return result, nil
 }
 
-// candidates returns the names of packs that fit by what is known, from a position on.
-func (i *Index) candidates(q Query, after cursor, mayPull func(name string) bool) (result Result, names []string) {
+func rowNames(entries []*entry) []string {
+	names := make([]string, len(entries))
+	for at, e := range entries {
+		names[at] = e.row.Name
+	}
+	return names
+}
+
+// candidates returns packs that fit by what is known, from a position on.
+func (i *Index) candidates(q Query, after cursor, mayPull func(name string) bool) (result Result, found []*entry) {
 	words := strings.Fields(strings.ToLower(q.Text))
 	layers, types, sources := map[string]bool{}, map[string]bool{}, map[string]bool{}
 	var fitting []*entry
@@ -154,11 +161,11 @@ func (i *Index) candidates(q Query, after cursor, mayPull func(name string) bool
 	slices.SortFunc(fitting, func(a, b *entry) int { return q.order(a.row, b.row) })
 	for _, e := range fitting {
 		if q.After == "" || q.order(e.row, Row{Name: after.name, Pushed: after.time}) > 0 {
-			names = append(names, e.row.Name)
+			found = append(found, e)
 		}
 	}
 	result.Layers, result.Types, result.Sources = values(layers), values(types), values(sources)
-	return result, names
+	return result, found
 }
 
 func values(set map[string]bool) []string {

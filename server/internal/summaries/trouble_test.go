@@ -1,0 +1,83 @@
+package summaries
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+
+	"packregistry.dev/pack"
+	"packregistry.dev/server/store"
+	"packregistry.dev/server/store/driver"
+	"packregistry.dev/server/store/driver/inmemory"
+)
+
+// unreadable cannot list the tags of one pack.
+type unreadable struct {
+	driver.Driver
+	pack string
+}
+
+var errUnreadable = errors.New("input/output error")
+
+func (u *unreadable) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	if u.pack != "" && strings.HasSuffix(prefix, u.pack+"/t/") {
+		return nil, errUnreadable
+	}
+	return u.Driver.List(ctx, prefix, after, limit)
+}
+
+func TestUnreadablePackKeepsNoOtherFromBeingIndexed(t *testing.T) {
+	d := &unreadable{Driver: inmemory.New()}
+	s, err := store.Open(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{T: t, store: s, index: New(s, slog.New(slog.DiscardHandler))}
+	t.Cleanup(f.index.Close)
+	all := []string{"aaa", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"}
+	for _, name := range all {
+		f.push(name, "", "1.0.0")
+	}
+	d.pack = "aaa"
+	if err := f.index.Refresh(t.Context()); !errors.Is(err, errUnreadable) {
+		t.Errorf("the refresh returns %v", err)
+	}
+	for _, name := range all[1:] {
+		if f.index.lookUp(name) == nil {
+			t.Errorf("%s is not indexed", name)
+		}
+	}
+}
+
+func TestPagesGoOnPastPacksThatAreGone(t *testing.T) {
+	for _, byDate := range []bool{false, true} {
+		f := newFixture(t)
+		all := []string{"a", "b", "c", "d", "e"}
+		if byDate {
+			slices.Reverse(all)
+		}
+		for _, name := range all {
+			f.push(name, "", "1.0.0")
+		}
+		f.refresh()
+		for _, name := range []string{"a", "b", "c", "d"} {
+			if err := f.store.Repository(pack.Repository(name)).DeleteTag(t.Context(), "1.0.0"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		var found []string
+		for q := (Query{Limit: 1, ByDate: byDate}); ; {
+			result := f.search(q, nil)
+			found = append(found, names(result.Rows)...)
+			if q.After = result.More; q.After == "" {
+				break
+			}
+		}
+		if !slices.Equal(found, []string{"e"}) {
+			t.Errorf("by date %t: found %q", byDate, found)
+		}
+	}
+}
