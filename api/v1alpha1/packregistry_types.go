@@ -125,6 +125,10 @@ type PackRegistrySpec struct {
 	// +optional
 	Packs PacksSpec `json:"packs,omitempty"`
 
+	// UI is the pages that browsers are shown below /ui/.
+	// +optional
+	UI UISpec `json:"ui,omitempty"`
+
 	// Config is anything else of the registry's configuration file, as documented there. What a field of this spec says
 	// cannot be said here too.
 	// +optional
@@ -180,6 +184,25 @@ type PacksSpec struct {
 	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*(/[a-z0-9]+((\.|_|__|-+)[a-z0-9]+)*)*$`
 	// +kubebuilder:validation:XValidation:rule="self.all(b, !('/' + b + '/').contains('/spectro-packs/'))",message="leave spectro-packs out of a base path: clients add it themselves"
 	BasePaths []string `json:"basePaths,omitempty"`
+}
+
+// UISpec is the pages that browsers are shown below /ui/.
+type UISpec struct {
+	// Enabled is whether there are pages; there are, unless this is false.
+	// +optional
+	Enabled *bool `json:"enabled,omitempty"`
+	// Title is the name at the head of every page; PackRegistry if left out.
+	// +optional
+	// +kubebuilder:validation:MaxLength=60
+	// +kubebuilder:validation:Pattern=`^\P{Cc}*$`
+	Title string `json:"title,omitempty"`
+	// Actions are what users may do on the pages, besides looking, as far as the registry's access rules let them: tag, untag and
+	// delete. None if left out.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=3
+	// +kubebuilder:validation:items:Enum=tag;untag;delete
+	Actions []string `json:"actions,omitempty"`
 }
 
 // LogSpec says what the registry logs.

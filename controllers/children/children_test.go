@@ -139,6 +139,7 @@ func everything() *v1alpha1.PackRegistry {
 	return registry(v1alpha1.PackRegistrySpec{
 		Hosts: []string{"packs.example.com"}, Replicas: ptr.To[int32](3), Image: "mirror/registry:1", Storage: storage,
 		Packs:   v1alpha1.PacksSpec{BasePaths: []string{"team/b", "prod"}},
+		UI:      v1alpha1.UISpec{Enabled: ptr.To(true), Title: "Packs of team A: \"b\"", Actions: []string{"untag", "delete", "tag"}},
 		Auth:    v1alpha1.AuthSpec{SecretRefs: []v1alpha1.AuthSecretRef{{Name: "users"}}, Realm: "My Realm"},
 		TLS:     v1alpha1.TLSSpec{SecretRef: &v1alpha1.SecretRef{Name: "certificate"}, MinimumVersion: "1.3"},
 		Headers: map[string]v1alpha1.HeaderValues{"X-Frame-Options": {}, "X-Added": {"a", "b"}},

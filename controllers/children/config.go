@@ -42,6 +42,7 @@ func Config(r *v1alpha1.PackRegistry) config.Config {
 		Storage: storage(r),
 		Auth:    auth(r),
 		Packs:   config.Packs{BasePaths: slices.Sorted(slices.Values(r.Spec.Packs.BasePaths))}, // a set: its order must roll no pods
+		UI:      config.UI{Enabled: r.Spec.UI.Enabled, Title: r.Spec.UI.Title, Actions: slices.Sorted(slices.Values(r.Spec.UI.Actions))},
 		HTTP: config.HTTP{
 			Addr:         fmt.Sprintf(":%d", PortServe),
 			DrainTimeout: config.Duration(drainTimeout),

@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 
 	"packregistry.dev/api/v1alpha1"
 	"packregistry.dev/controllers/children"
@@ -142,21 +143,69 @@ func TestTheOrderOfBasePathsRollsNothing(t *testing.T) {
 	}
 }
 
+func TestTheOrderOfActionsRollsNothing(t *testing.T) {
+	name := func(ui v1alpha1.UISpec) string {
+		r := registries["claim"]()
+		r.Spec.UI = ui
+		rendered, err := children.RenderConfig(r, children.ConfigInput{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return rendered.Name
+	}
+	one, other := name(v1alpha1.UISpec{Actions: []string{"tag", "delete"}}), name(v1alpha1.UISpec{Actions: []string{"delete", "tag"}})
+	if one != other || one == name(v1alpha1.UISpec{Actions: []string{"tag"}}) {
+		t.Error("the name of the configuration follows from the order, or not from what is there")
+	}
+}
+
+// What is left out is left to the server, so that its defaults hold and a registry without spec.ui keeps its configuration.
+func TestPagesInTheConfiguration(t *testing.T) {
+	for _, tt := range []struct {
+		spec  v1alpha1.UISpec
+		extra string
+		want  config.UI
+	}{
+		{v1alpha1.UISpec{}, `{}`, config.UI{Title: "PackRegistry"}},
+		{v1alpha1.UISpec{Enabled: ptr.To(false)}, `{}`, config.UI{Enabled: ptr.To(false), Title: "PackRegistry"}},
+		{v1alpha1.UISpec{Title: "A: #1"}, `{"ui":{"logo":"/logo/logo.svg"}}`, config.UI{Title: "A: #1", Logo: "/logo/logo.svg"}},
+	} {
+		r := registries["claim"]()
+		r.Spec.UI, r.Spec.Config = tt.spec, &runtime.RawExtension{Raw: []byte(tt.extra)}
+		rendered, err := children.RenderConfig(r, children.ConfigInput{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := rendered.Files["config.yml"]
+		read, _, err := config.Parse(text, config.Options{})
+		if err != nil || !reflect.DeepEqual(read.UI, tt.want) {
+			t.Errorf("%+v: the server reads %+v, %v", tt.spec, read.UI, err)
+		}
+		if tt.want.Logo == "" && tt.want.Enabled == nil && strings.Contains(string(text), "ui:") {
+			t.Errorf("the section is there without spec.ui:\n%s", text)
+		}
+	}
+}
+
 func TestConfigOfTheSpec(t *testing.T) {
 	for extra, want := range map[string]string{
 		`{"http":{"limits":{"manifestbytes":1000000}}}`:           "",
 		`{"packs":{"validation":"warn"}}`:                         "",
 		`{"packs":{"basepaths":["prod"]}}`:                        "packs.basepaths is not for here: use spec.packs.basePaths",
+		`{"ui":{"logo":"/logo/logo.svg"}}`:                        "",
+		`{"ui":{"enabled":true}}`:                                 "ui.enabled is not for here: use spec.ui",
+		`{"ui":{"title":"x","actions":["tag"]}}`:                  "ui.actions is not for here: use spec.ui; ui.title is not for here: use spec.ui",
+		`{"ui":null}`:                                             "ui is a section",
 		`{"http":{"addr":":80"}}`:                                 "http.addr is not for here: the operator sets it",
 		`{"storage":{"s3":{"secretkey":"hunter2"}}}`:              "storage.s3.secretkey is not for here: use spec.storage.s3.secretRef",
 		`{"auth":{"htpasswd":{"path":"/x"}}}`:                     "auth.htpasswd is not for here: use spec.auth",
 		`{"http":{"tls":{"letsencrypt":{"email":"x"}}}}`:          "use spec.tls.letsEncrypt",
 		`{"http":{"headers":{"X":["y"]}},"log":{"level":"warn"}}`: "http.headers is not for here: use spec.headers; log.level is not for here: use spec.log",
-		`{"auth":null}`:                      "auth is a section",
-		`{"storage":"inmemory"}`:             "storage is a section",
-		`{"storage":{"inmemory":{}}}`:        "storage.inmemory is not for here",
-		`{"http":{"limit":{"uploads":1}}}`:   "http.limits",
-		`{"packs":{"validation":"hunter2"}}`: "packs.validation",
+		`{"auth":null}`:                                           "auth is a section",
+		`{"storage":"inmemory"}`:                                  "storage is a section",
+		`{"storage":{"inmemory":{}}}`:                             "storage.inmemory is not for here",
+		`{"http":{"limit":{"uploads":1}}}`:                        "http.limits",
+		`{"packs":{"validation":"hunter2"}}`:                      "packs.validation",
 	} {
 		r := registries["claim"]()
 		r.Spec.Config = &runtime.RawExtension{Raw: []byte(extra)}

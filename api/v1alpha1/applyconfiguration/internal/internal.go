@@ -386,6 +386,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: tls
       type:
         namedType: dev.packregistry.api.v1alpha1.TLSSpec
+    - name: ui
+      type:
+        namedType: dev.packregistry.api.v1alpha1.UISpec
 - name: dev.packregistry.api.v1alpha1.PackRegistryStatus
   map:
     fields:
@@ -834,6 +837,21 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: dev.packregistry.api.v1alpha1.SelfSignedSpec
 - name: dev.packregistry.api.v1alpha1.TLSVersion
   scalar: string
+- name: dev.packregistry.api.v1alpha1.UISpec
+  map:
+    fields:
+    - name: actions
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: enabled
+      type:
+        scalar: boolean
+    - name: title
+      type:
+        scalar: string
 - name: io.k8s.api.core.v1.Affinity
   map:
     fields:

@@ -38,6 +38,8 @@ type PackRegistrySpecApplyConfiguration struct {
 	Log *LogSpecApplyConfiguration `json:"log,omitempty"`
 	// Packs says where packs are served.
 	Packs *PacksSpecApplyConfiguration `json:"packs,omitempty"`
+	// UI is the pages that browsers are shown below /ui/.
+	UI *UISpecApplyConfiguration `json:"ui,omitempty"`
 	// Config is anything else of the registry's configuration file, as documented there. What a field of this spec says
 	// cannot be said here too.
 	Config *runtime.RawExtension `json:"config,omitempty"`
@@ -166,6 +168,14 @@ func (b *PackRegistrySpecApplyConfiguration) WithLog(value *LogSpecApplyConfigur
 // If called multiple times, the Packs field is set to the value of the last call.
 func (b *PackRegistrySpecApplyConfiguration) WithPacks(value *PacksSpecApplyConfiguration) *PackRegistrySpecApplyConfiguration {
 	b.Packs = value
+	return b
+}
+
+// WithUI sets the UI field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the UI field is set to the value of the last call.
+func (b *PackRegistrySpecApplyConfiguration) WithUI(value *UISpecApplyConfiguration) *PackRegistrySpecApplyConfiguration {
+	b.UI = value
 	return b
 }
 
