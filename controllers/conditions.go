@@ -36,7 +36,7 @@ func bucketReady(spec *v1alpha1.S3Spec, b bucketState) condition {
 
 func storageReady(o *observed, d decision) condition {
 	if s3 := o.registry.Spec.Storage.S3; s3 != nil {
-		return bucketReady(s3, d.bucket).butServes(!d.bucket.ok() && o.deployment != nil) // pods run with a copy of what was good
+		return bucketReady(s3, d.bucket).butServes(!d.bucket.ok() && servesSpec(o, d)) // pods run with a copy of what was good
 	}
 	spec := o.registry.Spec.Storage.PersistentVolumeClaim
 	if spec == nil {
@@ -116,7 +116,13 @@ func tlsReady(o *observed, d decision) condition {
 	if d.certificate.ok() {
 		return isTrue(d.certificate.reason, "%s", d.certificate.message)
 	}
-	return isFalse(d.certificate.reason, "%s", d.certificate.message).butServes(d.certificate.serves && o.deployment != nil)
+	return isFalse(d.certificate.reason, "%s", d.certificate.message).butServes(d.certificate.serves && servesSpec(o, d))
+}
+
+// servesSpec says whether the pods run with what this generation of the spec asks for. A Deployment alone does not say so: it may be of an
+// earlier generation, or of a PackRegistry of the same name that was deleted without its children. A suspended one stays as it is.
+func servesSpec(o *observed, d decision) bool {
+	return o.deployment != nil && (d.applied || o.registry.Spec.Suspend || !specChanged(o))
 }
 
 func deploymentCondition(live *appsv1.Deployment, kind appsv1.DeploymentConditionType) *appsv1.DeploymentCondition {

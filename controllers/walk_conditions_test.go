@@ -133,7 +133,12 @@ func (k *walk) checkReady(r *v1alpha1.PackRegistry) (wrong []string) {
 	}
 	if s3 := r.Spec.Storage.S3; s3 != nil && s3.SecretRef != nil {
 		keys := find[*corev1.Secret](k.now, k.namespace, s3.SecretRef.Name)
-		if keys == nil || !strings.Contains(string(config.Data["aws-credentials"]), string(keys.Data[secretAccessKey])) {
+		if !strings.Contains(text, "bucket: "+s3.Bucket) {
+			wrong = append(wrong, "the configuration has not the bucket of the spec")
+		}
+		// Keys that are gone or broken leave pods with the last good ones, and the registry degraded.
+		good := isTrueNow(r, v1alpha1.ConditionStorageReady)
+		if good && (keys == nil || !strings.Contains(string(config.Data["aws-credentials"]), string(keys.Data[secretAccessKey]))) {
 			wrong = append(wrong, "the configuration has not the newest key of the bucket")
 		}
 	}
