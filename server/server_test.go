@@ -2,44 +2,29 @@ package server
 
 import (
 	"bytes"
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
-	"time"
 
 	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
-	"golang.org/x/crypto/bcrypt"
 	"oras.land/oras-go/v2"
 	"oras.land/oras-go/v2/content/memory"
 	"oras.land/oras-go/v2/registry/remote"
 
-	"packregistry.dev/internal/testfuzz"
 	"packregistry.dev/internal/testpack"
-	"packregistry.dev/internal/testserver"
 	"packregistry.dev/pack"
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/config"
-	"packregistry.dev/server/internal/telemetry"
 	"packregistry.dev/server/store"
 	"packregistry.dev/server/store/driver"
-	"packregistry.dev/server/store/driver/filesystem"
 	"packregistry.dev/server/store/driver/inmemory"
-	"packregistry.dev/server/store/driver/instrumented"
 )
 
 // fixture is a running registry.
@@ -168,60 +153,6 @@ func TestHealthAndBase(t *testing.T) {
 	f.want(f.do("GET", "/v1/_catalog", nil), 200, `{"repositories":[]}`)
 	f.want(f.do("POST", "/health", nil), 405, "UNSUPPORTED")
 	f.want(f.do("GET", "/v3/", nil), 404, "NOT_FOUND")
-}
-
-func TestUploads(t *testing.T) {
-	for name, d := range map[string]driver.Driver{"inmemory": inmemory.New(), "filesystem": newFilesystem(t)} {
-		t.Run(name, func(t *testing.T) { testUploads(t, start(t, d, "}", nil)) })
-	}
-}
-
-func newFilesystem(t *testing.T) driver.Driver {
-	t.Helper()
-	d, err := filesystem.New(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return d
-}
-
-func testUploads(t *testing.T, f *fixture) {
-	d := digest.FromString("hello world")
-	r := f.do("POST", "/v2/a/b/blobs/uploads/", nil)
-	f.want(r, 202)
-	at := r.Header.Get("Location")
-	if !strings.HasPrefix(at, "/v2/a/b/blobs/uploads/") {
-		t.Fatalf("Location %q is not relative to the host", at)
-	}
-	r = f.do("PATCH", at, strings.NewReader("hello "), "Content-Range", "0-5")
-	f.want(r, 202)
-	if got := r.Header.Get("Range"); got != "0-5" {
-		t.Errorf("Range %q", got)
-	}
-	f.want(f.do("PATCH", at, strings.NewReader("x"), "Content-Range", "9-9"), 416, "RANGE_INVALID")
-	r = f.do("GET", at, nil)
-	f.want(r, 204)
-	if got := r.Header.Get("Range"); got != "0-5" {
-		t.Errorf("status says %q", got)
-	}
-	f.want(f.do("PUT", at+"?digest=sha256:bad", strings.NewReader("world")), 400, "DIGEST_INVALID")
-	f.want(f.do("PUT", at+"?digest="+d.String(), strings.NewReader("world")), 201)
-	f.want(f.do("GET", "/v2/a/b/blobs/"+d.String(), nil), 200, "hello world")
-	f.want(f.do("GET", "/v2/a/b/blobs/"+d.String(), nil, "Range", "bytes=6-"), 206, "world")
-	f.want(f.do("GET", "/v2/a/b/blobs/"+d.String(), nil, "If-None-Match", `"`+d.String()+`"`), 304)
-	f.want(f.do("GET", at, nil), 404, "BLOB_UPLOAD_UNKNOWN")
-	f.want(f.do("GET", "/v2/a/c/blobs/"+d.String(), nil), 404, "BLOB_UNKNOWN")
-	f.want(f.do("POST", "/v2/a/c/blobs/uploads/?from=a/b&mount="+d.String(), nil), 201)
-	f.want(f.do("GET", "/v2/a/c/blobs/"+d.String(), nil), 200)
-	for _, from := range []string{"a/none", "Up/Case", "..", "a//b", "%20", strings.Repeat("x", 300)} { // an upload instead
-		f.want(f.do("POST", "/v2/a/c/blobs/uploads/?from="+from+"&mount="+d.String(), nil), 202)
-		f.want(f.do("POST", "/v1/c/blobs/uploads/?from="+from+"&mount="+d.String(), nil), 202)
-	}
-	f.want(f.do("POST", "/v2/a/b/blobs/uploads/?digest="+digest.FromString("other").String(), strings.NewReader("content")), 400, "DIGEST_INVALID")
-
-	r = f.do("POST", "/v2/a/b/blobs/uploads/", nil)
-	f.want(f.do("DELETE", r.Header.Get("Location"), nil), 204)
-	f.want(f.do("PATCH", r.Header.Get("Location"), strings.NewReader("x")), 404, "BLOB_UPLOAD_UNKNOWN")
 }
 
 func TestManifestErrors(t *testing.T) {
@@ -392,58 +323,6 @@ func TestPrefixAndHost(t *testing.T) {
 	}
 }
 
-func newUsers(t *testing.T) *auth.HTPasswd {
-	t.Helper()
-	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), 4)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "htpasswd")
-	if err := os.WriteFile(path, []byte("ann:"+string(hash)+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	users, err := auth.OpenHTPasswd(path, slog.New(slog.DiscardHandler))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return users
-}
-
-func TestAuthentication(t *testing.T) {
-	f := start(t, inmemory.New(), "}", newUsers(t))
-	f.want(f.do("GET", "/health", nil), 200)
-	// Every route but /health asks, the ones that do not exist below an API included only once they match.
-	for _, row := range routes {
-		if row.needs == open {
-			continue
-		}
-		path := strings.NewReplacer("{api}", "v2", "{name}", "a", "{reference}", "t", "{digest}", "sha256:x", "{id}", "x").Replace(row.pattern)
-		r := f.do(row.method, path, nil)
-		if !strings.HasPrefix(r.Header.Get("WWW-Authenticate"), `Basic realm="test"`) {
-			t.Errorf("%s %s: %v", row.method, path, r.Header)
-		}
-		f.want(r, 401, "UNAUTHORIZED")
-	}
-	as := func(user, password string) *http.Response {
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, f.url+"/v1/_catalog", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.SetBasicAuth(user, password)
-		response, err := http.DefaultClient.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		response.Body.Close()
-		return response
-	}
-	for credential, want := range map[[2]string]int{{"ann", "secret"}: 200, {"ann", "wrong"}: 401, {"bob", "secret"}: 401} {
-		if got := as(credential[0], credential[1]).StatusCode; got != want {
-			t.Errorf("%v: %d", credential, got)
-		}
-	}
-}
-
 // A real client of another make: what it pushes it can pull.
 func TestOrasClient(t *testing.T) {
 	f := start(t, newFilesystem(t), "}", nil)
@@ -470,262 +349,5 @@ func TestOrasClient(t *testing.T) {
 	pulled, err := oras.Copy(t.Context(), repo, "v1", memory.New(), "v1", oras.DefaultCopyOptions)
 	if err != nil || pulled.Digest != root.Digest {
 		t.Errorf("pulled %v, %v", pulled, err)
-	}
-}
-
-// newCertificate writes a certificate for localhost and returns its pool.
-// lockedLog is a log that can be read while it is written.
-type lockedLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
-
-func (l *lockedLog) Len() int { return len(l.String()) }
-
-func (l *lockedLog) says(words string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), words)
-}
-
-// run starts a whole server in memory, listeners and all, and returns its address, its log and what stops it.
-func run(t *testing.T, more string) (address string, log *lockedLog, stop func() error) {
-	t.Helper()
-	return runConfig(t, "version: 0.1\nstorage: inmemory\n"+more)
-}
-
-func runConfig(t *testing.T, text string) (address string, log *lockedLog, stop func() error) {
-	t.Helper()
-	c, _, err := config.Parse([]byte(text), config.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	log = &lockedLog{}
-	s, err := Open(t.Context(), c, slog.New(slog.NewTextHandler(log, nil)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	listening, done := make(chan net.Addr, 1), make(chan error, 1)
-	go func() { done <- s.Run(ctx, func(a net.Addr) { listening <- a }) }()
-	stop = sync.OnceValue(func() error { cancel(); return <-done })
-	t.Cleanup(func() { stop() }) //nolint:errcheck // tests that care call it
-	select {
-	case a := <-listening:
-		return a.String(), log, stop
-	case err := <-done:
-		t.Fatal(err)
-		return "", nil, nil
-	}
-}
-
-func TestCertificateIsReloadedWithoutDroppingConnections(t *testing.T) {
-	dir := t.TempDir()
-	first := testserver.Certificate(t, dir, "tls.crt", "tls.key", "localhost", "first")
-	address, log, _ := run(t, fmt.Sprintf("http: {addr: 'localhost:0', tls: {certificate: %[1]s/tls.crt, key: %[1]s/tls.key}}", dir))
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	client := func(pool *x509.CertPool) *http.Client {
-		transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
-		t.Cleanup(transport.CloseIdleConnections)
-		return &http.Client{Transport: transport}
-	}
-	get := func(c *http.Client) error {
-		r, err := c.Get("https://localhost:" + port + "/health")
-		if err == nil {
-			io.Copy(io.Discard, r.Body) //nolint:errcheck // so that the connection is used again
-			r.Body.Close()
-		}
-		return err
-	}
-	standing := client(first)
-	if err := get(standing); err != nil {
-		t.Fatal(err)
-	}
-	second := testserver.Certificate(t, dir, "tls.crt", "tls.key", "localhost", "second")
-	deadline := time.Now().Add(10 * time.Second)
-	for get(client(second)) != nil {
-		if time.Now().After(deadline) {
-			t.Fatal("the new certificate was never served")
-		}
-	}
-	if err := get(standing); err != nil {
-		t.Errorf("the connection that stood was dropped: %v", err)
-	}
-	// A pair that does not match leaves the last good one, and is logged.
-	if err := os.WriteFile(filepath.Join(dir, "tls.key"), []byte("broken"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	testserver.Eventually(t, "the broken pair is noticed", 10*time.Second, func() bool { return log.says("cannot use the changed certificate") })
-	if err := get(client(second)); err != nil {
-		t.Errorf("a broken pair took the good one away: %v", err)
-	}
-}
-
-func TestDrainingFinishesWhatIsInFlight(t *testing.T) {
-	address, _, stop := run(t, "http: {addr: '127.0.0.1:0', draintimeout: 10s}")
-	response, err := http.Post("http://"+address+"/v2/a/blobs/uploads/", "", nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	response.Body.Close()
-	body, feed := io.Pipe()
-	r, err := http.NewRequest(http.MethodPut, "http://"+address+response.Header.Get("Location")+"?digest="+digest.FromString("begin and end").String(), body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	result := make(chan string, 1)
-	go func() {
-		response, err := http.DefaultClient.Do(r)
-		if err != nil {
-			result <- err.Error()
-			return
-		}
-		response.Body.Close()
-		result <- response.Status
-	}()
-	if _, err := io.WriteString(feed, "begin and "); err != nil { // the server reads: the request is in flight
-		t.Fatal(err)
-	}
-	stopped := make(chan error, 1)
-	go func() { stopped <- stop() }()
-	deadline := time.Now().Add(10 * time.Second)
-	for { // until nothing is accepted any more
-		conn, err := net.DialTimeout("tcp", address, time.Second)
-		if err != nil {
-			break
-		}
-		conn.Close()
-		if time.Now().After(deadline) {
-			t.Fatal("new connections are still accepted")
-		}
-	}
-	if _, err := io.WriteString(feed, "end"); err != nil {
-		t.Fatal(err)
-	}
-	feed.Close()
-	if got := <-result; got != "201 Created" {
-		t.Errorf("the upload in flight: %s", got)
-	}
-	if err := <-stopped; err != nil {
-		t.Errorf("stopped with %v", err)
-	}
-}
-
-func TestRouting(t *testing.T) {
-	for _, tt := range []struct{ method, path, pattern, name, param string }{
-		{"GET", "/v2/a/b/c/manifests/t", "/{api}/{name}/manifests/{reference}", "a/b/c", "t"},
-		{"HEAD", "/v2/blobs/blobs/sha256:x", "/{api}/{name}/blobs/{digest}", "blobs", "sha256:x"},
-		{"GET", "/v2/blobs/uploads/manifests/tags/list", "/{api}/{name}/tags/list", "blobs/uploads/manifests", ""},
-		{"POST", "/v1/a/blobs/uploads/", "/{api}/{name}/blobs/uploads/", "a", ""},
-		{"PUT", "/v1/a/blobs/uploads/abc", "/{api}/{name}/blobs/uploads/{id}", "a", "abc"},
-		{"GET", "/v2//manifests/t", "", "", ""},
-		{"GET", "/v2/a/manifests/", "", "", ""},
-		{"GET", "/v2/manifests/t", "", "", ""},
-		{"GET", "/", "", "", ""},
-	} {
-		row, _, name, param, _ := match(tt.method, tt.path)
-		pattern := ""
-		if row != nil {
-			pattern = row.pattern
-		}
-		if pattern != tt.pattern || name != tt.name || param != tt.param {
-			t.Errorf("%s %s: %q %q %q", tt.method, tt.path, pattern, name, param)
-		}
-	}
-}
-
-func FuzzPaths(f *testing.F) {
-	f.Add("GET", "/v2/a/manifests/t")
-	f.Add("GET", "/v1/../../x/blobs/sha256:y")
-	f.Fuzz(func(t *testing.T, method, path string) {
-		testfuzz.Proportionate(t, len(path), func() { match(method, path) })
-		row, api, name, param, _ := match(method, path)
-		if row == nil {
-			return
-		}
-		// What was taken out of the path fits back into it.
-		want := strings.NewReplacer("{api}", api, "{name}", name, "{reference}", param, "{digest}", param, "{id}", param).Replace(row.pattern)
-		if path != want && path+"/" != want || strings.Contains(param, "/") {
-			t.Errorf("%s is read as %s", path, want)
-		}
-	})
-}
-
-// quiet is an http.ResponseWriter that costs next to nothing, so that what is measured is the registry's own work.
-type quiet struct {
-	header http.Header
-	status int
-}
-
-func (w *quiet) Header() http.Header              { return w.header }
-func (w *quiet) WriteHeader(status int)           { w.status = status }
-func (w *quiet) Write(p []byte) (int, error)      { return len(p), nil }
-func (w *quiet) SetWriteDeadline(time.Time) error { return nil }
-func (w *quiet) SetReadDeadline(time.Time) error  { return nil }
-
-func BenchmarkGetManifest(b *testing.B) {
-	for name, open := range map[string]func() (driver.Driver, error){
-		"filesystem": func() (driver.Driver, error) { return filesystem.New(b.TempDir()) },
-		"inmemory":   func() (driver.Driver, error) { return inmemory.New(), nil },
-	} {
-		b.Run(name, func(b *testing.B) {
-			d, err := open()
-			if err != nil {
-				b.Fatal(err)
-			}
-			benchmarkGetManifest(b, d, http.MethodGet)
-		})
-		b.Run(name+" HEAD", func(b *testing.B) {
-			d, err := open()
-			if err != nil {
-				b.Fatal(err)
-			}
-			benchmarkGetManifest(b, d, http.MethodHead)
-		})
-	}
-}
-
-func benchmarkGetManifest(b *testing.B, d driver.Driver, method string) {
-	c, _, err := config.Parse([]byte("version: 0.1\nlog: {accesslog: {disabled: true}}\nstorage: inmemory\n"), config.Options{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	m := telemetry.NewMetrics()
-	s, err := store.Open(b.Context(), instrumented.New(d, m.StorageOperation))
-	if err != nil {
-		b.Fatal(err)
-	}
-	r := s.Repository("r")
-	content := []byte(`{"schemaVersion":2}`)
-	put := store.PutManifest{Digest: digest.FromBytes(content), MediaType: imageManifest, Content: content}
-	if err := errors.Join(r.PutManifest(b.Context(), put), r.Tag(b.Context(), "t", put.Digest, "", true)); err != nil {
-		b.Fatal(err)
-	}
-	server := newServer(c, s, nil, m, slog.New(slog.DiscardHandler))
-	request := httptest.NewRequest(method, "/v2/r/manifests/t", nil)
-	w := &quiet{header: http.Header{}}
-	b.ReportAllocs()
-	for b.Loop() {
-		clear(w.header)
-		w.status = 0
-		server.ServeHTTP(w, request)
-		if w.header["Docker-Content-Digest"] == nil {
-			b.Fatal(w.status, w.header)
-		}
 	}
 }
