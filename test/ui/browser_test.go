@@ -5,6 +5,7 @@ package ui
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -29,7 +30,16 @@ type chromium struct {
 	origin string
 
 	listen sync.WaitGroup
+
+	mu sync.Mutex
+	// elsewhere is the requests to other origins of files that are opened on their own, and blocked those that Chromium says it blocked. Events
+	// of the two kinds come in any order.
+	elsewhere map[network.RequestID]string
+	blocked   map[network.RequestID]bool
 }
+
+// raw says whether an address is that of a file as it is. What such a file tries is blocked by the policy that comes with it, which the console says.
+func raw(address string) bool { return strings.HasSuffix(address, "?raw=1") }
 
 // browse starts Chromium, which is one of the tools of these tests: without it they fail where they are meant to run (CI), and are
 // skipped elsewhere.
@@ -45,24 +55,43 @@ func browse(t *testing.T, origin string) *chromium {
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"), chromedp.UserDataDir(t.TempDir()))
 	allocator, end := chromedp.NewExecAllocator(t.Context(), options...)
 	ctx, endTab := chromedp.NewContext(allocator)
-	b := &chromium{t: t, ctx: ctx, origin: origin}
+	b := &chromium{t: t, ctx: ctx, origin: origin, elsewhere: map[network.RequestID]string{}, blocked: map[network.RequestID]bool{}}
 	b.do(chromedp.Navigate("about:blank"))
 	b.call(network.Enable.Method, network.EnableParams{})
-	requests, messages := chromedp.Events(ctx, network.RequestWillBeSent), chromedp.Console(ctx)
+	requests, failures, messages := chromedp.Events(ctx, network.RequestWillBeSent), chromedp.Events(ctx, network.LoadingFailed), chromedp.Console(ctx)
 	b.listen.Go(func() {
 		for e, err := range requests {
 			if err != nil {
 				return
 			}
 			if u := e.Request.URL; !strings.HasPrefix(u, origin+"/") && u != "about:blank" {
-				t.Errorf("a page sends a request elsewhere: %s", u)
+				if !raw(e.DocumentURL) {
+					t.Errorf("a page sends a request elsewhere: %s", u)
+					continue
+				}
+				b.mu.Lock()
+				b.elsewhere[e.RequestID] = u
+				b.mu.Unlock()
 			}
+		}
+	})
+	b.listen.Go(func() {
+		for e, err := range failures {
+			if err != nil {
+				return
+			}
+			b.mu.Lock()
+			b.blocked[e.RequestID] = b.blocked[e.RequestID] || e.BlockedReason == network.BlockedReasonCsp
+			b.mu.Unlock()
 		}
 	})
 	b.listen.Go(func() {
 		for m, err := range messages {
 			if err != nil {
 				return
+			}
+			if raw(m.URL) && (strings.Contains(m.Text, "Blocked script execution") || strings.Contains(m.Text, "The action has been blocked")) {
+				continue
 			}
 			t.Errorf("the console says: %s (%s)", m, m.URL)
 		}
@@ -122,6 +151,27 @@ func (b *chromium) await(expression string) {
 		}
 	}
 	b.t.Fatalf("at %s never: %s", b.path(), expression)
+}
+
+// awaitBlocked waits until all requests to other origins are blocked, of which there was one at least.
+func (b *chromium) awaitBlocked() {
+	b.t.Helper()
+	for until := time.Now().Add(patience); ; {
+		b.mu.Lock()
+		some, left := len(b.elsewhere) > 0, maps.Clone(b.elsewhere)
+		maps.DeleteFunc(left, func(id network.RequestID, _ string) bool { return b.blocked[id] })
+		b.mu.Unlock()
+		if some && len(left) == 0 {
+			return
+		}
+		if time.Now().After(until) {
+			b.t.Fatalf("requests to other origins were not blocked, or none was tried: %v", left)
+		}
+		select {
+		case <-time.After(20 * time.Millisecond):
+		case <-b.t.Context().Done():
+		}
+	}
 }
 
 // keys presses keys, as somebody without a mouse does.

@@ -12,7 +12,9 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -33,7 +35,7 @@ import (
 
 const settings = "version: 0.1\nstorage: inmemory\nui: {actions: [tag, untag, delete]}\nauth: {htpasswd: {path: x}}\n"
 
-// serve serves a registry of one user, mara, from a storage.
+// serve serves a registry of two users, mara and one whose name attacks, from a storage.
 func serve(t *testing.T, d *inmemory.Driver) *httptest.Server {
 	t.Helper()
 	hash, err := bcrypt.GenerateFromPassword([]byte("secret"), bcrypt.MinCost)
@@ -41,7 +43,7 @@ func serve(t *testing.T, d *inmemory.Driver) *httptest.Server {
 		t.Fatal(err)
 	}
 	file := filepath.Join(t.TempDir(), "htpasswd")
-	if err := os.WriteFile(file, []byte("mara:"+string(hash)+"\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("mara:"+string(hash)+"\n"+hostileUser+":"+string(hash)+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	c, _, err := config.Parse([]byte(settings), config.Options{})
@@ -64,8 +66,8 @@ func serve(t *testing.T, d *inmemory.Driver) *httptest.Server {
 	return h
 }
 
-// push pushes a version of a pack under tags.
-func push(t *testing.T, h *httptest.Server, name, version string, changes map[string]string, tags ...string) {
+// push pushes a version of a pack under tags, as a user.
+func push(t *testing.T, h *httptest.Server, user, name, version string, changes map[string]string, tags ...string) {
 	t.Helper()
 	d, err := pack.OpenDirectory(testpack.Dir(t, name, version, changes))
 	if err != nil {
@@ -81,7 +83,7 @@ func push(t *testing.T, h *httptest.Server, name, version string, changes map[st
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.SetBasicAuth("mara", "secret")
+		r.SetBasicAuth(user, "secret")
 		r.Header.Set("Content-Type", mediaType)
 		response, err := h.Client().Do(r)
 		if err != nil {
@@ -124,6 +126,12 @@ func logo(t *testing.T) string {
 // script is text that runs where it is not escaped, in one of the ways that there are.
 const script = `<script>alert(1)</script><img src=x onerror=alert(1)><svg onload=alert(1)>"'><a href="javascript:alert(1)" onclick=alert(1)>x</a>{{7*7}}<style>*{display:none}</style>`
 
+// hostileUser is the same as the name of a user, which has no colon.
+const hostileUser = `<script>alert(1)</script><img src=x onerror=alert(1)>"'><b onclick=alert(1)>{{7*7}}`
+
+// hostileTags are tags that the grammar admits, and that are more than names to something.
+var hostileTags = []string{"__proto__", "constructor", "onload", "javascript", "_--", "_...", "0", strings.Repeat("W", 128)}
+
 func escaped(s string) string { return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) }
 
 // fill pushes ordinary packs, and one that attacks whoever looks at it.
@@ -132,21 +140,21 @@ func fill(t *testing.T, h *httptest.Server) {
 	readme := "# Hello Universe\n\nShows how a pack is made.\n\n## Parameters\n\n| Name | Default |\n|---|---|\n| `replicas` | `1` |\n\n```yaml\nreplicas: 2\n```\n"
 	values := "# How many pods there are.\npack:\n  namespace: hello\nreplicas: 1\nimage:\n  repository: example.com/hello\n  tag: \"1.0\"\n"
 	for version, tags := range map[string][]string{"1.0.0": nil, "1.1.0": nil, "1.1.1": {"stable"}} {
-		push(t, h, "hello-universe", version, map[string]string{"README.md": readme, "values.yaml": values + "version: " + version + "\n", "logo.png": logo(t),
+		push(t, h, "mara", "hello-universe", version, map[string]string{"README.md": readme, "values.yaml": values + "version: " + version + "\n", "logo.png": logo(t),
 			"pack.json": `{"name": "hello-universe", "displayName": "Hello Universe", "version": "` + version + `", "layer": "addon", "addonType": "app services", "cloudTypes": ["all"], "kubeManifests": ["manifests/app.yaml"], "annotations": {"description": "Shows how a pack is made", "source": "community"}}`}, tags...)
 	}
-	push(t, h, "hostile", "1.0.0", map[string]string{
+	push(t, h, hostileUser, "hostile", "1.0.0", map[string]string{
 		"pack.json":                             `{"name": "hostile", "displayName": "` + escaped(script) + `", "version": "1.0.0", "layer": "addon", "kubeManifests": ["manifests/app.yaml"], "annotations": {"description": "` + escaped(script) + `", "source": "` + escaped(script) + `"}}`,
 		"README.md":                             "# " + script + "\n\n" + script + "\n\n[x](javascript:alert(1)) ![x](https://evil.example/x.png) ![y](images/x.svg) <https://evil.example>\n\n<iframe src=https://evil.example></iframe>\n\n```\n" + script + "\n```\n",
 		"values.yaml":                           "a: |\n  " + script + "\n\"" + strings.ReplaceAll(script, `"`, "'") + "\": 1\n",
-		"images/x.svg":                          `<svg xmlns="http://www.w3.org/2000/svg" onload="alert(1)"><script>alert(1)</script><image href="https://evil.example/x.png"/></svg>`,
+		"images/x.svg":                          `<svg xmlns="http://www.w3.org/2000/svg" onload="document.documentElement.id='ran'"><script>document.documentElement.id='ran'</script><image href="https://evil.example/x.png"/></svg>`,
 		"notes &lt;b&gt; 'onerror=alert(1).txt": script,
 		"x.html":                                "<script>alert(1)</script>",
-	}, "stable")
+	}, append(hostileTags, "stable")...)
 }
 
-// crawl opens every page that links lead to, and calls visit there.
-func (b *chromium) crawl(visit func(path string)) int {
+// crawl opens every page that links lead to, and calls visit there. raw is the addresses of files as they are.
+func (b *chromium) crawl(visit func(path string)) (pages int, raw []string) {
 	b.t.Helper()
 	seen, todo := map[string]bool{"/ui/": true}, []string{"/ui/"}
 	for n := 0; n < len(todo); n++ {
@@ -154,13 +162,18 @@ func (b *chromium) crawl(visit func(path string)) int {
 		visit(todo[n])
 		links := evaluate[[]string](b, "[...document.querySelectorAll('a[href]')].filter(a=>a.origin==location.origin&&!a.hasAttribute('download')).map(a=>a.pathname+a.search)")
 		for _, link := range links {
-			if !seen[link] && strings.HasPrefix(link, "/ui/") && !strings.Contains(link, "raw") {
-				seen[link] = true
+			if seen[link] || !strings.HasPrefix(link, "/ui/") {
+				continue
+			}
+			seen[link] = true
+			if strings.Contains(link, "raw=") {
+				raw = append(raw, link)
+			} else {
 				todo = append(todo, link)
 			}
 		}
 	}
-	return len(todo)
+	return len(todo), raw
 }
 
 func TestEveryPage(t *testing.T) {
@@ -168,10 +181,15 @@ func TestEveryPage(t *testing.T) {
 	fill(t, h)
 	b := browse(t, h.URL)
 	b.appear(1280, "light")
-	b.logIn("mara", "secret")
-	n := b.crawl(func(path string) {
+	b.logIn(hostileUser, "secret")
+	shown := map[string]bool{}
+	n, raw := b.crawl(func(path string) {
 		if evaluate[bool](b, "!!document.querySelector('#main .code')") {
 			t.Errorf("%s is an error: %s", path, evaluate[string](b, "document.title"))
+		}
+		text := evaluate[string](b, "document.body.innerText")
+		for _, hostile := range append(hostileTags, hostileUser) {
+			shown[hostile] = shown[hostile] || strings.Contains(text, hostile)
 		}
 		if evaluate[bool](b, "!!document.querySelector('main script, main iframe, main style, main [onerror], main [onload], main [onclick], main a[href^=\"javascript:\"]')") {
 			t.Errorf("%s has what could run", path)
@@ -180,6 +198,53 @@ func TestEveryPage(t *testing.T) {
 	})
 	if n < 20 {
 		t.Errorf("links lead to %d pages only", n)
+	}
+	for _, hostile := range append(hostileTags, hostileUser) {
+		if !shown[hostile] {
+			t.Errorf("no page shows %q as it is", hostile)
+		}
+	}
+	b.openRaw(h, raw)
+}
+
+// openRaw opens files as they are, each on its own, where a browser does not keep them instead.
+func (b *chromium) openRaw(h *httptest.Server, paths []string) {
+	b.t.Helper()
+	const svg = "/ui/packs/hostile/1.0.0/files/images/x.svg?raw=1"
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	h.Client().Jar = jar
+	r, err := h.Client().PostForm(h.URL+"/ui/login", url.Values{"user": {"mara"}, "password": {"secret"}})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	r.Body.Close()
+	opened := map[string]int{}
+	for _, path := range append(paths, svg, "/ui/packs/hostile/1.0.0/files/x.html?raw=1") {
+		r, err := h.Client().Get(h.URL + path)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		r.Body.Close()
+		kept, policy := r.Header.Get("Content-Disposition") == "attachment", r.Header.Get("Content-Security-Policy")
+		if r.StatusCode != http.StatusOK || !strings.Contains(policy, "sandbox") || strings.Contains(policy, "allow-scripts") {
+			b.t.Errorf("%s is answered %s with the policy %q", path, r.Status, policy)
+		}
+		if kept {
+			opened["kept"]++
+			continue
+		}
+		b.open(path)
+		if evaluate[bool](b, "document.documentElement.id=='ran'") || evaluate[string](b, "String(self.origin)") != "null" {
+			b.t.Errorf("%s runs, or has an origin", path)
+		}
+		opened[evaluate[string](b, "document.contentType")]++
+	}
+	b.awaitBlocked()
+	if opened["image/svg+xml"] == 0 || opened["text/plain"] == 0 || opened["kept"] == 0 {
+		b.t.Errorf("files as they are: %v", opened)
 	}
 }
 
