@@ -59,3 +59,11 @@ func IsName(name string) bool { return validName.MatchString(name) && len(name) 
 
 // IsTag says whether a registry takes that tag.
 func IsTag(tag string) bool { return validTag.MatchString(tag) }
+
+// State is the annotation system_state in lower case, or "disabled" where the annotation disabled says so.
+func (m Metadata) State() string {
+	if m.Annotations["disabled"] == "true" {
+		return "disabled"
+	}
+	return strings.ToLower(m.Annotations["system_state"])
+}

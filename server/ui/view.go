@@ -66,11 +66,8 @@ type resource struct {
 
 // StateOf says how a pack stands: "", "deprecated" or "disabled".
 func StateOf(m pack.Metadata) string {
-	switch state := strings.ToLower(m.Annotations["system_state"]); {
-	case m.Annotations["disabled"] == "true", state == "disabled":
-		return "disabled"
-	case state == "deprecated":
-		return "deprecated"
+	if state := m.State(); state == "disabled" || state == "deprecated" {
+		return state
 	}
 	return ""
 }

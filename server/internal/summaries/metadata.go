@@ -75,10 +75,7 @@ func (m *Metadata) read(ctx context.Context, r *store.Repository, file store.Fil
 	}
 	said, _ := pack.ParseMetadata(text) // it was validated when it was pushed, by the rules of that time
 	m.DisplayName, m.Layer, m.Type, m.Group = cut(said.DisplayName, maxField*4), cut(said.Layer, maxField), cut(said.AddonType, maxField), cut(said.Group, maxField)
-	m.Source, m.State, m.Description = cut(said.Annotations["source"], maxField), cut(said.Annotations["system_state"], maxField), cut(said.Annotations["description"], maxText)
-	if said.Annotations["disabled"] == "true" {
-		m.State = "disabled"
-	}
+	m.Source, m.State, m.Description = cut(said.Annotations["source"], maxField), cut(said.State(), maxField), cut(said.Annotations["description"], maxText)
 	for _, cloud := range said.CloudTypes[:min(len(said.CloudTypes), maxClouds)] {
 		m.CloudTypes = append(m.CloudTypes, cut(cloud, maxField))
 	}

@@ -355,7 +355,7 @@ func TestCallsOfTenThousandPacks(t *testing.T) {
 // What is disabled is found by who asks for it, and is not among what is enabled.
 func TestSearchByWhetherPacksAreDisabled(t *testing.T) {
 	f := newFixture(t)
-	f.push("old", `,"displayName":"Old","annotations":{"system_state":"disabled"}`, "1.0.0")
+	f.push("old", `,"displayName":"Old","annotations":{"system_state":"Disabled"}`, "1.0.0")
 	f.push("new", `,"displayName":"New"`, "1.0.0")
 	f.refresh()
 	everything := func(string) bool { return true }
