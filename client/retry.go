@@ -85,9 +85,10 @@ func mayPass(response *http.Response, err error) (bool, error) {
 	return false, nil
 }
 
-// passing are the errors of a connection that was cut, or that nobody took.
+// passing are the errors of a connection that was cut, or that nobody took. Where net/http notices the other end's close while a body is
+// being sent it closes the connection itself, so that the write fails with net.ErrClosed.
 func passing(err error) bool {
-	for _, e := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, io.ErrUnexpectedEOF, io.EOF} {
+	for _, e := range []error{syscall.ECONNREFUSED, syscall.ECONNRESET, syscall.EPIPE, net.ErrClosed, io.ErrUnexpectedEOF, io.EOF} {
 		if errors.Is(err, e) {
 			return true
 		}

@@ -21,6 +21,7 @@ var exampleCodes = map[string]int{
 	"packctl registry login packs.example.com":                         exitUsage,
 	"packctl registry login 10.10.10.1:5000 --insecure --default":      exitUsage,
 	"packctl pack delete nginx:1.2.3":                                  exitUsage,
+	"packctl pack delete ubuntu:14.4.3 --group lts":                    exitUsage,
 	"packctl pack validate --recursive --strict packs":                 exitRefused,
 	"packctl pack diff --exit-code --output json nginx ./nginx-1.17.0": 6,
 }
@@ -109,6 +110,9 @@ func exampleShell(t *testing.T, line string) (code int, output string) {
 	}
 	if strings.Contains(line, "nginx:stable") {
 		setUp.WriteString("packctl pack tag add nginx:1.16.1 stable\n")
+	}
+	if strings.Contains(line, "ubuntu:beta") {
+		setUp.WriteString("packctl pack tag add ubuntu:lts__14.4.3 beta --group lts\n")
 	}
 	if strings.Contains(line, "oci://harbor.example.com/test") {
 		setUp.WriteString("packctl pack copy nginx:1.16.1 oci://harbor.example.com/test\n")
