@@ -145,9 +145,11 @@ lint: check-generated ## Formatting, vet, golangci-lint, chart, workflows, and g
 	@$$($(TOOL) actionlint)/actionlint -shellcheck= -pyflakes= .github/workflows/*.yml
 	@$$($(TOOL) cluster)/kubectl kustomize config/default >/dev/null
 
+GENERATED := api config charts server/config/schema.json docs/packctl
+
 .PHONY: check-generated
 check-generated: generate
-	@git diff --exit-code --stat -- api config charts server/config/schema.json || { echo "generated files are stale: run make generate and commit"; exit 1; }
+	@git diff --exit-code --stat -- $(GENERATED) && [ -z "$$(git ls-files --others --exclude-standard -- $(GENERATED))" ] || { echo "generated files are stale: run make generate and commit"; exit 1; }
 
 .PHONY: bench
 bench: bin/registry bin/bench ## The registry under load, beside a peer and beside what could not be beaten (BENCH='--only ...' for some of it)
