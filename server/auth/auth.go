@@ -178,13 +178,16 @@ func (h *HTPasswd) compute(ctx context.Context, s *state, id [32]byte, from neti
 		return err
 	}
 	h.computed.Add(1)
-	right := s.table.matches(user, []byte(password))
-	task.End()
-	if right {
-		done(accepted)
-	} else {
-		done(denied)
-	}
+	right := func() (right bool) {
+		outcome := unknown // if it panics, neither the processor nor the place in the queue stays taken
+		defer func() { task.End(); done(outcome) }()
+		if right = s.table.matches(user, []byte(password)); right {
+			outcome = accepted
+		} else {
+			outcome = denied
+		}
+		return right
+	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !right {

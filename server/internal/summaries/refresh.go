@@ -68,19 +68,16 @@ func (i *Index) catchUp(ctx context.Context) error {
 	if due {
 		go i.run()
 	}
-	err := i.each(ctx, changed, func(ctx context.Context, _ int, name string) error {
+	return i.each(ctx, changed, func(ctx context.Context, _ int, name string) error {
 		e, err := i.load(ctx, name)
-		if err == nil && e != nil {
+		switch {
+		case err != nil:
+			i.Touch(name) // the next search looks again; this one finds what was known
+		case e != nil:
 			i.addName(name)
 		}
-		return err
+		return ctx.Err()
 	})
-	if err != nil {
-		for _, name := range changed {
-			i.Touch(name)
-		}
-	}
-	return err
 }
 
 func (i *Index) addName(name string) {

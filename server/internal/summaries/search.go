@@ -105,11 +105,7 @@ func (i *Index) Search(ctx context.Context, q Query, mayPull func(name string) b
 		}
 		batch := candidates[:min(room, len(candidates))]
 		candidates = candidates[len(batch):]
-		found := make([]*entry, len(batch))
-		err := i.each(ctx, rowNames(batch), func(ctx context.Context, at int, name string) (err error) {
-			found[at], err = i.current(ctx, name)
-			return err
-		})
+		found, err := i.rows(ctx, batch)
 		if err != nil {
 			return Result{}, err
 		}
@@ -125,6 +121,22 @@ func (i *Index) Search(ctx context.Context, q Query, mayPull func(name string) b
 		result.More = ""
 	}
 	return result, nil
+}
+
+// rows looks at packs as they are now. One that cannot be read is left out, like one that is gone; where none can be read that is an error.
+func (i *Index) rows(ctx context.Context, known []*entry) ([]*entry, error) {
+	found := make([]*entry, len(known))
+	var failed failures
+	err := i.each(ctx, rowNames(known), func(ctx context.Context, at int, name string) (err error) {
+		if found[at], err = i.current(ctx, name); err != nil && failed.add(err) == len(known) {
+			return failed.first
+		}
+		return ctx.Err()
+	})
+	if err == nil && failed.n > 0 {
+		i.log.Warn("packs cannot be read, and are left out of a search", "packs", failed.n, "error", failed.first)
+	}
+	return found, err
 }
 
 func rowNames(entries []*entry) []string {

@@ -52,6 +52,35 @@ func TestUnreadablePackKeepsNoOtherFromBeingIndexed(t *testing.T) {
 	}
 }
 
+// A search goes on without a pack that cannot be read, also one that was changed by this process; where none can be read it says so.
+func TestUnreadablePackKeepsNoOtherFromBeingFound(t *testing.T) {
+	d := &unreadable{Driver: inmemory.New()}
+	s, err := store.Open(t.Context(), d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{T: t, store: s, index: New(s, slog.New(slog.DiscardHandler))}
+	t.Cleanup(f.index.Close)
+	for _, name := range []string{"aaa", "b", "c"} {
+		f.push(name, "", "1.0.0")
+	}
+	f.refresh()
+	d.pack = "aaa"
+	f.index.Touch("aaa")
+	for range 2 {
+		if found := names(f.search(Query{Limit: 10}, nil).Rows); !slices.Equal(found, []string{"b", "c"}) {
+			t.Errorf("found %v", found)
+		}
+	}
+	if _, err := f.index.Search(t.Context(), Query{Limit: 10, Text: "aaa"}, func(string) bool { return true }); !errors.Is(err, errUnreadable) {
+		t.Errorf("nothing can be read: %v", err)
+	}
+	d.pack = ""
+	if found := names(f.search(Query{Limit: 10}, nil).Rows); len(found) != 3 {
+		t.Errorf("found %v once it can be read again", found)
+	}
+}
+
 func TestPagesGoOnPastPacksThatAreGone(t *testing.T) {
 	for _, byDate := range []bool{false, true} {
 		f := newFixture(t)
