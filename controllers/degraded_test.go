@@ -20,7 +20,7 @@ import (
 func servedRegistry(t *testing.T) *observed {
 	t.Helper()
 	r := newRegistry("n")
-	r.Generation = 2
+	r.Generation, r.Status.AppliedGeneration = 2, 2
 	return &observed{registry: r, image: "i", now: now, deployment: deploymentWith(1, 1, 1, 1, 1),
 		service: &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: "packs", Namespace: "n"}},
 		claim:   &corev1.PersistentVolumeClaim{Status: corev1.PersistentVolumeClaimStatus{Phase: corev1.ClaimBound}},
@@ -57,6 +57,11 @@ func TestDegraded(t *testing.T) {
 		}, v1alpha1.ConditionStorageReady, v1alpha1.ReasonCannotGrow, true},
 		{"a claim that has lost its volume", func(o *observed) { o.claim.Status.Phase = corev1.ClaimLost }, v1alpha1.ConditionStorageReady, v1alpha1.ReasonClaimLost, false},
 		{"keys of a bucket that are gone, and pods that run with a copy", func(o *observed) { onBucket(o); delete(o.sources, "keys") }, v1alpha1.ConditionStorageReady, v1alpha1.ReasonSecretMissing, true},
+		{"keys of a bucket that are gone, and pods of an earlier generation", func(o *observed) {
+			onBucket(o)
+			delete(o.sources, "keys")
+			o.registry.Status.AppliedGeneration = 1
+		}, v1alpha1.ConditionStorageReady, v1alpha1.ReasonSecretMissing, false},
 		{"keys of a bucket that never were", func(o *observed) { onBucket(o); delete(o.sources, "keys"); o.deployment = nil }, v1alpha1.ConditionStorageReady, v1alpha1.ReasonSecretMissing, false},
 		{"users known before", func(o *observed) {
 			delete(o.sources, "users")
