@@ -63,11 +63,7 @@ type Difference struct {
 
 // VersionSide reads a version of the registry to compare it.
 func (c *Client) VersionSide(ctx context.Context, name, reference string) (*Side, error) {
-	repo, v, err := c.find(ctx, name, reference)
-	if err != nil {
-		return nil, err
-	}
-	archive, err := c.fetch(ctx, repo, v.layer)
+	v, archive, err := c.fetchVersion(ctx, name, reference)
 	if err != nil {
 		return nil, err
 	}

@@ -40,11 +40,7 @@ func (c *Client) PullArchive(ctx context.Context, name, reference, target string
 }
 
 func (c *Client) pull(ctx context.Context, name, reference, target string, asArchive bool) (*Pulled, error) {
-	repo, v, err := c.find(ctx, name, reference)
-	if err != nil {
-		return nil, err
-	}
-	archive, err := c.fetch(ctx, repo, v.layer)
+	v, archive, err := c.fetchVersion(ctx, name, reference)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +79,16 @@ func keepArchive(ctx context.Context, archive *os.File, target string) (path str
 		return "", fmt.Errorf("%w; remove it or choose another folder", err)
 	}
 	return final, nil
+}
+
+// fetchVersion finds a version and downloads its archive.
+func (c *Client) fetchVersion(ctx context.Context, name, reference string) (*version, *os.File, error) {
+	repo, v, err := c.find(ctx, name, reference)
+	if err != nil {
+		return nil, nil, err
+	}
+	archive, err := c.fetch(ctx, repo, v.layer)
+	return v, archive, err
 }
 
 // fetch downloads a blob to a temporary file and verifies it.

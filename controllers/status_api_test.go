@@ -6,7 +6,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// A status that is patched onto a later version than was read could not be told from one that an apply wrote: the next reconcile, which
+// A status that is patched onto a later version than was read could not be distinguished from one that an apply wrote: the next reconcile, which
 // read that version before the patch, would leave what was patched in place for good.
 func TestAPIAStatusIsPatchedOnlyToTheVersionThatWasRead(t *testing.T) {
 	needAPI(t)

@@ -283,7 +283,7 @@ func TestReadOnlyStorage(t *testing.T) {
 			d := f.pushBlob("r", "content")
 			if name == "filesystem" {
 				if err := syscall.Mount(dir, dir, "", syscall.MS_BIND, ""); err != nil {
-					t.Skipf("mounting a volume read-only needs root on Linux: %v", err)
+					testserver.Missing(t, "mounting a volume read-only needs root on Linux: %v", err)
 				}
 				t.Cleanup(func() { syscall.Unmount(dir, syscall.MNT_DETACH) }) //nolint:errcheck // gone with the machine
 				if err := syscall.Mount("", dir, "", syscall.MS_BIND|syscall.MS_REMOUNT|syscall.MS_RDONLY, ""); err != nil {

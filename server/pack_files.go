@@ -1,12 +1,16 @@
 package server
 
 import (
+	"io"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync"
 
+	"github.com/opencontainers/go-digest"
+
 	"packregistry.dev/server/internal/packfiles"
+	"packregistry.dev/server/internal/work"
 )
 
 // getFiles lists the files of a pack, or serves one of them, streamed from the archive. What is there is known from the pack's
@@ -48,6 +52,13 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		w.WriteHeader(http.StatusOK)
 		return nil
 	}
+	return s.unpack(r, archive, func(content io.Reader, task *work.Task, done func()) error {
+		return packfiles.Send(r.Context(), w, task, content, name, done)
+	})
+}
+
+// unpack opens an archive for read, in one of the places for unpacking, as a task of the gate. read may give up the place early, by done.
+func (s *Server) unpack(r *request, archive digest.Digest, read func(content io.Reader, task *work.Task, done func()) error) error {
 	done, err := place(r, s.unpacks, "http.limits.unpacks")
 	if err != nil {
 		return err
@@ -64,5 +75,5 @@ func (s *Server) getFiles(w http.ResponseWriter, r *request) error {
 		return err
 	}
 	defer task.End()
-	return packfiles.Send(r.Context(), w, task, content, name, done)
+	return read(content, task, done)
 }

@@ -10,6 +10,7 @@ import (
 	"packregistry.dev/server/auth"
 	"packregistry.dev/server/internal/packfiles"
 	"packregistry.dev/server/internal/pages"
+	"packregistry.dev/server/internal/work"
 	"packregistry.dev/server/store"
 )
 
@@ -101,20 +102,7 @@ func (s *Server) walkPack(r *request, visit pages.Visitor) error {
 	if err != nil {
 		return err
 	}
-	done, err := place(r, s.unpacks, "http.limits.unpacks")
-	if err != nil {
-		return err
-	}
-	defer done()
-	content, err := r.repository.Blob(r.Context(), archive)
-	if err != nil {
-		return as(codeBlobUnknown, err)
-	}
-	defer content.Close()
-	task, err := s.begin(r)
-	if err != nil {
-		return err
-	}
-	defer task.End()
-	return pack.Walk(r.Context(), task.Reader(content), func(name string, size int64, file io.Reader) error { return visit(name, size, file, task) })
+	return s.unpack(r, archive, func(content io.Reader, task *work.Task, _ func()) error {
+		return pack.Walk(r.Context(), task.Reader(content), func(name string, size int64, file io.Reader) error { return visit(name, size, file, task) })
+	})
 }

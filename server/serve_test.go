@@ -22,32 +22,12 @@ import (
 	"packregistry.dev/server/config"
 )
 
-// newCertificate writes a certificate for localhost and returns its pool.
 // lockedLog is a log that can be read while it is written.
-type lockedLog struct {
-	mu   sync.Mutex
-	text strings.Builder
-}
-
-func (l *lockedLog) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.Write(p)
-}
-
-func (l *lockedLog) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.text.String()
-}
+type lockedLog struct{ testserver.Output }
 
 func (l *lockedLog) Len() int { return len(l.String()) }
 
-func (l *lockedLog) says(words string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return strings.Contains(l.text.String(), words)
-}
+func (l *lockedLog) says(words string) bool { return strings.Contains(l.String(), words) }
 
 // run starts a whole server in memory, listeners and all, and returns its address, its log and what stops it.
 func run(t *testing.T, more string) (address string, log *lockedLog, stop func() error) {

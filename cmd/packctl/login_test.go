@@ -18,6 +18,7 @@ import (
 
 	"packregistry.dev/internal/testpack"
 	"packregistry.dev/internal/testregistry"
+	"packregistry.dev/internal/testserver"
 )
 
 // process makes a command that runs packctl as a process of its own.
@@ -144,32 +145,23 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// noTerminal skips what a person types, where the system has no terminals; CI has them.
-func noTerminal(t *testing.T, err error) {
-	t.Helper()
-	if os.Getenv("CI") != "" {
-		t.Fatalf("prompts need a pseudo-terminal: %v", err)
-	}
-	t.Skipf("prompts need a pseudo-terminal, which cannot be opened: %v", err)
-}
-
 // pseudoTerminal opens a terminal: what a person types goes into it, and what programs write comes out.
 func pseudoTerminal(t *testing.T) (person, program *os.File) {
 	t.Helper()
 	person, err := os.OpenFile("/dev/ptmx", os.O_RDWR, 0)
 	if err != nil {
-		noTerminal(t, err)
+		testserver.Missing(t, "prompts need a pseudo-terminal, which cannot be opened: %v", err)
 	}
 	t.Cleanup(func() { person.Close() })
 	number, unlock := 0, 0
 	for request, value := range map[uintptr]*int{unix.TIOCSPTLCK: &unlock, unix.TIOCGPTN: &number} {
 		if _, _, errno := unix.Syscall(unix.SYS_IOCTL, person.Fd(), request, uintptr(unsafe.Pointer(value))); errno != 0 {
-			noTerminal(t, errno)
+			testserver.Missing(t, "prompts need a pseudo-terminal, which cannot be opened: %v", errno)
 		}
 	}
 	program, err = os.OpenFile(fmt.Sprintf("/dev/pts/%d", number), os.O_RDWR|syscall.O_NOCTTY, 0)
 	if err != nil {
-		noTerminal(t, err)
+		testserver.Missing(t, "prompts need a pseudo-terminal, which cannot be opened: %v", err)
 	}
 	t.Cleanup(func() { program.Close() })
 	return person, program

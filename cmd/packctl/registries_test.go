@@ -2,12 +2,9 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -15,45 +12,26 @@ import (
 
 	"packregistry.dev/internal/testpack"
 	"packregistry.dev/internal/testregistry"
+	"packregistry.dev/internal/testserver"
 )
 
 // serve runs another project's registry until the test ends, and waits until it answers.
 func serve(t *testing.T, address, program string, args ...string) {
 	t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, program, args...)
-	var log bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cancel()
-		cmd.Wait()
-	})
-	deadline := time.Now().Add(30 * time.Second)
-	for {
+	p := testserver.Exec(t, nil, program, args...)
+	defer func() {
+		if t.Failed() {
+			t.Log(p.Output)
+		}
+	}()
+	testserver.Eventually(t, filepath.Base(program)+" answers", 30*time.Second, func() bool {
 		response, err := http.Get("http://" + address + "/v2/")
-		if err == nil {
-			response.Body.Close()
-			return
+		if err != nil {
+			return false
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("%s does not answer: %v, %s", program, err, log.String())
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-}
-
-// freeAddress is an address that nothing listens at.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
+		response.Body.Close()
+		return true
+	})
 }
 
 // otherRegistry is a registry of another project.
@@ -65,7 +43,7 @@ type otherRegistry struct {
 
 func otherRegistries(t *testing.T) map[string]otherRegistry {
 	t.Helper()
-	distribution, readOnly, crane := freeAddress(t), freeAddress(t), freeAddress(t)
+	distribution, readOnly, crane := testserver.FreeAddr(t), testserver.FreeAddr(t), testserver.FreeAddr(t)
 	for address, remove := range map[string]bool{distribution: true, readOnly: false} {
 		file := filepath.Join(t.TempDir(), "config.yml")
 		text := fmt.Sprintf("version: 0.1\nlog: {level: error}\nstorage: {filesystem: {rootdirectory: %s}, delete: {enabled: %v}}\nhttp: {addr: %q}\n", t.TempDir(), remove, address)

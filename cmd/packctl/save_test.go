@@ -11,6 +11,7 @@ import (
 
 	"packregistry.dev/internal/testpack"
 	"packregistry.dev/internal/testregistry"
+	"packregistry.dev/internal/testserver"
 )
 
 // two returns two registries and a home that is logged in to both, the first by default.
@@ -149,7 +150,7 @@ func TestOtherProgramsReadASavedFile(t *testing.T) {
 	runLines(t, home, lineTest{"pack pull demo:1.1.0 " + dir + " -r " + there.Host, 0, "pulled"})
 	skopeo, err := exec.LookPath("skopeo")
 	if err != nil {
-		t.Skip("needs skopeo")
+		testserver.Missing(t, "skopeo is not installed; hack/prepare.sh installs it")
 	}
 	if out := output(t, skopeo, "inspect", "--raw", "oci-archive:"+file+":demo/1.1.0"); !strings.Contains(out, "demo-1.1.0.tar.gz") {
 		t.Error(out)

@@ -28,7 +28,7 @@ func launchTraced(t *testing.T, calls string) traced {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
-		t.Skipf("system calls are counted with strace, which is not installed: %v", err)
+		testserver.Missing(t, "system calls are counted with strace, which is not installed: %v", err)
 	}
 	log := filepath.Join(t.TempDir(), "calls")
 	config := configFile(t, "version: 0.1\nstorage: {filesystem: {rootdirectory: "+t.TempDir()+"}}\nhttp: {addr: '127.0.0.1:0'}\n")

@@ -165,7 +165,7 @@ func (c *clients) crane() {
 
 func (c *clients) skopeo() {
 	if _, err := exec.LookPath("skopeo"); err != nil {
-		c.t.Skip("skopeo is not installed; hack/prepare.sh installs it")
+		testserver.Missing(c.t, "skopeo is not installed; hack/prepare.sh installs it")
 	}
 	policy := c.file("policy.json", `{"default":[{"type":"insecureAcceptAnything"}]}`)
 	skopeo := func(args ...string) string {

@@ -16,7 +16,7 @@ import (
 func container(t *testing.T) string {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("running in a root directory of its own needs root")
+		testserver.Missing(t, "running in a root directory of its own needs root")
 	}
 	root := t.TempDir()
 	for _, dir := range []string{"auth", "data", "certs", "tmp", "etc/spectro"} {

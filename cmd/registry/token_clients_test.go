@@ -165,7 +165,7 @@ func (v visitors) helm() {
 
 func (v visitors) skopeo() {
 	if _, err := exec.LookPath("skopeo"); err != nil {
-		v.user.t.Skip("skopeo is not installed; hack/prepare.sh installs it")
+		testserver.Missing(v.user.t, "skopeo is not installed; hack/prepare.sh installs it")
 	}
 	run := func(c *clients, run func(string, ...string) string, args ...string) string {
 		policy := c.file("policy.json", `{"default":[{"type":"insecureAcceptAnything"}]}`)
@@ -193,7 +193,7 @@ func (v visitors) skopeo() {
 // docker's own command line, as far as it needs no engine: logins and manifests.
 func (v visitors) docker() {
 	if _, err := exec.LookPath("docker"); err != nil {
-		v.user.t.Skip("docker is not installed")
+		testserver.Missing(v.user.t, "docker's command line is not installed; hack/prepare.sh installs it")
 	}
 	u, n := v.user, v.nobody
 	crane := testserver.Tool(u.t, "crane") + "/crane"

@@ -59,7 +59,7 @@ func MemoryDir(t testing.TB) string {
 func MountVolume(t testing.TB, dir string, mebibytes int) {
 	t.Helper()
 	if err := mount(dir, mebibytes); err != nil {
-		t.Skipf("mounting a small volume needs root on Linux: %v", err)
+		Missing(t, "mounting a small volume needs root on Linux: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unmount(dir); err != nil {

@@ -2,7 +2,6 @@ package auth
 
 import (
 	"errors"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -59,17 +58,10 @@ func TestSessions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	kept := strings.SplitAfter(readFile(t, path), "\n")[1]
-	for what, text := range map[string]string{"another password": line(t, "ann", "changed", 4) + kept, "the same password anew": line(t, "ann", "secret", 4) + kept, "removed": kept} {
-		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := h.load(); err != nil {
-			t.Fatal(err)
-		}
+	withoutTheLine(t, h, path, func(what string) {
 		denied(what, sealed, now, key)
 		if _, err := key.OpenSession(h, bobs, now); err != nil {
 			t.Errorf("%s: bob's session: %v", what, err)
 		}
-	}
+	})
 }

@@ -17,6 +17,8 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+
+	"packregistry.dev/internal/testserver"
 )
 
 // patience is how long one step of a browser may take on a machine that has other things to do.
@@ -46,10 +48,7 @@ func raw(address string) bool { return strings.HasSuffix(address, "?raw=1") }
 func browse(t *testing.T, origin string) *chromium {
 	t.Helper()
 	if _, err := exec.LookPath("chromium"); err != nil {
-		if os.Getenv("CI") != "" {
-			t.Fatal("Chromium is missing: hack/prepare.sh tests installs it")
-		}
-		t.Skip("Chromium is missing: hack/prepare.sh tests installs it")
+		testserver.Missing(t, "Chromium is missing: hack/prepare.sh tests installs it")
 	}
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox, chromedp.IgnoreCertErrors,
 		chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"), chromedp.UserDataDir(t.TempDir()))
@@ -213,10 +212,7 @@ func (b *chromium) check() {
 	b.t.Helper()
 	source, err := axe()
 	if err != nil {
-		if os.Getenv("CI") != "" {
-			b.t.Fatal(err)
-		}
-		b.t.Skip("axe-core cannot be had: ", err)
+		testserver.Missing(b.t, "axe-core cannot be had: %v", err)
 	}
 	if _, err := chromedp.Run(b.ctx, chromedp.Evaluate[bool](source+";true")); err != nil {
 		b.t.Fatal(err)

@@ -29,7 +29,8 @@ func (u *unreadable) List(ctx context.Context, prefix, after string, limit int) 
 	return u.Driver.List(ctx, prefix, after, limit)
 }
 
-func TestUnreadablePackKeepsNoOtherFromBeingIndexed(t *testing.T) {
+func newUnreadable(t *testing.T) (*unreadable, *fixture) {
+	t.Helper()
 	d := &unreadable{Driver: inmemory.New()}
 	s, err := store.Open(t.Context(), d)
 	if err != nil {
@@ -37,6 +38,11 @@ func TestUnreadablePackKeepsNoOtherFromBeingIndexed(t *testing.T) {
 	}
 	f := &fixture{T: t, store: s, index: New(s, slog.New(slog.DiscardHandler))}
 	t.Cleanup(f.index.Close)
+	return d, f
+}
+
+func TestUnreadablePackKeepsNoOtherFromBeingIndexed(t *testing.T) {
+	d, f := newUnreadable(t)
 	all := []string{"aaa", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k", "l"}
 	for _, name := range all {
 		f.push(name, "", "1.0.0")
@@ -54,13 +60,7 @@ func TestUnreadablePackKeepsNoOtherFromBeingIndexed(t *testing.T) {
 
 // A search goes on without a pack that cannot be read, also one that was changed by this process; where none can be read it says so.
 func TestUnreadablePackKeepsNoOtherFromBeingFound(t *testing.T) {
-	d := &unreadable{Driver: inmemory.New()}
-	s, err := store.Open(t.Context(), d)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f := &fixture{T: t, store: s, index: New(s, slog.New(slog.DiscardHandler))}
-	t.Cleanup(f.index.Close)
+	d, f := newUnreadable(t)
 	for _, name := range []string{"aaa", "b", "c"} {
 		f.push(name, "", "1.0.0")
 	}

@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"packregistry.dev/internal/testserver"
 	"packregistry.dev/server/store/driver"
 )
 
@@ -120,7 +121,7 @@ func TestCacheWithASecondLink(t *testing.T) {
 // However many objects are read, only so many files stay open, and none of an object that is too large to remember.
 func TestCacheIsBounded(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
-		t.Skipf("open files are counted in /proc, which only Linux has: %v", err)
+		testserver.Missing(t, "open files are counted in /proc, which only Linux has: %v", err)
 	}
 	ctx := context.Background()
 	root := t.TempDir()
@@ -149,7 +150,7 @@ func TestCacheIsBounded(t *testing.T) {
 // What is deleted or replaced does not stay open, whoever does it: on NFS it would keep its room and a name.
 func TestCacheLetsGoOfWhatIsGone(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
-		t.Skipf("open files are counted in /proc, which only Linux has: %v", err)
+		testserver.Missing(t, "open files are counted in /proc, which only Linux has: %v", err)
 	}
 	ctx := context.Background()
 	root := t.TempDir()
@@ -188,7 +189,7 @@ func TestCacheLetsGoOfWhatIsGone(t *testing.T) {
 // what was replaced.
 func TestCacheOfConcurrentReaders(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
-		t.Skipf("open files are counted in /proc, which only Linux has: %v", err)
+		testserver.Missing(t, "open files are counted in /proc, which only Linux has: %v", err)
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it closes files that were lost
 	ctx := context.Background()
