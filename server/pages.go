@@ -45,10 +45,14 @@ func (s *Server) servePage(w http.ResponseWriter, r *request) (err error) {
 	s.pages.Serve(w, r.Request, &pages.Visit{User: r.user, Secure: secure, Address: s.base(r),
 		Login: func(user, password string) error { return s.login(r, user, password) },
 		Files: func(from *store.Repository, d digest.Digest) ([]pack.File, error) {
-			return s.packFiles(r.of(from, d))
+			part := r.of(from, d)
+			defer func() { r.waits = part.waits }()
+			return s.packFiles(part)
 		},
 		Walk: func(from *store.Repository, d digest.Digest, visit pages.Visitor) error {
-			return s.walkPack(r.of(from, d), visit)
+			part := r.of(from, d)
+			defer func() { r.waits = part.waits }()
+			return s.walkPack(part, visit)
 		},
 		Room: func(action auth.Action) error {
 			return s.checkPolicy(&request{Request: r.Request}, map[auth.Action]permission{auth.Push: push, auth.Delete: del}[action])
@@ -69,7 +73,7 @@ func (s *Server) servePage(w http.ResponseWriter, r *request) (err error) {
 // HTTPStatus is the answer's, for the pages.
 func (e *apiError) HTTPStatus() int { return e.code.status }
 
-// of is a request for a pack's version, by the same user.
+// of is a request for a pack's version, by the same user. What it waits for counts for all of the page: see acquire.
 func (r *request) of(repository *store.Repository, d digest.Digest) *request {
 	return &request{Request: r.Request, api: "v1", repository: repository, param: d.String(), user: r.user, client: r.client, id: r.id, waits: r.waits}
 }

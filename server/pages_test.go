@@ -28,6 +28,8 @@ auth: {htpasswd: {path: %s}, access: {readonlyusers: [bob]}}
 type browser struct {
 	*fixture
 	cookie string
+	// open is the same store without users.
+	open *fixture
 }
 
 func (b *browser) send(method, path string, form url.Values, headers ...string) *http.Response {
@@ -67,7 +69,7 @@ func browsersOf(t *testing.T, replicas int) (browsers []*browser, users string) 
 	users = usersFile(t, "ann", "bob")
 	c := parseConfig(t, fmt.Sprintf(pagesConfig, users))
 	for range replicas {
-		browsers = append(browsers, &browser{fixture: replica(t, c, d, users)})
+		browsers = append(browsers, &browser{fixture: replica(t, c, d, users), open: f})
 	}
 	return browsers, users
 }
@@ -225,6 +227,14 @@ func TestActions(t *testing.T) {
 		b.want(b.send("POST", "/ui/packs/demo/old/untag", nil), 303)
 	}
 	wantTags(all...)
+	// The page's forms say which version they were about: what moved since is left alone.
+	stale := url.Values{"digest": {"sha256:0"}, "tag": {"old"}}
+	b.want(b.send("POST", "/ui/packs/demo/stable/untag", stale), 409, "another version")
+	b.want(b.send("POST", "/ui/packs/demo/1.0.0/tag", stale), 409, "another version")
+	if page := text(b.send("GET", "/ui/packs/demo/1.0.0/versions", nil)); strings.Count(page, `name="digest" value="sha256:`) != 2 { // the alias to take away, and the form that tags
+		t.Errorf("the page's forms do not say which version they are about: %s", page)
+	}
+	wantTags(all...)
 
 	r := b.send("GET", "/ui/packs/demo/1.0.0/delete", nil)
 	page := text(r)
@@ -258,6 +268,28 @@ func TestActions(t *testing.T) {
 	b.config.UI.Actions = nil
 	b.want(b.send("POST", "/ui/packs/demo/1.1.0/untag", nil), 403)
 	wantTags("1.1.0", "1.1.x", "1.x")
+}
+
+// Whoever looks at a version by its digest whose tag was pushed again is not sent to the other one.
+func TestAVersionWhoseTagWasPushedAgain(t *testing.T) {
+	bs, _ := browsersOf(t, 1)
+	b := bs[0]
+	b.logIn("ann", "ann")
+	old := between(text(b.send("GET", "/ui/packs/demo/1.0.0/delete", nil)), `name="digest" value="`, `"`)
+	if page := text(b.send("GET", "/ui/packs/demo/"+old, nil)); !strings.Contains(page, "pack pull demo:1.0.0") {
+		t.Errorf("by its digest, before: %s", page)
+	}
+	m := b.open.packManifest("demo", "1.0.0", map[string]string{"README.md": "# Another"})
+	b.open.want(b.open.putManifest("/v1/demo/manifests/1.0.0", m, "Packregistry-Force", "true"), 201)
+	if page := text(b.send("GET", "/ui/packs/demo/"+old, nil)); strings.Contains(page, "pack pull demo:1.0.0") || !strings.Contains(page, old) {
+		t.Errorf("by its digest, after: %s", page)
+	}
+}
+
+func TestPagesWhereTheHostHasAPath(t *testing.T) {
+	for _, host := range []string{"https://packs.example.com/x", "https://packs.example.com//"} {
+		run(t, "http: {addr: '127.0.0.1:0', host: '"+host+"'}\n") // which fails the test where the server does not start
+	}
 }
 
 func between(s, before, after string) string {

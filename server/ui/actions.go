@@ -96,6 +96,14 @@ func (h *Handler) postUntag(w http.ResponseWriter, r *request) error {
 	if pack.IsParentTag(tag) {
 		return &failure{Status: http.StatusBadRequest, Heading: tag + " is a parent tag", Text: "It goes with the last version below it."}
 	}
+	if d := r.PostForm.Get("digest"); d != "" {
+		switch named, err := r.registry.Pack(r.PathValue("name")).Version(r.Context(), tag); {
+		case err != nil && !errors.Is(err, ErrNotFound):
+			return err
+		case err == nil && named.Digest.String() != d:
+			return movedMeanwhile(tag)
+		}
+	}
 	// Who sends the form again finds it done.
 	if err := c.Untag(r.Context(), r.PathValue("name"), tag, text); err != nil && !errors.Is(err, ErrNotFound) {
 		return err
@@ -231,7 +239,7 @@ func (h *Handler) askedToDelete(r *request, c Changes) (deletion, error) {
 		return d, err
 	}
 	if kept := c.Keeps(); kept > 0 {
-		d.Until, d.Days = h.Now().Add(kept), int(kept.Hours()/24)
+		d.Until, d.Days = h.Now().Add(kept), int((kept+24*time.Hour-1)/(24*time.Hour))
 	}
 	return d, nil
 }

@@ -31,6 +31,9 @@ func (h *Handler) cached(key string, do func() any) any {
 	}
 	h.work.places <- struct{}{}
 	defer func() { <-h.work.places }()
+	if made, ok := h.work.results.Get(key); ok { // another request made it meanwhile
+		return made
+	}
 	made := do()
 	h.work.results.Add(key, made)
 	return made

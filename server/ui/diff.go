@@ -111,19 +111,18 @@ func splitText(text []byte) []string {
 	return source.Split(strings.ToValidUTF8(string(text), "\uFFFD"))
 }
 
-// readEach reads files, without those that are too large.
+// readEach reads files in one go, without those that are too large.
 func readEach(r *request, v *view, names []string) (map[string][]byte, error) {
-	found := map[string][]byte{}
-	for _, name := range names {
-		files, err := v.pack.Read(r.Context(), v.Version, maxRead, name)
-		if err != nil && !errors.Is(err, ErrTooLarge) {
-			return nil, err
-		}
-		if text, ok := files[name]; ok {
-			found[name] = text
+	var fitting []string
+	for _, f := range v.Files {
+		if f.Size <= maxRead && slices.Contains(names, f.Name) {
+			fitting = append(fitting, f.Name)
 		}
 	}
-	return found, nil
+	if len(fitting) == 0 {
+		return nil, nil
+	}
+	return v.pack.Read(r.Context(), v.Version, maxRead, fitting...)
 }
 
 // files lists what is different by name or size, or by content where that was read. Other files of the same size may still differ, which

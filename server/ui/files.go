@@ -167,6 +167,7 @@ const filePolicy = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 // sendFile sends a file as it is. What a browser could run is kept instead of shown.
 func (h *Handler) sendFile(w http.ResponseWriter, r *request, v *view, f pack.File) error {
 	header := w.Header()
+	policy := header.Get("Content-Security-Policy") // of pages
 	ending := strings.ToLower(path.Ext(f.Name))
 	header.Set("Content-Security-Policy", filePolicy)
 	header.Set("Etag", `"`+v.Version.Digest.String()+`"`)
@@ -191,19 +192,21 @@ func (h *Handler) sendFile(w http.ResponseWriter, r *request, v *view, f pack.Fi
 		return nil
 	}
 	files, err := v.pack.Read(r.Context(), v.Version, maxRead, f.Name)
-	if errors.Is(err, ErrTooLarge) {
-		header.Set("Content-Length", strconv.FormatInt(f.Size, 10))
-		return v.pack.Copy(r.Context(), v.Version, f.Name, w)
-	}
 	text, ok := files[f.Name]
-	if err == nil && !ok {
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		header.Set("Content-Length", strconv.FormatInt(f.Size, 10))
+		if err = v.pack.Copy(r.Context(), v.Version, f.Name, w); err == nil {
+			return nil
+		}
+	case err == nil && !ok:
 		err = ErrNotFound
 	}
-	if err != nil {
-		for _, name := range []string{"Etag", "Content-Disposition"} {
+	if err != nil { // what follows is a page again
+		for _, name := range []string{"Etag", "Content-Disposition", "Content-Length", "Cache-Control"} {
 			header.Del(name)
 		}
-		header.Set("Content-Security-Policy", Policy)
+		header.Set("Content-Security-Policy", policy)
 		return err
 	}
 	header.Set("Content-Length", strconv.Itoa(len(text)))

@@ -146,12 +146,10 @@ type Change struct {
 	Message  string
 }
 
-// About is what the registry says of itself. Storage, Free, Capacity, Used and Versions are empty where it is not known, or not for this
-// viewer.
+// About is what the registry says of itself. Storage, Free and Capacity are empty where they are not known, or not for this viewer.
 type About struct {
 	Storage        string
 	Free, Capacity uint64
-	Packs, Indexed int
 	Validated      bool
 	Deletable      bool
 	ReadOnly       bool

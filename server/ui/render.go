@@ -53,7 +53,7 @@ type content struct {
 	Title string
 	// Section is where in the site's menu the page is: packs or about.
 	Section string
-	// Own says that the page has a search field of its own, and so needs none in the frame.
+	// OwnSearch says that the page has a search field of its own, and so needs none in the frame.
 	OwnSearch bool
 	// Pack is the pack in whose head the page is, if it is one of a pack.
 	Pack *view

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"strings"
 
+	"github.com/opencontainers/go-digest"
+
 	"packregistry.dev/pack"
 	"packregistry.dev/server/ui/internal/compare"
 	"packregistry.dev/server/ui/internal/source"
@@ -121,7 +123,7 @@ func (p *valuesPage) apply(r *request, text string, presets []byte) (shown strin
 func (p *valuesPage) list(h *Handler, r *request, text, shown string, chosen bool, schema []byte) {
 	key := "values " + p.Version.Digest.String()
 	if chosen {
-		key += " " + r.URL.Query().Encode()
+		key += " " + digest.FromString(shown).String()
 	}
 	made := h.cached(key, func() any { return source.Lines(pack.ValuesFile, shown) })
 	lines, ok := made.([]source.Line)

@@ -5,6 +5,8 @@ import (
 	"net/url"
 	"slices"
 
+	"github.com/opencontainers/go-digest"
+
 	"packregistry.dev/pack"
 )
 
@@ -42,6 +44,7 @@ type versionRow struct {
 
 type moving struct {
 	Tag, To string
+	Digest  digest.Digest
 	Parent  bool
 }
 
@@ -99,13 +102,13 @@ func (p *versionsPage) fill(shown, aliases []string, found map[string]Version) {
 		for _, parent := range pack.Parents(tag) {
 			if pack.Newest(p.Tags, parent) == tag {
 				row.Parents = append(row.Parents, parent)
-				p.Moving = append(p.Moving, moving{parent, tag, true})
+				p.Moving = append(p.Moving, moving{parent, tag, at.Digest, true})
 			}
 		}
 		for _, alias := range aliases {
 			if to, ok := found[alias]; ok && to.Digest == at.Digest {
 				row.Aliases = append(row.Aliases, alias)
-				p.Moving = append(p.Moving, moving{alias, tag, false})
+				p.Moving = append(p.Moving, moving{alias, tag, at.Digest, false})
 			}
 		}
 		group := pack.Group(tag)

@@ -28,7 +28,7 @@ const (
 // view is a version of a pack, as the pages below its head need it.
 type view struct {
 	Name, Reference string
-	// Tag is the version's own tag; empty where a digest or an alias was asked for that none of the versions has.
+	// Tag is the version's own tag; empty where that names another version by now, or is not there.
 	Tag     string
 	Label   string
 	Newest  string
@@ -162,11 +162,32 @@ func (h *Handler) open(r *request, current string) (*view, error) {
 	if v.Files, err = v.pack.Files(ctx, v.Version); err != nil {
 		return nil, err
 	}
-	if own := v.Meta.Tag(); slices.Contains(v.Tags, own) {
-		v.Tag = own
+	if err := v.findTag(ctx); err != nil {
+		return nil, err
 	}
 	v.Label = label(cmp.Or(v.Tag, v.Meta.Version, short(v.Reference)))
 	return v, nil
+}
+
+// findTag sets the version's own tag, if that names it still: somebody may have pushed the version again.
+func (v *view) findTag(ctx context.Context) error {
+	own := v.Meta.Tag()
+	if !slices.Contains(v.Tags, own) {
+		return nil
+	}
+	named := v.Version
+	if own != v.Reference {
+		var err error
+		if named, err = v.pack.Version(ctx, own); errors.Is(err, ErrNotFound) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+	}
+	if named.Digest == v.Version.Digest {
+		v.Tag = own
+	}
+	return nil
 }
 
 func (v *view) readMetadata(ctx context.Context) error {

@@ -111,11 +111,8 @@ func (c changes) Keeps() time.Duration { return c.p.keeps() }
 
 // shown is an error of the store as the pages show it.
 func (c changes) shown(err error) error {
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return fmt.Errorf("%w: %w", ui.ErrNotFound, err)
-	case errors.Is(err, store.ErrTagExists):
+	if errors.Is(err, store.ErrTagExists) {
 		return fmt.Errorf("%w: %w", ui.ErrTagExists, err)
 	}
-	return c.v.Classify(err)
+	return registry{c.p, c.v}.shown(err)
 }

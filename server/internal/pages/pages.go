@@ -13,6 +13,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -52,7 +53,7 @@ type Pages struct {
 	Options
 	sessions *tokens.Sessions
 	pages    *ui.Handler
-	// cookie is the session's name. Registries of one host keep theirs apart by their prefixes.
+	// cookie is the session's name. Registries of one host keep theirs apart by their prefixes, whose slashes are "!", which no prefix has.
 	cookie string
 	// ownPolicy says that pages send their own policy, since the administrator configured none.
 	ownPolicy bool
@@ -65,9 +66,9 @@ func New(o Options) (*Pages, error) {
 	const policy = "Content-Security-Policy"
 	p := &Pages{Options: o, cookie: "__Host-packregistry", ownPolicy: slices.Equal(o.Config.HTTP.Headers[policy], config.DefaultHeaders()[policy])}
 	if below := strings.Trim(o.Prefix, "/"); below != "" {
-		p.cookie += "-" + strings.ReplaceAll(below, "/", "-")
+		p.cookie += "-" + strings.ReplaceAll(below, "/", "!")
 	}
-	options := ui.Options{Base: o.Prefix + Path, Title: o.Config.UI.Title, Version: o.Version, Log: o.Log, Origin: strings.TrimSuffix(o.Config.HTTP.Host, "/"),
+	options := ui.Options{Base: o.Prefix + Path, Title: o.Config.UI.Title, Version: o.Version, Log: o.Log, Origin: originOf(o.Config.HTTP.Host),
 		Address: func(r *http.Request) string { return visitOf(r).Address },
 		Open:    p.open}
 	var err error
@@ -83,6 +84,15 @@ func New(o Options) (*Pages, error) {
 	}
 	p.pages, err = ui.New(options)
 	return p, err
+}
+
+// originOf is the origin of http.host, which may have a path; empty where it is not set.
+func originOf(host string) string {
+	u, err := url.Parse(host)
+	if err != nil || u.Host == "" {
+		return ""
+	}
+	return u.Scheme + "://" + u.Host
 }
 
 // Visit is one request for a page, with what the server knows of it and does for it.
