@@ -9,7 +9,8 @@ export CGO_ENABLED ?= 0
 export GOFLAGS := $(filter-out -trimpath,$(GOFLAGS)) -trimpath
 
 TOOL := hack/tool.sh
-GO_SOURCES := $(shell find api client cmd controllers pack server -name '*.go' -o -name '*.yml' -not -path '*/testdata/*' -o -name '*.json') go.mod go.sum
+# Whatever its ending: programs embed pages, style sheets, schemas and more.
+GO_SOURCES := $(shell find api client cmd controllers internal pack server -type f -not -name '*_test.go' -not -path '*/testdata/*') go.mod go.sum
 LDFLAGS := -s -w -X packregistry.dev/server.Version=$(VERSION) -X main.version=$(VERSION)
 # Every Go module of this repository.
 MODULES := . $(patsubst %/go.mod,%,$(wildcard hack/cluster/go.mod hack/image/go.mod hack/cluster/components/kubernetes/go.mod hack/cluster/components/coredns/go.mod hack/cluster/components/pause/go.mod))

@@ -13,7 +13,7 @@ if [ $# -gt 0 ]; then
 fi
 echo "peers: go-containerregistry $("$crane" version), in memory, over plain HTTP without users; $("$distribution" --version)" >&2
 section() { bin/bench "${programs[@]}" --document docs/performance.md --section "$@"; }
-section https "${peers[@]}" --drivers filesystem --only '(manifest by tag|pull|push 10* MiB,).*https' --rounds 5
-section http "${peers[@]}" --drivers filesystem --only '(manifest by tag|pull|push 10* MiB,).*open' --rounds 5
+section https "${peers[@]}" --drivers filesystem --only '(manifest by tag|pull|push 10* MiB,).*https' --rounds 3
+section http "${peers[@]}" --drivers filesystem --only '(manifest by tag|pull|push 10* MiB,).*open' --rounds 3
 section s3 --drivers s3 --only '(manifest by tag|pull 1 |push 10* MiB,).*https'
 section lists --drivers filesystem,s3 --only 'filesystem: .* page of|s3: .* page of 10000 '

@@ -43,6 +43,5 @@ cosign sign-blob --yes --bundle "$work/checksums.txt.sigstore.json" dist/checksu
 gh release create "${TAG:?}" --draft --verify-tag --title "$version" --notes "See CHANGELOG.md." dist/* "$work/checksums.txt.sigstore.json"
 gh release download "$TAG" --dir "$work/published"
 cosign verify-blob "${trust[@]}" --bundle "$work/published/checksums.txt.sigstore.json" "$work/published/checksums.txt"
-rm "$work/published/checksums.txt.sigstore.json"
 bin/release verify "$work/published"
 gh release edit "$TAG" --draft=false

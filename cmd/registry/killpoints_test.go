@@ -25,7 +25,7 @@ func play(t *testing.T, seed uint64, config string, launch func() *process, betw
 	t.Helper()
 	s := &story{t: t, random: rand.New(rand.NewPCG(seed, 0)), config: config, p: launch(), //nolint:gosec // a test
 		tags: map[string]digest.Digest{}, named: map[digest.Digest][]string{}, blobs: map[string]bool{}}
-	s.tell()
+	s.play()
 	between()
 	s.check()
 	s.collect()

@@ -228,8 +228,8 @@ func (s *story) delete(path string, tags ...string) {
 	}
 }
 
-// tell is the whole story.
-func (s *story) tell() {
+// play goes through the whole story.
+func (s *story) play() {
 	large := strings.Repeat("more than one step is kept in memory ", 50_000)
 	s.push("in one request", s.whole)
 	s.push("begun and ended", s.inTwo)

@@ -45,7 +45,7 @@ func (l *Limits) labelAllowed(key string) bool {
 	return matches(l.Labels, key) || slices.Contains(l.Labels, plainLabels) && !strings.Contains(key, "/") && !slices.Contains(actedUpon, key)
 }
 
-// refusedMetadata lists labels and annotations that are not allowed, by their keys: values may be anything.
+// refusedMetadata lists labels and annotations that are not allowed, by their keys alone: a value may be a secret.
 func (l *Limits) refusedMetadata(spec *v1alpha1.PackRegistrySpec) []string {
 	var refused []string
 	annotations := func(path string, given v1alpha1.Annotations) {

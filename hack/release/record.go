@@ -18,6 +18,8 @@ import (
 const (
 	recordFile    = "release.json"
 	checksumsFile = "checksums.txt"
+	// signatureFile is made after the checksums, and absent from what nobody signed.
+	signatureFile = checksumsFile + ".sigstore.json"
 )
 
 // Release is release.json.
@@ -87,8 +89,8 @@ func checksums(artifacts []Artifact) []byte {
 	return out.Bytes()
 }
 
-// verify checks that a folder holds what its release.json and checksums.txt record, and nothing else, and that what installs refers to
-// the images of the release.
+// verify checks that a folder holds what its release.json and checksums.txt record, and nothing else, and that install.yaml names the
+// images of the release.
 func verify(dir string) (Release, error) {
 	var release Release
 	data, err := os.ReadFile(filepath.Join(dir, recordFile))
@@ -113,7 +115,7 @@ func verify(dir string) (Release, error) {
 
 func verifyFiles(dir string, release Release, files map[string]Artifact) error {
 	var found error
-	recorded := map[string]bool{recordFile: true, checksumsFile: true}
+	recorded := map[string]bool{recordFile: true, checksumsFile: true, signatureFile: true}
 	for _, want := range release.Artifacts {
 		recorded[want.Name] = true
 		got, ok := files[want.Name]

@@ -62,6 +62,13 @@ func TestRelease(t *testing.T) {
 	for _, f := range files {
 		t.Run("changed "+f.Name(), func(t *testing.T) { changedIsRefused(t, first, f) })
 	}
+	// What a published release has besides.
+	if err := os.WriteFile(filepath.Join(first, signatureFile), []byte("{}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := verify(first); err != nil {
+		t.Errorf("signed: %v", err)
+	}
 	if err := os.WriteFile(filepath.Join(first, "more"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -94,8 +94,8 @@ func (l *load) end() {
 	l.group.Wait()
 }
 
-// noneFailed ends the load and tells how much of it there was; of failures it shows the first and the last ones, whose
-// times tell how long nothing was served.
+// noneFailed ends the load and reports how much of it there was; of failures it shows the first and the last ones, whose
+// times show how long nothing was served.
 func (l *load) noneFailed(t *testing.T, meanwhile string) {
 	t.Helper()
 	l.end()

@@ -35,7 +35,7 @@ type attacker struct {
 	counts map[string]map[string]int
 }
 
-// step is an attack's turn: it returns the status of an answer, or what else became of it.
+// step is one request of an attack: it returns the status of an answer, or what else became of it.
 type step func(a *attacker, worker, n int) string
 
 type kind int

@@ -276,7 +276,7 @@ func floodOf(t *testing.T, storage string, timed bool) {
 		t.Fatal(err)
 	}
 	var ended sync.WaitGroup
-	ended.Go(func() { cmd.Wait() }) //nolint:errcheck // the report tells
+	ended.Go(func() { cmd.Wait() }) //nolint:errcheck // the report shows it
 	defer ended.Wait()
 	defer stdin.Close()
 

@@ -22,9 +22,9 @@ func drip(method, path string, size int, sent string) step {
 			<-a.ctx.Done()
 			conn.Close()
 		}()
-		fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Basic bWFsOm1hbA==\r\nContent-Type: %s\r\n", method, path, indexType) //nolint:errcheck // the read tells
+		fmt.Fprintf(conn, "%s %s HTTP/1.1\r\nHost: x\r\nAuthorization: Basic bWFsOm1hbA==\r\nContent-Type: %s\r\n", method, path, indexType) //nolint:errcheck // the read shows it
 		if size > 0 {
-			fmt.Fprintf(conn, "Content-Length: %d\r\n\r\n%s", size+1000, sent) //nolint:errcheck // the read tells
+			fmt.Fprintf(conn, "Content-Length: %d\r\n\r\n%s", size+1000, sent) //nolint:errcheck // the read shows it
 		}
 		answered := make(chan string, 1)
 		go func() {
@@ -46,7 +46,7 @@ func drip(method, path string, size int, sent string) step {
 				} else if n == 3 { // longer than a place is waited for
 					a.count(name, held)
 				}
-				io.WriteString(conn, "x") //nolint:errcheck // the read tells
+				io.WriteString(conn, "x") //nolint:errcheck // the read shows it
 			}
 		}
 	}

@@ -182,6 +182,9 @@ func (b *chromium) tabTo(selector string) {
 	for range 200 {
 		b.keys("\t")
 		if evaluate[bool](b, "document.activeElement.matches("+quote(selector)+")") {
+			if evaluate[string](b, "getComputedStyle(document.activeElement).outlineStyle") == "none" {
+				b.t.Errorf("%s: the focus of %s does not show", b.path(), selector)
+			}
 			return
 		}
 	}
