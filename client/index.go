@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/opencontainers/go-digest"
-	"oras.land/oras-go/v2/registry/remote/errcode"
 )
 
 const (
@@ -44,20 +43,15 @@ func (c *Client) ask(ctx context.Context, path string, query url.Values, answer 
 		response.StatusCode == http.StatusNotFound, response.StatusCode == http.StatusMethodNotAllowed:
 		return nil, false, nil
 	}
+	if response.StatusCode != http.StatusOK {
+		return nil, false, c.explain(responseError(r, response))
+	}
 	text, err := io.ReadAll(io.LimitReader(response.Body, maxAnswer+1))
 	if err != nil {
 		return nil, false, c.explain(err)
 	}
 	if err := checkSize("the answer to "+path, int64(len(text)), maxAnswer); err != nil {
 		return nil, false, err
-	}
-	if response.StatusCode != http.StatusOK {
-		refusal := &errcode.ErrorResponse{Method: r.Method, URL: r.URL, StatusCode: response.StatusCode}
-		var body struct{ Errors errcode.Errors }
-		if json.Unmarshal(text, &body) == nil {
-			refusal.Errors = body.Errors
-		}
-		return nil, false, c.explain(refusal)
 	}
 	if err := json.Unmarshal(text, answer); err != nil {
 		return nil, false, fmt.Errorf("the answer to %s is not as it should be: %w", path, err)
@@ -80,6 +74,9 @@ type indexedPack struct {
 
 // index reads a registry's index of its packs, where it has one.
 func (c *Client) index(ctx context.Context) (list []Summary, known bool, err error) {
+	if c.server.BasePath != "" { // the index is of packs without one, and whether these are the same nobody says
+		return nil, false, nil
+	}
 	var seen pages
 	for query := (url.Values{"n": {strconv.Itoa(indexPage)}}); ; {
 		var page struct {

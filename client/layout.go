@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,14 +40,7 @@ func plain(d ocispec.Descriptor) ocispec.Descriptor {
 func indexOf(entries []entry) ocispec.Index {
 	entries = slices.Clone(entries)
 	slices.SortFunc(entries, func(a, b entry) int {
-		for _, order := range []int{
-			strings.Compare(a.name, b.name), strings.Compare(a.tag, b.tag), strings.Compare(a.descriptor.Digest.String(), b.descriptor.Digest.String()),
-		} {
-			if order != 0 {
-				return order
-			}
-		}
-		return 0
+		return cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.tag, b.tag), strings.Compare(a.descriptor.Digest.String(), b.descriptor.Digest.String()))
 	})
 	index := ocispec.Index{MediaType: ocispec.MediaTypeImageIndex, Manifests: []ocispec.Descriptor{}}
 	index.SchemaVersion = 2

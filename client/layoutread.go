@@ -23,11 +23,13 @@ type layout struct {
 	entries []entry
 	// referrers are the manifests of the index by what they refer to.
 	referrers map[digest.Digest][]ocispec.Descriptor
+	// referring are those manifests themselves.
+	referring map[digest.Digest]bool
 }
 
 // openLayout opens a folder, a file, or the parts FILE.000, FILE.001, … and reads its index.
 func openLayout(ctx context.Context, file string) (_ *layout, err error) {
-	l := &layout{referrers: map[digest.Digest][]ocispec.Descriptor{}}
+	l := &layout{referrers: map[digest.Digest][]ocispec.Descriptor{}, referring: map[digest.Digest]bool{}}
 	if info, statErr := os.Stat(file); statErr == nil && info.IsDir() {
 		root, err := os.OpenRoot(file) // which no link leads out of
 		if err != nil {
@@ -164,6 +166,7 @@ func (l *layout) noteSubject(ctx context.Context, d ocispec.Descriptor, seen map
 	}
 	if m.Subject != nil {
 		l.referrers[m.Subject.Digest] = append(l.referrers[m.Subject.Digest], d)
+		l.referring[d.Digest] = true
 	}
 	return nil
 }

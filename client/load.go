@@ -38,7 +38,7 @@ func (c *Client) Load(ctx context.Context, file string, force bool, report func(
 		if err != nil {
 			return nil, err
 		}
-		if !l.refers(e.descriptor) {
+		if !l.referring[e.descriptor.Digest] {
 			report(copied)
 		}
 	}
@@ -50,16 +50,6 @@ func (c *Client) Load(ctx context.Context, file string, force bool, report func(
 	}
 	lock.sort()
 	return lock, nil
-}
-
-// refers says whether a manifest refers to another.
-func (l *layout) refers(d ocispec.Descriptor) bool {
-	for _, list := range l.referrers {
-		if slices.ContainsFunc(list, func(r ocispec.Descriptor) bool { return r.Digest == d.Digest }) {
-			return true
-		}
-	}
-	return false
 }
 
 // inOrder returns the entries with versions first, since their aliases are given to versions that are there only.
@@ -92,7 +82,7 @@ func (c *Client) checkLeftOut(ctx context.Context, name string, missing []ocispe
 		return err
 	}
 	if i := slices.Index(there, false); i >= 0 {
-		return refused("it lacks %s of pack %s, and so does %s; if it was saved with --since, save it again without",
+		return refused("it lacks %s of pack %s, and so does %s: its last part is missing, or it was saved with --since for another registry; copy all parts, or save it again without --since",
 			missing[i].Digest, name, c.server.Host)
 	}
 	return nil

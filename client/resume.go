@@ -1,6 +1,7 @@
 package client
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -47,16 +48,24 @@ func (c *Client) pushChunks(ctx context.Context, repo *remote.Repository, d ocis
 	if err := u.begin(ctx); err != nil {
 		return err
 	}
+	// Progress is what goes beyond all that was sent before: a registry that forgets an upload again and again gets it only so often.
+	furthest := u.offset
 	for failures := 0; u.offset < d.Size; {
 		at := u.offset
 		err := u.send(ctx)
-		if err == nil {
-			failures = 0
+		if err == nil && u.offset > furthest {
+			furthest, failures = u.offset, 0
+		}
+		if err == nil && u.offset > at {
 			continue
+		}
+		if err == nil {
+			err = fmt.Errorf("%s takes nothing more of an upload after %d bytes: %w", c.server.Host, at, io.ErrUnexpectedEOF)
 		}
 		again, restart := u.mayContinue(err)
 		if ctx.Err() != nil || !again || failures == tries {
 			if at == 0 && takesNoChunks(err) {
+				u.state.forget()
 				return errNoChunks
 			}
 			return err
@@ -77,7 +86,8 @@ func (u *chunkedUpload) begin(ctx context.Context) error {
 	if location := u.state.claim(); location != nil && u.sameHost(location) {
 		u.location = location
 		if err := u.ask(ctx); err == nil && u.offset <= u.blob.Size {
-			return u.state.keep(u.location)
+			u.state.keep(u.location)
+			return nil
 		}
 	}
 	return u.start(ctx)
@@ -96,7 +106,8 @@ func (u *chunkedUpload) start(ctx context.Context) error {
 	if least, err := strconv.ParseInt(header.Get("OCI-Chunk-Min-Length"), 10, 64); err == nil {
 		u.chunk = max(u.chunk, least)
 	}
-	return u.state.keep(u.location)
+	u.state.keep(u.location)
+	return nil
 }
 
 // ask asks how much the registry has.
@@ -130,14 +141,18 @@ func (u *chunkedUpload) goOn(ctx context.Context, restart bool) error {
 func (u *chunkedUpload) send(ctx context.Context) error {
 	n := min(u.chunk, u.blob.Size-u.offset)
 	begin := u.offset
-	body := &chunkBody{SectionReader: io.NewSectionReader(u.content, begin, n)}
-	if u.report != nil {
-		body.report = func(sent int64) { u.report(begin+sent, u.blob.Size) }
+	body := func() io.ReadCloser {
+		chunk := &chunkBody{SectionReader: io.NewSectionReader(u.content, begin, n)}
+		if u.report != nil {
+			chunk.report = func(sent int64) { u.report(begin+sent, u.blob.Size) }
+		}
+		return io.NopCloser(chunk)
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPatch, u.location.String(), body)
+	r, err := http.NewRequestWithContext(ctx, http.MethodPatch, u.location.String(), body())
 	if err != nil {
 		return err
 	}
+	r.GetBody = func() (io.ReadCloser, error) { return body(), nil } // for a new token, after a 401 that took nothing of it
 	r.ContentLength = n
 	r.Header.Set("Content-Type", "application/octet-stream")
 	r.Header.Set("Content-Range", fmt.Sprintf("%d-%d", begin, begin+n-1))
@@ -149,7 +164,8 @@ func (u *chunkedUpload) send(ctx context.Context) error {
 	if end := rangeEnd(header.Get("Range")); end > 0 && end < u.offset {
 		u.offset = end
 	}
-	return u.state.keep(u.location)
+	u.state.keep(u.location)
+	return nil
 }
 
 func (u *chunkedUpload) finish(ctx context.Context) error {
@@ -161,8 +177,10 @@ func (u *chunkedUpload) finish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	u.state.forget() // whatever comes of it, the upload is over
 	_, err = u.do(r, http.StatusCreated)
+	if again, restart := u.mayContinue(err); !again || restart {
+		u.state.forget() // else the next process may finish it
+	}
 	return err
 }
 
@@ -190,7 +208,11 @@ func (u *chunkedUpload) do(r *http.Request, want int) (http.Header, error) {
 
 // sameHost: credentials go to no other.
 func (u *chunkedUpload) sameHost(location *url.URL) bool {
-	return strings.EqualFold(location.Host, u.client.registry.Reference.Host())
+	own, err := url.Parse(u.client.url("/"))
+	port := func(a *url.URL) string {
+		return cmp.Or(a.Port(), map[string]string{"https": "443", "http": "80"}[a.Scheme])
+	}
+	return err == nil && strings.EqualFold(location.Hostname(), own.Hostname()) && port(location) == port(own)
 }
 
 // mayContinue says whether to go on after an error, and whether from the beginning.
@@ -238,7 +260,7 @@ func rangeEnd(text string) int64 {
 	return last + 1
 }
 
-// chunkBody is not sent again by the transport: a registry that has a part of it would refuse it.
+// chunkBody reports how much of it was read.
 type chunkBody struct {
 	*io.SectionReader
 	report func(sent int64)

@@ -63,6 +63,9 @@ func (s *resender) RoundTrip(r *http.Request) (*http.Response, error) {
 	if u, ok := r.Body.(*upload); ok {
 		r.GetBody = func() (io.ReadCloser, error) { return u.again(), nil }
 	}
+	if r.Method == http.MethodPatch {
+		r.GetBody = nil // a registry that has a part of a chunk would refuse it: chunkedUpload asks where to go on
+	}
 	return s.next.RoundTrip(r)
 }
 

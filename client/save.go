@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -69,7 +70,7 @@ func (c *Client) Save(ctx context.Context, selections []Selection, o Save) (*Sav
 	if err := w.begin(indexOf(s.entries)); err != nil {
 		return nil, err
 	}
-	for _, d := range slices.SortedFunc(mapValues(s.blobs), func(a, b source) int {
+	for _, d := range slices.SortedFunc(maps.Values(s.blobs), func(a, b source) int {
 		return strings.Compare(a.descriptor.Digest.String(), b.descriptor.Digest.String())
 	}) {
 		err := w.add(blobPath(d.descriptor.Digest), d.descriptor.Size, func(to io.Writer) error { return c.copyContent(ctx, to, d) })
@@ -81,16 +82,6 @@ func (c *Client) Save(ctx context.Context, selections []Selection, o Save) (*Sav
 	}
 	s.saved.Parts, err = w.commit()
 	return s.saved, err
-}
-
-func mapValues[K comparable, V any](m map[K]V) func(yield func(V) bool) {
-	return func(yield func(V) bool) {
-		for _, v := range m {
-			if !yield(v) {
-				return
-			}
-		}
-	}
 }
 
 // copyContent writes what a registry has, verified.

@@ -55,16 +55,14 @@ func (s uploadState) claim() *url.URL {
 	return location
 }
 
-// keep notes where the upload goes on.
-func (s uploadState) keep(location *url.URL) error {
+// keep notes where the upload goes on. Without the note another process begins anew, so that a folder which cannot be written to fails no push.
+func (s uploadState) keep(location *url.URL) {
 	if s.path == "" {
-		return nil
+		return
 	}
-	text, err := json.Marshal(uploadFile{location.String()})
-	if err != nil {
-		return err
+	if text, err := json.Marshal(uploadFile{location.String()}); err == nil {
+		writePrivate(s.path, text) //nolint:errcheck // see above
 	}
-	return writePrivate(s.path, text)
 }
 
 func (s uploadState) forget() {

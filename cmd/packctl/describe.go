@@ -19,8 +19,8 @@ func describeCommand(o *options) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use: "describe NAME[:TAG|@DIGEST]", Short: "Show all that there is to know of a version", Args: cobra.ExactArgs(1),
-		Long: `Show all that there is to know of a version, the newest unless named: its tags, who pushed it when, what it needs, the images that it
-lists, its files, what its tags named before, pack.json, and its README.`,
+		Long: `Show all that there is to know of a version, the newest unless named: its tags, what it needs, the images that it lists, its files,
+pack.json, and its README.`,
 		Example: "  packctl pack describe nginx\n  packctl pack describe nginx:1.x --output json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			name, reference, err := client.SplitReference(args[0])

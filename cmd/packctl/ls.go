@@ -2,7 +2,6 @@ package main
 
 import (
 	"io"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -54,7 +53,7 @@ registry knows names and tags alone.`,
 	flags := cmd.Flags()
 	flags.StringVarP(&l.name, "name", "n", "", "only this pack")
 	flags.StringArrayVar(&l.filters, "filter", nil, "COLUMN=VALUE: only such rows; may be repeated")
-	flags.BoolVar(&l.all, "all", false, "all versions of all packs, with a request for each pack")
+	flags.BoolVar(&l.all, "all", false, "all versions of all packs, with a request for each version")
 	l.wideFlag(cmd)
 	outputFlag(cmd, &l.output, formTable)
 	return cmd
@@ -96,8 +95,8 @@ func (l *listing) parseFilters() (filter, error) {
 
 // fits says whether a row with these values is one of those that are wanted.
 func (f filter) fits(row map[string]string) bool {
-	for column := range maps.Keys(f) {
-		if !slices.ContainsFunc(f[column], func(value string) bool { return strings.EqualFold(value, row[column]) }) {
+	for column, values := range f {
+		if !slices.ContainsFunc(values, func(value string) bool { return strings.EqualFold(value, row[column]) }) {
 			return false
 		}
 	}

@@ -61,7 +61,8 @@ func TestOtherRegistries(t *testing.T) {
 	t.Parallel()
 	own := testregistry.New(t, testregistry.Options{PlainHTTP: true})
 	registries, large := otherRegistries(t), largePack(t)
-	registries["own, with a base path"] = otherRegistry{host: own.Host}
+	// Another one than own, to whose packs without a base path all copy.
+	registries["own, with a base path"] = otherRegistry{host: testregistry.New(t, testregistry.Options{PlainHTTP: true}).Host}
 	for name, r := range registries {
 		t.Run(name, func(t *testing.T) {
 			home, dir := t.TempDir(), t.TempDir()

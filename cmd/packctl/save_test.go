@@ -108,7 +108,9 @@ func TestSaveAndLoad(t *testing.T) {
 		lineTest{"pack save demo --since " + file + " -o " + rest, 1, "not a lock"},
 		lineTest{"pack save demo other --since " + filepath.Join(dir, "lock") + " -o " + rest, 0, "left out: 2 blobs"},
 		lineTest{"pack load " + rest + " -r " + empty.Host, 3, "--since"},
-		lineTest{"pack ls -r " + empty.Host, 0, ""},
+	)
+	runs(t, home, []commandLine{{"pack ls -r " + empty.Host, 0, []string{"!demo", "!other"}}}) // nothing was sent
+	runLines(t, home,
 		lineTest{"pack load " + rest + " -r " + there.Host, 0, "loaded demo:stable"},
 		lineTest{"pack load " + rest + " -r " + there.Host, 0, "unchanged demo:stable"},
 		lineTest{"pack load " + filepath.Join(dir, "parts.tar") + " -r " + empty.Host, 0, "loaded other:2.0.0"},
