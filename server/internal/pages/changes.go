@@ -114,5 +114,5 @@ func (c changes) shown(err error) error {
 	if errors.Is(err, store.ErrTagExists) {
 		return fmt.Errorf("%w: %w", ui.ErrTagExists, err)
 	}
-	return registry{c.p, c.v}.shown(err)
+	return registry(c).shown(err)
 }
